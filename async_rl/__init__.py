@@ -1,0 +1,23 @@
+"""Asynchronous multi-process actor-learners: Q-networks in shared memory, trained by many processes without a lock."""
+
+from typing import TYPE_CHECKING, Any
+
+from async_rl.config import Config
+from async_rl.types import UserError
+
+if TYPE_CHECKING:
+    from async_rl.agent import Agent, load
+    from async_rl.training import Result, train
+
+__all__ = ["Agent", "Config", "Result", "UserError", "load", "train"]
+
+_LAZY = {"train": "training", "Result": "training", "load": "agent", "Agent": "agent"}
+
+
+def __getattr__(name: str) -> Any:
+    """``train`` and ``load`` import torch, which takes seconds: only for those who use them, not for ``--help``."""
+    if name in _LAZY:
+        import importlib
+
+        return getattr(importlib.import_module(f"async_rl.{_LAZY[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

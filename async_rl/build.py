@@ -1,0 +1,128 @@
+"""From a configuration to parts: the only place that assembles."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from async_rl.algorithms import ALGORITHMS, Algorithm, Segment
+from async_rl.config import Config
+from async_rl.envs import Streams, make_environment
+from async_rl.networks import make_network
+from async_rl.optimizers import RMSProp
+from async_rl.policies import draw_final_epsilon
+from async_rl.seeding import STATE_SIZE, final_epsilon_generator, network_seed, restore, stream_generators
+from async_rl.shared import Row, SharedTable, bind, bind_gradients, flatten, parameter_count
+from async_rl.types import EnvSpec
+
+GAMES_RING = 4096
+"""Finished games a worker can hold until the supervisor reads them; it reads ten times a second."""
+
+SUMS = ("td_loss", "value", "gradient_norm")
+"""Columns of the row ``sums``: totals over a worker's steps (the first two) and updates (the last)."""
+
+GAME_FIELDS = ("total_steps", "stream", "score", "length", "epsilon")
+"""Columns of the row ``games``."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What one worker works with; every tensor is made once, here."""
+
+    streams: Streams
+    segment: Segment
+    network: nn.Module  # bound to the shared parameters
+    target: nn.Module  # bound to the shared target
+    gradient: Tensor  # [P], private; the network's gradients are views of it
+    optimizer: RMSProp
+    algorithm: Algorithm
+    final_epsilons: np.ndarray  # [E]
+    emulator_generators: list[np.random.Generator]
+    policy_generators: list[np.random.Generator]
+
+
+def table_rows(config: Config, parameters: int) -> list[Row]:
+    """Everything that processes share. W workers, E streams of each, P ``parameters``."""
+    workers, streams = config.workers, config.envs_per_worker
+    lock_free = "all workers, lock-free"
+    return [
+        Row("parameters", (parameters,), "float32", lock_free, "theta"),
+        Row("target", (parameters,), "float32", "the refresher", "theta^-"),
+        Row("mean_square", (parameters,), "float32", lock_free, "statistics of RMSProp"),
+        Row("steps", (workers,), "int64", "own worker", "steps; T is their sum"),
+        Row("updates", (workers,), "int64", "own worker", "updates applied"),
+        Row("dropped", (workers,), "int64", "own worker", "gradients dropped because they were not finite"),
+        Row("sums", (workers, len(SUMS)), "float64", "own worker", "totals of SUMS since the start"),
+        Row("heartbeat", (workers,), "float64", "own worker", "time.monotonic() of the last sign of life, seconds"),
+        Row("games", (workers, GAMES_RING, len(GAME_FIELDS)), "float64", "own worker", "ring of finished games"),
+        Row("games_written", (workers,), "int64", "own worker", "games ever put into the ring"),
+        Row("random_states", (workers, streams, 2, STATE_SIZE), "uint64", "own worker", "emulator, policy generators"),
+        Row("target_refreshes", (1,), "int64", "the refresher", "refreshes of the target so far"),
+        Row("refresher", (1,), "int64", "supervisor", "the worker whose duty it is to refresh the target"),
+        Row("stop", (1,), "int64", "supervisor", "1: workers end after the segment they are in"),
+    ]
+
+
+def make_table(config: Config, spec: EnvSpec) -> SharedTable:
+    """The shared table of a new run, with initial parameters and every count at 0.
+
+    ``heartbeat`` stays NaN and ``random_states`` at its highest value until a worker writes them.
+    """
+    network = make_network(config.network, spec, network_seed(config.seed))
+    table = SharedTable(table_rows(config, parameter_count(network)))
+    for name in ("parameters", "target"):
+        table.tensor(name).copy_(flatten(network))
+    for name in ("mean_square", "sums", *(r.name for r in table.rows if r.dtype == "int64")):
+        table[name].fill(0)
+    return table
+
+
+def make_parts(config: Config, index: int, incarnation: int, table: SharedTable) -> Parts:
+    """The parts of worker ``index``; random states that a checkpoint left in the table win over those of the seed."""
+    emulators, policies = stream_generators(config.seed, index, incarnation, config.envs_per_worker)
+    _restore_generators(emulators, policies, table["random_states"][index])
+    streams = Streams([make_environment(config, generator) for generator in emulators])
+    spec = streams.spec
+    network, target = (make_network(config.network, spec, network_seed(config.seed)) for _ in range(2))
+    bind(network, table.tensor("parameters"))
+    bind(target, table.tensor("target"))
+    gradient = torch.zeros(parameter_count(network))
+    bind_gradients(network, gradient)
+    return Parts(
+        streams=streams,
+        segment=Segment(spec, config.t_max, config.envs_per_worker),
+        network=network,
+        target=target.requires_grad_(False),
+        gradient=gradient,
+        optimizer=RMSProp(
+            table.tensor("parameters"), gradient, table.tensor("mean_square"), config.rms_decay, config.rms_epsilon
+        ),
+        algorithm=ALGORITHMS[config.algorithm],
+        final_epsilons=final_epsilons(config, index),
+        emulator_generators=emulators,
+        policy_generators=policies,
+    )
+
+
+def final_epsilons(config: Config, index: int) -> np.ndarray:
+    """Final epsilon of each stream of worker ``index``, [E]."""
+    return np.array(
+        [
+            draw_final_epsilon(
+                config.final_epsilons,
+                config.final_epsilon_probabilities,
+                final_epsilon_generator(config.seed, index, stream),
+            )
+            for stream in range(config.envs_per_worker)
+        ]
+    )
+
+
+def _restore_generators(
+    emulators: list[np.random.Generator], policies: list[np.random.Generator], states: np.ndarray
+) -> None:
+    for stream, pair in enumerate(zip(emulators, policies, strict=True)):
+        for generator, numbers in zip(pair, states[stream], strict=True):
+            if numbers[-2] <= 1:  # has_uint32 is 0 or 1; memory that was never written holds the highest value
+                restore(generator, numbers)

@@ -1,0 +1,178 @@
+"""Checkpoints: one safetensors file, written beside the old one and renamed over it; reading one executes no code."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.numpy
+import torch
+
+from async_rl.config import Config, from_values
+from async_rl.shared import SharedTable
+from async_rl.shared.bind import Layout
+from async_rl.types import EnvSpec, UserError
+
+SUFFIX = ".safetensors"
+LATEST = Path("checkpoints") / f"latest{SUFFIX}"
+BEST = Path("checkpoints") / f"best{SUFFIX}"
+
+_FORMAT = 1
+_SAVED_ROWS = ("parameters", "target", "mean_square", "steps", "updates", "dropped", "random_states")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a run has done beyond what its shared table holds.
+
+    Attributes:
+        total_steps: T.
+        seconds: wall-clock seconds of training over all sessions.
+        restarted: workers started again so far.
+        incarnations: how often each worker has been started, minus one.
+        best_score: highest mean score of 100 games at a checkpoint so far; None before there were 100.
+    """
+
+    total_steps: int = 0
+    seconds: float = 0.0
+    restarted: int = 0
+    incarnations: tuple[int, ...] = ()
+    best_score: float | None = None
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint as read from its file."""
+
+    path: Path
+    config: Config
+    spec: EnvSpec
+    layout: Layout
+    progress: Progress
+    arrays: dict[str, Any]
+
+    @property
+    def parameters(self) -> torch.Tensor:
+        """theta as one vector ``[P]``, in the order of ``layout``."""
+        return torch.from_numpy(self.arrays["parameters"])
+
+
+def save(path: Path, table: SharedTable, config: Config, spec: EnvSpec, layout: Layout, progress: Progress) -> None:
+    """Write a checkpoint; until it is whole on the disk, the file that was there before stays.
+
+    Raises:
+        OSError: it cannot be written; the old file is untouched.
+    """
+    description = {
+        "format": _FORMAT,
+        "config": dataclasses.asdict(config),
+        "spec": dataclasses.asdict(spec),
+        "layout": layout,
+        "progress": dataclasses.asdict(progress),
+    }
+    content = safetensors.numpy.save(
+        {name: table[name].copy() for name in _SAVED_ROWS}, metadata={"async_rl": json.dumps(description)}
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _beside(path) as beside, beside.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def copy(source: Path, to: Path) -> None:
+    """Copy a checkpoint as safely as `save` writes one."""
+    with _beside(to) as beside:
+        shutil.copyfile(source, beside)
+
+
+@contextlib.contextmanager
+def _beside(path: Path) -> Any:
+    """A temporary path that replaces ``path`` if the block succeeds, and is gone if it does not."""
+    beside = path.with_name(path.name + ".tmp")
+    try:
+        yield beside
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def find(run_or_checkpoint: Path) -> Path:
+    """The checkpoint file that is meant: the file itself, or the latest one of a run directory.
+
+    Raises:
+        UserError: there is none.
+    """
+    if run_or_checkpoint.is_file():
+        return run_or_checkpoint
+    if not run_or_checkpoint.exists():
+        raise UserError(f"there is no run or checkpoint at {run_or_checkpoint}.")
+    latest = run_or_checkpoint / LATEST
+    if not latest.is_file():
+        raise UserError(f"{run_or_checkpoint} is not a run that can be resumed: it has no {LATEST}.")
+    return latest
+
+
+def read(run_or_checkpoint: Path) -> Checkpoint:
+    """Read a checkpoint; nothing in it is executed.
+
+    Raises:
+        UserError: there is none, it is damaged, or it was written by something else.
+    """
+    path = find(run_or_checkpoint)
+    try:
+        with safetensors.safe_open(path, framework="np") as file:
+            description = json.loads((file.metadata() or {})["async_rl"])
+            arrays = {name: file.get_tensor(name) for name in _SAVED_ROWS}
+        if description["format"] != _FORMAT:
+            raise UserError(f"{path} has format {description['format']}, this version reads format {_FORMAT}.")
+        spec, progress = description["spec"], description["progress"]
+        return Checkpoint(
+            path=path,
+            config=from_values(description["config"]),
+            spec=EnvSpec(
+                name=spec["name"],
+                observation_shape=tuple(spec["observation_shape"]),
+                observation_dtype=spec["observation_dtype"],
+                action_names=tuple(spec["action_names"]),
+                frames_per_step=spec["frames_per_step"],
+            ),
+            layout={name: tuple(shape) for name, shape in description["layout"].items()},
+            progress=Progress(**progress | {"incarnations": tuple(progress["incarnations"])}),
+            arrays=arrays,
+        )
+    except OSError as error:
+        raise UserError(f"cannot read the checkpoint {path}: {error.strerror or error}.") from None
+    except (safetensors.SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path} is not a whole checkpoint of async_rl ({type(error).__name__}: {error}).") from None
+
+
+def restore(checkpoint: Checkpoint, table: SharedTable, config: Config, spec: EnvSpec, layout: Layout) -> None:
+    """Put a checkpoint into the shared table of a run, whose number of workers and streams may be another.
+
+    Raises:
+        UserError: the checkpoint is of another game or network.
+    """
+    if (checkpoint.spec.name, checkpoint.spec.action_names) != (spec.name, spec.action_names):
+        raise UserError(
+            f"{checkpoint.path} was trained on {checkpoint.spec.name} with {len(checkpoint.spec.action_names)} "
+            f"actions, not on {spec.name} with {len(spec.action_names)}; resume it with --env {checkpoint.config.env}."
+        )
+    if checkpoint.layout != layout:
+        raise UserError(
+            f"{checkpoint.path} holds another network than --network {config.network}; "
+            f"resume it with --network {checkpoint.config.network}."
+        )
+    for name in ("parameters", "target", "mean_square"):
+        table[name][:] = checkpoint.arrays[name]
+    for name in ("steps", "updates", "dropped"):  # only their sums matter
+        table[name][0] = checkpoint.arrays[name].sum()
+    table["target_refreshes"][0] = table.total_steps() // config.target_interval
+    saved = checkpoint.arrays["random_states"]
+    workers, streams = (min(a, b) for a, b in zip(saved.shape[:2], table["random_states"].shape[:2], strict=True))
+    table["random_states"][:workers, :streams] = saved[:workers, :streams]

@@ -1,0 +1,221 @@
+"""Every setting of a training run on one screen, with unit, default and source.
+
+The help of the command line, the keys of the TOML files in ``configs/`` and the record in a run directory
+are all made from the fields of `Config`. [1] is Mnih et al. 2016, "Asynchronous Methods for Deep
+Reinforcement Learning", arXiv 1602.01783; [2] is Mnih et al. 2015, "Human-level control through deep
+reinforcement learning". *step*: one decision in one emulator; *frame*: one emulator frame, four a step on Atari.
+"""
+
+import dataclasses
+import difflib
+import math
+import os
+import tomllib
+import types
+import typing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import tomli_w
+
+from async_rl.types import UserError
+
+
+def available_cores() -> int:
+    """Number of processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@dataclass(frozen=True)
+class Config:
+    """Asynchronous actor-learners: many processes, one Q-network in shared memory, no lock."""
+
+    env: str = "pong"
+    """Game: an Atari game by its plain name or a known id (ALE/Pong-v5), a Gymnasium id (CartPole-v1), a function of
+    your own (package.module:function) or the toy "catch"."""
+    algorithm: Literal["one-step-q"] = "one-step-q"
+    """Learning algorithm: one-step-q is Algorithm 1 of [1]."""
+    steps: int = 10_000_000
+    """Steps to train, counted over all workers; on Atari a step is 4 frames. [1]: 80 million."""
+    seed: int = 0
+    """Seed of every random number of the run. One worker and one seed give the same parameters twice."""
+
+    # Processes.
+    workers: int = dataclasses.field(default_factory=available_cores)
+    """Worker processes; default: the cores this process may use. [1]: 16 threads."""
+    envs_per_worker: int = 8
+    """Emulators in each worker, played together with one batched forward pass. [1]: 1."""
+
+    # Learning.
+    t_max: int = 2
+    """Steps of every stream between two updates of its worker (I_AsyncUpdate). [1]: 5, with one stream a worker."""
+    gamma: float = 0.99
+    """Discount of the return per step. [1]: 0.99."""
+    target_interval: int = 10_000
+    """Steps of all workers between two refreshes of the target network. [1]: 10,000 (40,000 frames)."""
+    optimizer: Literal["rmsprop"] = "rmsprop"
+    """Update rule; its statistics are shared by all workers. [1]: shared RMSProp without momentum."""
+    lr: float = 7e-4
+    """Learning rate at the start. [1]: LogUniform(1e-4, 1e-2), best near 7e-4."""
+    lr_schedule: Literal["linear", "constant"] = "linear"
+    """How the learning rate goes on: linear is annealed to 0 at --steps. [1]: linear."""
+    rms_decay: float = 0.99
+    """RMSProp: decay of the mean square per update. [1]: 0.99."""
+    rms_epsilon: float = 0.1
+    """RMSProp: added to the mean square inside the root. [1]: 0.1."""
+    clip_rewards: bool = True
+    """Clip rewards to [-1, 1] for learning; scores are never clipped. [1], [2]: yes."""
+    network: Literal["auto", "nips", "mlp"] = "auto"
+    """Q-network: nips is the one of [1] (16 8x8/4, 32 4x4/2, 256), mlp two layers of 64; auto: by the observation."""
+
+    # Exploration.
+    final_epsilons: tuple[float, ...] = (0.1, 0.01, 0.5)
+    """Final epsilons; each stream draws one of them. [1]: 0.1 0.01 0.5."""
+    final_epsilon_probabilities: tuple[float, ...] = (0.4, 0.3, 0.3)
+    """Probability of each final epsilon. [1]: 0.4 0.3 0.3."""
+    epsilon_anneal_steps: int = 1_000_000
+    """Steps of all workers over which epsilon falls linearly from 1 to its final value. [1]: 4 million frames."""
+
+    # Atari protocol.
+    sticky: float = 0.0
+    """Probability that the emulator repeats the previous action (sticky actions). [1], [2]: 0; newer protocol: 0.25."""
+    no_ops: int = 30
+    """Most no-op actions at the start of a game; their number is drawn from 1 to this. [2]: 30."""
+    life_loss_ends_return: bool = False
+    """Discount 0 when a life is lost; the game goes on. [2]: yes for replay agents; [1] does not say."""
+    max_episode_frames: int = 108_000
+    """Frames after which a game is cut (half an hour of play); the return is bootstrapped there. [2]: 108,000."""
+
+    # The run.
+    heartbeat_seconds: float = 60.0
+    """Seconds of silence after which a worker is taken for dead and started anew."""
+    checkpoint_seconds: float = 300.0
+    """Seconds between two checkpoints."""
+    report_seconds: float = 10.0
+    """Seconds between two rows of metrics.csv and TensorBoard; a plain terminal gets a line as often."""
+
+    def __post_init__(self) -> None:
+        for name, valid, expected in _RULES:
+            value = getattr(self, name)
+            if not valid(value):
+                raise UserError(f"{flag(name)} must be {expected}, got {value}.")
+        if len(self.final_epsilons) != len(self.final_epsilon_probabilities):
+            raise UserError(
+                f"--final-epsilons and --final-epsilon-probabilities must have the same length, "
+                f"got {len(self.final_epsilons)} and {len(self.final_epsilon_probabilities)}."
+            )
+
+    @property
+    def steps_per_segment(self) -> int:
+        """Steps between two updates of one worker."""
+        return self.t_max * self.envs_per_worker
+
+
+def flag(name: str) -> str:
+    """The command line's spelling of a field: ``t_max`` -> ``--t-max``."""
+    return "--" + name.replace("_", "-")
+
+
+def _finite(value: float) -> bool:
+    return math.isfinite(value)
+
+
+def _within(low: float, high: float) -> Any:
+    return lambda value: low <= value <= high
+
+
+def _at_least(low: float) -> Any:
+    return lambda value: _finite(value) and value >= low
+
+
+def _positive(value: float) -> bool:
+    return _finite(value) and value > 0
+
+
+_RULES: tuple[tuple[str, Any, str], ...] = (
+    ("env", lambda value: bool(value.strip()), "the name of a game"),
+    ("steps", _within(1, 10**15), "between 1 and 10^15"),
+    ("seed", _within(0, 2**63 - 1), "between 0 and 2^63 - 1"),
+    ("workers", _within(1, 4096), "between 1 and 4096"),
+    ("envs_per_worker", _within(1, 4096), "between 1 and 4096"),
+    ("t_max", _within(1, 100_000), "between 1 and 100,000"),
+    ("gamma", _within(0, 1), "between 0 and 1"),
+    ("target_interval", _within(1, 10**15), "between 1 and 10^15"),
+    ("lr", _positive, "a finite number above 0"),
+    ("rms_decay", lambda value: 0 <= value < 1, "at least 0 and below 1"),
+    ("rms_epsilon", _positive, "a finite number above 0"),
+    ("final_epsilons", lambda v: len(v) > 0 and all(0 <= e <= 1 for e in v), "one or more numbers between 0 and 1"),
+    (
+        "final_epsilon_probabilities",
+        lambda v: all(0 <= p <= 1 for p in v) and math.isclose(sum(v), 1, abs_tol=1e-6),
+        "numbers between 0 and 1 whose sum is 1",
+    ),
+    ("epsilon_anneal_steps", _within(0, 10**15), "between 0 and 10^15"),
+    ("sticky", _within(0, 1), "between 0 and 1"),
+    ("no_ops", _within(0, 10_000), "between 0 and 10,000"),
+    ("max_episode_frames", _within(1, 10**9), "between 1 and 10^9"),
+    ("heartbeat_seconds", _at_least(1), "at least 1 second"),
+    ("checkpoint_seconds", _at_least(1), "at least 1 second"),
+    ("report_seconds", _at_least(0.1), "at least 0.1 seconds"),
+)
+
+
+def from_toml(path: Path) -> Config:
+    """The configuration of a TOML file, which holds only what differs from the defaults.
+
+    Raises:
+        UserError: the file cannot be read or is no TOML, a key is unknown (the nearest one is named), or a value
+            has the wrong type or range.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"cannot read the configuration {path}: {error.strerror}.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"the configuration {path} is no valid TOML: {error}.") from None
+    try:
+        return from_values(values)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def from_values(values: dict[str, Any]) -> Config:
+    """A `Config` from plain values such as TOML gives; see `from_toml` for the errors."""
+    hints = typing.get_type_hints(Config)
+    for key in values:
+        if key not in hints:
+            near = difflib.get_close_matches(key.replace("-", "_"), hints, n=1)
+            hint = f"; did you mean {near[0]}?" if near else f"; known keys: {', '.join(hints)}."
+            raise UserError(f"unknown key {key!r}{hint}")
+    return Config(**{key: _checked(key, value, hints[key]) for key, value in values.items()})
+
+
+def to_toml(config: Config) -> str:
+    """The whole configuration as TOML; `from_toml` gives the same configuration back."""
+    return tomli_w.dumps({key: _plain(value) for key, value in dataclasses.asdict(config).items()})
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _checked(key: str, value: Any, hint: Any) -> Any:
+    """``value`` if it is of the type ``hint``; integers pass as floats, lists as tuples."""
+    origin = typing.get_origin(hint)
+    if origin is Literal:
+        options = typing.get_args(hint)
+        if value in options:
+            return value
+        raise UserError(f"{key} must be one of {', '.join(options)}, got {value!r}.")
+    if origin is tuple:
+        if isinstance(value, list | tuple):
+            return tuple(_checked(key, entry, typing.get_args(hint)[0]) for entry in value)
+        raise UserError(f"{key} must be a list, got {value!r}.")
+    if isinstance(hint, types.UnionType):  # X | None; TOML has no null, so the value is an X
+        return _checked(key, value, typing.get_args(hint)[0])
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if type(value) is not hint:
+        raise UserError(f"{key} must be of type {hint.__name__}, got {value!r}.")
+    return value

@@ -1,0 +1,106 @@
+"""Any single-player Gymnasium environment with discrete actions behind our interface."""
+
+import math
+import warnings
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.spaces import Box, Discrete
+
+from async_rl.types import EnvSpec, Outcome, UserError
+
+
+def make(name: str) -> gymnasium.Env[Any, Any]:
+    """The registered environment ``name``, without the warnings about out-of-date versions; see `gymnasium.make`."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return gymnasium.make(name, disable_env_checker=True)
+
+
+def registered_names() -> tuple[str, ...]:
+    """Ids of all registered environments but those of Atari games, which have plain names here."""
+    entries = gymnasium.registry.values()
+    return tuple(entry.id for entry in entries if not str(entry.entry_point).startswith("ale_py"))
+
+
+class GymnasiumEnvironment:
+    """A Gymnasium environment that writes its observations into memory it is given.
+
+    Observations: a uint8 image becomes [channels, height, width] uint8 (the channels are the shorter of the first
+    and last axis), any other ``Box`` a flat float32 vector, ``Discrete`` a one-hot float32 vector.
+    ``terminated`` becomes discount 0; ``truncated`` alone is a cut: over, with discount 1.
+
+    Args:
+        environment: observations ``Box`` or ``Discrete``, actions ``Discrete``.
+        name: canonical name.
+        random: draws the seed of the first reset; later games go on with the environment's own generator.
+
+    Raises:
+        UserError: another kind of observations or actions.
+    """
+
+    def __init__(self, environment: gymnasium.Env[Any, Any], name: str, random: np.random.Generator) -> None:
+        actions = environment.action_space
+        if not isinstance(actions, Discrete):
+            raise UserError(f"{name} has the action space {actions}, but Q-learning needs Discrete actions.")
+        self._environment = environment
+        self._first_action = int(actions.start)
+        self._seed: int | None = int(random.integers(2**31 - 1))
+        shape, dtype = self._resolve_observations(environment.observation_space, name)
+        self.spec = EnvSpec(name, shape, dtype, _action_names(environment, int(actions.n)))
+
+    def _resolve_observations(self, space: gymnasium.Space[Any], name: str) -> tuple[tuple[int, ...], str]:
+        if isinstance(space, Discrete):
+            self._first_state = int(space.start)
+            self._write = self._write_one_hot
+            return (int(space.n),), "float32"
+        if not isinstance(space, Box):
+            raise UserError(
+                f"{name} has observations of the kind {type(space).__name__}, but Box or Discrete is needed; "
+                f"gymnasium.wrappers.FlattenObservation may help."
+            )
+        if space.dtype == np.uint8 and len(space.shape) in (2, 3):
+            axes = (*space.shape, 1) if len(space.shape) == 2 else space.shape
+            channels_last = axes[2] <= axes[0]
+            self._write = self._write_channels_last if channels_last else self._write_as_is
+            return ((axes[2], axes[0], axes[1]) if channels_last else axes), "uint8"
+        self._write = self._write_flat
+        return (math.prod(space.shape),), "float32"
+
+    def reset(self, observation: np.ndarray) -> None:
+        """Start a new game and write its first observation."""
+        seen, _ = self._environment.reset(seed=self._seed)
+        self._seed = None
+        self._write(seen, observation)
+
+    def step(self, action: int, observation: np.ndarray) -> Outcome:
+        """Take action number ``action``, counted from 0, and write what is seen after it."""
+        seen, reward, terminated, truncated, _ = self._environment.step(self._first_action + action)
+        self._write(seen, observation)
+        return Outcome(float(reward), discount=0.0 if terminated else 1.0, over=bool(terminated or truncated))
+
+    def close(self) -> None:
+        """Release what the environment holds, such as windows."""
+        self._environment.close()
+
+    def _write_one_hot(self, seen: Any, observation: np.ndarray) -> None:
+        observation.fill(0)
+        observation[int(seen) - self._first_state] = 1
+
+    def _write_channels_last(self, seen: Any, observation: np.ndarray) -> None:
+        height_width = observation.shape[1:]
+        observation[:] = np.moveaxis(np.asarray(seen).reshape(*height_width, -1), -1, 0)
+
+    def _write_as_is(self, seen: Any, observation: np.ndarray) -> None:
+        observation[:] = seen
+
+    def _write_flat(self, seen: Any, observation: np.ndarray) -> None:
+        observation[:] = np.asarray(seen).reshape(-1)
+
+
+def _action_names(environment: gymnasium.Env[Any, Any], count: int) -> tuple[str, ...]:
+    """The environment's own names where it has them, as Atari-like ones do, else numbers."""
+    meanings = getattr(environment.unwrapped, "get_action_meanings", None)
+    names = tuple(str(meaning) for meaning in meanings()) if callable(meanings) else ()
+    return names if len(names) == count else tuple(str(action) for action in range(count))

@@ -1,0 +1,127 @@
+"""From the name of a game to an environment.
+
+Emulator and Gymnasium are imported only where a name needs them: they cost a worker of a toy 0.2 seconds.
+"""
+
+import difflib
+import importlib
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from async_rl.config import Config
+from async_rl.envs.catch import Catch
+from async_rl.types import Environment, EnvSpec, UserError
+
+
+def make_environment(config: Config, random: np.random.Generator) -> Environment:
+    """The environment that ``config.env`` names.
+
+    Names are tried in this order: ``catch``; ``package.module:function``; an Atari game by its plain name or any of
+    its Gymnasium ids; a Gymnasium id, with ``package:`` before it where a package has to be imported first.
+
+    Args:
+        config: its ``env`` and the fields of the Atari protocol.
+        random: the generator of this stream's environment; all chance in it comes from here.
+
+    Raises:
+        UserError: nothing of that name (the nearest are named), or it cannot be made or used.
+    """
+    name = config.env.strip()
+    if name.lower() == Catch.spec.name:
+        return Catch(random)
+    if ":" in name and name.rpartition(":")[2].isidentifier():
+        return _from_function(name, random)
+    from async_rl.envs.atari import Atari, find_game
+
+    game = find_game(name)
+    return Atari(game, config, random) if game else _from_gymnasium(name, random)
+
+
+def describe(config: Config) -> EnvSpec:
+    """What `make_environment` makes of ``config``; see there for the errors."""
+    environment = make_environment(config, np.random.default_rng(config.seed))
+    close = getattr(environment, "close", None)
+    if callable(close):
+        close()
+    return environment.spec
+
+
+def _from_gymnasium(name: str, random: np.random.Generator) -> Environment:
+    import gymnasium
+
+    from async_rl.envs.gymnasium_adapter import GymnasiumEnvironment, make
+
+    _add_working_directory()
+    try:
+        environment = make(name)
+    except gymnasium.error.UnregisteredEnv:
+        near = _nearest(name)
+        hint = f"did you mean {' or '.join(near)}?" if near else "try pong, CartPole-v1 or catch."
+        raise UserError(f"unknown game {name!r}; {hint}") from None
+    except Exception as error:  # made by others' code: anything may come
+        raise UserError(f"Gymnasium cannot make {name}: {_one_line(error)}.") from error
+    canonical = environment.spec.id if environment.spec else name
+    return GymnasiumEnvironment(environment, canonical, random)
+
+
+def _nearest(name: str) -> list[str]:
+    from async_rl.envs.atari import game_names, plain_name
+    from async_rl.envs.gymnasium_adapter import registered_names
+
+    known = {known.lower(): known for known in (*registered_names(), *game_names(), Catch.spec.name)}
+    wanted = [plain_name(name), name.lower()]
+    near = [match for want in wanted for match in difflib.get_close_matches(want, known, n=2)]
+    return list(dict.fromkeys(known[match] for match in near))
+
+
+def _from_function(name: str, random: np.random.Generator) -> Environment:
+    try:
+        made = _function(name)()
+    except UserError:
+        raise
+    except Exception as error:  # made by others' code: anything may come
+        raise UserError(f"{name}() raised {_one_line(error)}.") from error
+    if isinstance(getattr(made, "spec", None), EnvSpec) and hasattr(made, "reset") and hasattr(made, "step"):
+        return made  # type: ignore[no-any-return]
+    import gymnasium
+
+    from async_rl.envs.gymnasium_adapter import GymnasiumEnvironment
+
+    if isinstance(made, gymnasium.Env):
+        return GymnasiumEnvironment(made, name, random)
+    raise UserError(f"{name}() must return a gymnasium.Env or an environment of async_rl.types, got {type(made)}.")
+
+
+def _function(name: str) -> Callable[[], Any]:
+    module_name, _, function_name = name.rpartition(":")
+    _add_working_directory()
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name and f"{module_name}.".startswith(f"{error.name}."):
+            raise UserError(f"no module {module_name!r} for the game {name!r}; looked in the Python path.") from None
+        raise UserError(f"importing {module_name} needs the module {error.name!r}, which is missing.") from error
+    except Exception as error:  # others' code
+        raise UserError(f"importing {module_name} raised {_one_line(error)}.") from error
+    function = getattr(module, function_name, None)
+    if function is None:
+        near = difflib.get_close_matches(function_name, vars(module), n=1)
+        hint = f"; did you mean {near[0]}?" if near else "."
+        raise UserError(f"the module {module_name} has no function {function_name!r}{hint}")
+    if not callable(function):
+        raise UserError(f"{name} must be a function that returns an environment, got {type(function)}.")
+    return function  # type: ignore[no-any-return]
+
+
+def _one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(".: ")
+
+
+def _add_working_directory() -> None:
+    """Let modules of the working directory be imported, after those that are installed."""
+    if "" not in sys.path and os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())

@@ -1,0 +1,71 @@
+"""The environments of one worker, stepped together."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from async_rl.types import Environment
+
+
+class FinishedGame(NamedTuple):
+    """A game that ended in the last step: ``score`` is unclipped over the whole game, ``length`` is in steps."""
+
+    stream: int
+    score: float
+    length: int
+
+
+class Streams:
+    """E environments of the same spec that all take one step at a time; finished games are followed by new ones.
+
+    Args:
+        environments: E environments; each is reset here.
+
+    Attributes:
+        observation: what each stream sees now, [E, *observation_shape]; the next actions are chosen from it.
+        reward: unclipped rewards of the last step, [E] float32; NaN before the first.
+        discount: 0 where no return follows the last step, else 1, [E] float32; NaN before the first.
+        finished: the games that ended in the last step, by cut or by their own end.
+    """
+
+    def __init__(self, environments: Sequence[Environment]) -> None:
+        self.environments = tuple(environments)
+        self.spec = self.environments[0].spec
+        count = len(self.environments)
+        self.observation = np.zeros((count, *self.spec.observation_shape), self.spec.observation_dtype)
+        self.reward = np.full(count, np.nan, np.float32)
+        self.discount = np.full(count, np.nan, np.float32)
+        self.finished: list[FinishedGame] = []
+        # Plain lists: adding to one entry of a NumPy array costs several times as much, and rounds to its dtype.
+        self._scores = [0.0] * count
+        self._lengths = [0] * count
+        for environment, observation in zip(self.environments, self.observation, strict=True):
+            environment.reset(observation)
+
+    def step(self, actions: np.ndarray, next_observation: np.ndarray) -> None:
+        """Take one step in every stream and fill ``reward``, ``discount``, ``finished`` and ``observation``.
+
+        Args:
+            actions: [E] integers.
+            next_observation: [E, *observation_shape], written: what was seen after the actions, which is the last
+                observation of a game that ended. ``observation`` then is the same, except for streams whose game
+                ended: there it is the first of the next game. Must not overlap ``observation``.
+        """
+        self.finished.clear()
+        for stream, action in enumerate(actions.tolist()):
+            outcome = self.environments[stream].step(action, next_observation[stream])
+            self.reward[stream] = outcome.reward
+            self.discount[stream] = outcome.discount
+            self._scores[stream] += outcome.reward
+            self._lengths[stream] += 1
+            if outcome.over:
+                self._start_anew(stream)
+            else:
+                self.observation[stream] = next_observation[stream]
+
+    def _start_anew(self, stream: int) -> None:
+        self.finished.append(FinishedGame(stream, self._scores[stream], self._lengths[stream]))
+        self._scores[stream] = 0.0
+        self._lengths[stream] = 0
+        self.environments[stream].reset(self.observation[stream])

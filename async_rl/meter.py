@@ -1,0 +1,77 @@
+"""From counts in the shared table to the rates and means of a report."""
+
+import math
+import time
+
+import numpy as np
+
+from async_rl.build import final_epsilons
+from async_rl.config import Config
+from async_rl.reporting import EpisodeStatistics, Report
+from async_rl.schedules import epsilons, learning_rate
+from async_rl.shared import SharedTable
+
+
+class Clock:
+    """Wall-clock seconds of training, over all sessions of a run."""
+
+    def __init__(self, seconds_before: float):
+        self._start = time.monotonic() - seconds_before
+
+    def seconds(self) -> float:
+        """Seconds until now."""
+        return time.monotonic() - self._start
+
+
+class Meter:
+    """Measures over the interval since it was last read."""
+
+    def __init__(self, config: Config, table: SharedTable, clock: Clock, frames_per_step: int):
+        self._config = config
+        self._table = table
+        self._clock = clock
+        self._frames_per_step = frames_per_step
+        self._final_epsilons = np.concatenate([final_epsilons(config, index) for index in range(config.workers)])
+        self._last = self._counts()
+
+    def read(self, statistics: EpisodeStatistics, workers_alive: int, workers_restarted: int) -> Report:
+        """A report on the interval since the last call, or since the meter was made."""
+        counts, last = self._counts(), self._last
+        self._last = counts
+        seconds, steps, updates, td_loss, value, gradient_norm = counts - last
+        explore = epsilons(self._config, self._final_epsilons, int(counts[1]))
+        speed = _ratio(steps, seconds)
+        return Report(
+            total_steps=int(counts[1]),
+            total_frames=int(counts[1]) * self._frames_per_step,
+            seconds=float(counts[0]),
+            steps_per_second=speed,
+            frames_per_second=speed * self._frames_per_step,
+            games=statistics.games,
+            mean_score=statistics.mean_score,
+            best_score=statistics.best_score,
+            mean_length_steps=statistics.mean_length_steps,
+            td_loss=_ratio(td_loss, updates * self._config.steps_per_segment),
+            q_value=_ratio(value, updates * self._config.steps_per_segment),
+            gradient_norm=_ratio(gradient_norm, updates),
+            lr=learning_rate(self._config, int(counts[1])),
+            epsilon_min=float(explore.min()),
+            epsilon_max=float(explore.max()),
+            updates=int(counts[2]),
+            target_refreshes=int(self._table["target_refreshes"][0]),
+            workers_alive=workers_alive,
+            workers_restarted=workers_restarted,
+            dropped_gradients=int(self._table["dropped"].sum()),
+            steps_goal=self._config.steps,
+        )
+
+    def _counts(self) -> np.ndarray:
+        """Seconds, steps, updates, and the columns of `async_rl.build.SUMS`, over all workers."""
+        table = self._table
+        return np.array(
+            [self._clock.seconds(), table["steps"].sum(), table["updates"].sum(), *table["sums"].sum(axis=0)]
+        )
+
+
+def _ratio(numerator: float, denominator: float) -> float:
+    return float(numerator / denominator) if denominator > 0 else math.nan

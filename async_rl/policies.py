@@ -1,0 +1,30 @@
+"""How actions are chosen from values."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def epsilon_greedy(values: np.ndarray, epsilons: np.ndarray, generators: Sequence[np.random.Generator]) -> np.ndarray:
+    """A random action with probability epsilon, else the action of the largest value, for each stream on its own.
+
+    Args:
+        values: [E, A] float32.
+        epsilons: [E].
+        generators: one of each stream.
+
+    Returns:
+        Actions [E] int64.
+    """
+    actions = values.argmax(axis=1)
+    for stream, generator in enumerate(generators):
+        if generator.random() < epsilons[stream]:
+            actions[stream] = generator.integers(values.shape[1])
+    return actions
+
+
+def draw_final_epsilon(
+    epsilons: Sequence[float], probabilities: Sequence[float], generator: np.random.Generator
+) -> float:
+    """One of ``epsilons`` with the given probabilities, as each actor-learner draws its own (Mnih et al. 2016, 5.1)."""
+    return float(generator.choice(epsilons, p=np.asarray(probabilities) / np.sum(probabilities)))

@@ -1,0 +1,22 @@
+"""Reports of a run on the terminal, as CSV files and as TensorBoard events.
+
+This package turns rows into text. It knows no process and no shared memory: the supervisor measures.
+"""
+
+from async_rl.reporting.logs import Logs, open_logs
+from async_rl.reporting.report import GAME_COLUMNS, REPORT_COLUMNS, EpisodeStatistics, Report
+from async_rl.reporting.terminal import Lines, Panel, Quiet, Terminal, terminal
+
+__all__ = [
+    "GAME_COLUMNS",
+    "REPORT_COLUMNS",
+    "EpisodeStatistics",
+    "Lines",
+    "Logs",
+    "Panel",
+    "Quiet",
+    "Report",
+    "Terminal",
+    "open_logs",
+    "terminal",
+]

@@ -1,0 +1,123 @@
+"""What is reported: one row of measurements, and the statistics of the last finished games."""
+
+import csv
+import dataclasses
+import math
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from async_rl.types import Game
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """One row of ``metrics.csv``: the run as measured over the interval since the last report."""
+
+    total_steps: int
+    """T: steps of all workers, over all sessions of the run."""
+    total_frames: int
+    """Emulator frames of all workers, over all sessions of the run."""
+    seconds: float
+    """Wall-clock seconds of training, over all sessions of the run."""
+    steps_per_second: float
+    """Steps of all workers per wall-clock second, over the interval."""
+    frames_per_second: float
+    """Emulator frames of all workers per wall-clock second, over the interval."""
+    games: int
+    """Games finished so far."""
+    mean_score: float
+    """Mean score of the last 100 games, in the game's own points; NaN before the first game has ended."""
+    best_score: float
+    """Highest score of a single game so far, in the game's own points; NaN before the first game has ended."""
+    mean_length_steps: float
+    """Mean length of the last 100 games in steps; NaN before the first game has ended."""
+    td_loss: float
+    """Mean loss of one step over the interval; NaN without an update."""
+    q_value: float
+    """Mean Q(s, a) of the taken actions over the interval, in clipped reward; NaN without an update."""
+    gradient_norm: float
+    """Mean Euclidean norm of the gradients over the interval; NaN without an update."""
+    lr: float
+    """Learning rate now."""
+    epsilon_min: float
+    """Smallest epsilon of all streams now: a probability."""
+    epsilon_max: float
+    """Largest epsilon of all streams now: a probability."""
+    updates: int
+    """Updates of the parameters by all workers so far."""
+    target_refreshes: int
+    """Copies of the parameters into the target so far."""
+    workers_alive: int
+    """Worker processes that run now."""
+    workers_restarted: int
+    """Workers started again after their process died or fell silent, so far."""
+    dropped_gradients: int
+    """Gradients dropped because they were not finite, so far."""
+    steps_goal: int
+    """Steps after which the run is finished; for progress and remaining time, not a column of ``metrics.csv``."""
+
+    @property
+    def progress(self) -> float:
+        """Fraction of the run that is done, from 0 to 1."""
+        return min(1.0, self.total_steps / self.steps_goal) if self.steps_goal > 0 else 1.0
+
+
+REPORT_COLUMNS = tuple(field.name for field in dataclasses.fields(Report) if field.name != "steps_goal")
+GAME_COLUMNS = Game._fields
+
+
+class EpisodeStatistics:
+    """Scores (points) and lengths (steps) of the last ``window`` games, the number of games and the best score."""
+
+    def __init__(self, window: int = 100) -> None:
+        self._scores: deque[float] = deque(maxlen=window)
+        self._lengths: deque[int] = deque(maxlen=window)
+        self.games = 0
+        self.best_score = math.nan
+
+    @classmethod
+    def from_csv(cls, path: Path, up_to_steps: int, window: int = 100) -> "EpisodeStatistics":
+        """Statistics of the games in ``episodes.csv`` that ended at T <= ``up_to_steps``; none if there is no file.
+
+        Rows that cannot be read are passed over.
+
+        Raises:
+            OSError: the file exists but cannot be read.
+        """
+        statistics = cls(window)
+        try:
+            file = path.open(encoding="utf-8", errors="replace", newline="")
+        except FileNotFoundError:
+            return statistics
+        with file:
+            for row in csv.DictReader(line.replace("\0", "") for line in file):
+                try:
+                    steps, score, length = int(row["total_steps"]), float(row["score"]), int(row["length"])
+                except (KeyError, TypeError, ValueError):
+                    continue
+                if steps <= up_to_steps:
+                    statistics._count(score, length)
+        return statistics
+
+    def add(self, games: Iterable[Game]) -> None:
+        """Count finished games, in the order given."""
+        for game in games:
+            self._count(game.score, game.length)
+
+    @property
+    def mean_score(self) -> float:
+        """Mean score of the last ``window`` games, in points; NaN before the first."""
+        return sum(self._scores) / len(self._scores) if self._scores else math.nan
+
+    @property
+    def mean_length_steps(self) -> float:
+        """Mean length of the last ``window`` games, in steps; NaN before the first."""
+        return sum(self._lengths) / len(self._lengths) if self._lengths else math.nan
+
+    def _count(self, score: float, length: int) -> None:
+        self._scores.append(float(score))
+        self._lengths.append(int(length))
+        self.games += 1
+        self.best_score = float(score) if math.isnan(self.best_score) else max(self.best_score, float(score))

@@ -1,0 +1,103 @@
+"""The directory of a run: its name, and the record of what was run, where and with what."""
+
+import importlib.metadata
+import json
+import platform
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from async_rl.config import Config, available_cores, to_toml
+from async_rl.types import EnvSpec, UserError
+
+RECORD = "run.json"
+CONFIG = "config.toml"
+
+_PACKAGES = ("async_rl", "torch", "numpy", "gymnasium", "ale-py", "opencv-python-headless")
+
+
+def default_run_dir(config: Config, spec: EnvSpec) -> Path:
+    """``runs/<env>__<algorithm>__seed<seed>__<time>``, a name that is still free."""
+    env = spec.name.replace("/", "-").replace(":", "-")
+    name = f"{env}__{config.algorithm}__seed{config.seed}__{time.strftime('%Y%m%d-%H%M%S')}"
+    candidates = [Path("runs") / name, *(Path("runs") / f"{name}-{number}" for number in range(2, 1000))]
+    return next(path for path in candidates if not path.exists())
+
+
+def make_run_dir(run_dir: Path) -> None:
+    """Make the directory of a new run.
+
+    Raises:
+        UserError: it cannot be made or written, or there is a run in it.
+    """
+    if (run_dir / CONFIG).exists():
+        raise UserError(f"{run_dir} already holds a run; go on with --resume {run_dir} or choose another --run-dir.")
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make the run directory {run_dir}: {error.strerror}.") from None
+
+
+def record(run_dir: Path, config: Config, spec: EnvSpec, seeds: dict[str, Any]) -> None:
+    """Write ``config.toml``, and add this session to ``run.json``: command, versions, machine, seeds.
+
+    Raises:
+        UserError: the directory cannot be written.
+    """
+    path = run_dir / RECORD
+    try:
+        sessions = json.loads(path.read_text(encoding="utf-8"))["sessions"] if path.exists() else []
+    except (OSError, ValueError, KeyError, TypeError):
+        sessions = []  # the record is for people; a damaged one does not stop the training
+    sessions.append(
+        {
+            "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "command": shlex.join(_command(sys.argv)),
+            "versions": {"python": platform.python_version()} | {name: _version(name) for name in _PACKAGES},
+            "machine": machine(),
+            "env": spec.name,
+            "actions": spec.action_names,
+            "seeds": seeds,
+        }
+    )
+    try:
+        (run_dir / CONFIG).write_text(to_toml(config), encoding="utf-8")
+        path.write_text(json.dumps({"sessions": sessions}, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"cannot write into the run directory {run_dir}: {error.strerror}.") from None
+
+
+def machine() -> dict[str, Any]:
+    """What this machine is: system, processor and the cores this process may use."""
+    return {
+        "system": f"{platform.system()} {platform.release()}",
+        "processor": _processor(),
+        "cores": available_cores(),
+    }
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass  # not Linux
+    return platform.processor() or platform.machine()
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _command(arguments: Sequence[str]) -> list[str]:
+    """``python -m launch.async ...`` where it was started so, else the script as it was."""
+    main = sys.modules["__main__"]
+    spec = getattr(main, "__spec__", None)
+    return ["python", *(["-m", spec.name] if spec else arguments[:1]), *arguments[1:]]

@@ -1,0 +1,56 @@
+"""Random numbers: one seed for the run, one independent generator for each stream and purpose.
+
+``SeedSequence(seed)`` -> worker -> stream -> {emulator, policy} for each incarnation of the worker, so that no two
+streams ever play the same game, and a worker that was started again does not repeat itself. The final epsilon of a
+stream does not depend on the incarnation: whoever takes over a slot explores as its predecessor did.
+"""
+
+import numpy as np
+
+STATE_SIZE = 6
+"""Numbers (uint64) that hold the state of one generator; see `state_of`."""
+
+_FINAL_EPSILON, _NETWORK, _EMULATOR, _POLICY = range(4)
+_LOW = 2**64 - 1
+
+
+def _generator(seed: int, *key: int) -> np.random.Generator:
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=key)))
+
+
+def network_seed(seed: int) -> int:
+    """Seed of the initial parameters."""
+    return int(_generator(seed, _NETWORK).integers(2**63))
+
+
+def final_epsilon_generator(seed: int, worker: int, stream: int) -> np.random.Generator:
+    """For the draw of one stream's final epsilon."""
+    return _generator(seed, _FINAL_EPSILON, worker, stream)
+
+
+def stream_generators(
+    seed: int, worker: int, incarnation: int, streams: int
+) -> tuple[list[np.random.Generator], list[np.random.Generator]]:
+    """Generators for the emulators and for the policies of one worker's streams."""
+    emulators = [_generator(seed, _EMULATOR, worker, stream, incarnation) for stream in range(streams)]
+    policies = [_generator(seed, _POLICY, worker, stream, incarnation) for stream in range(streams)]
+    return emulators, policies
+
+
+def state_of(generator: np.random.Generator) -> tuple[int, ...]:
+    """The whole state of a PCG64 generator as ``STATE_SIZE`` numbers below 2^64."""
+    state = generator.bit_generator.state
+    words = (state["state"]["state"], state["state"]["inc"])
+    halves = [half for word in words for half in (word >> 64, word & _LOW)]
+    return (*halves, state["has_uint32"], state["uinteger"])
+
+
+def restore(generator: np.random.Generator, numbers: np.ndarray) -> None:
+    """Put a generator into the state that `state_of` gave, uint64 [STATE_SIZE]."""
+    high_state, low_state, high_inc, low_inc, has_uint32, uinteger = (int(number) for number in numbers)
+    generator.bit_generator.state = {
+        "bit_generator": "PCG64",
+        "state": {"state": high_state << 64 | low_state, "inc": high_inc << 64 | low_inc},
+        "has_uint32": has_uint32,
+        "uinteger": uinteger,
+    }

@@ -1,0 +1,77 @@
+"""`train`: what the command does, as a function."""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+from async_rl import checkpoint, reporting, run_directory
+from async_rl.build import final_epsilons, make_table
+from async_rl.checkpoint import Checkpoint, Progress
+from async_rl.config import Config
+from async_rl.envs import describe
+from async_rl.networks import make_network
+from async_rl.seeding import network_seed
+from async_rl.shared import layout
+from async_rl.supervisor import Ending, Supervisor
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of a training run.
+
+    Attributes:
+        run_dir: where everything is.
+        ending: finished, failed, or stopped by a signal.
+        total_steps: T.
+        mean_score: of the last 100 games; NaN where none ended.
+    """
+
+    run_dir: Path
+    ending: Ending
+    total_steps: int
+    mean_score: float
+
+
+def train(config: Config, run_dir: Path | None = None, resume: Path | None = None, quiet: bool = False) -> Result:
+    """Train until ``config.steps``; the same as ``python -m launch.async``.
+
+    Worker processes import the caller's main module, as with all of Python's multiprocessing, so a script calls this
+    under ``if __name__ == "__main__":``.
+
+    >>> from async_rl import Config, load, train
+    >>> if __name__ == "__main__":  # doctest: +SKIP
+    ...     result = train(Config(env="catch", steps=50_000))
+    ...     agent = load(result.run_dir)
+
+    Args:
+        config: all settings.
+        run_dir: a new directory for the run; default ``runs/<env>__<algorithm>__seed<seed>__<time>``.
+        resume: a run directory, in which the run goes on from its latest checkpoint. ``config`` counts; start from
+            ``checkpoint.read(resume).config`` to go on as before.
+        quiet: no progress on the terminal.
+
+    Raises:
+        UserError: something about the configuration, the directory or the checkpoint that a person can mend; no
+            process has been started then.
+    """
+    spec = describe(config)
+    network_layout = layout(make_network(config.network, spec, network_seed(config.seed)))
+    table = make_table(config, spec)
+    saved: Checkpoint | None = None
+    if resume is not None:
+        saved = checkpoint.read(resume)
+        checkpoint.restore(saved, table, config, spec, network_layout)
+        run_dir = resume
+    else:
+        run_dir = run_dir or run_directory.default_run_dir(config, spec)
+        run_directory.make_run_dir(run_dir)
+    epsilons = {f"worker {index}": final_epsilons(config, index).tolist() for index in range(config.workers)}
+    run_directory.record(run_dir, config, spec, {"seed": config.seed, "final_epsilons": epsilons})
+    terminal = reporting.Quiet() if quiet else reporting.terminal(config, run_dir)
+    logs = reporting.open_logs(
+        run_dir, dataclasses.asdict(config), table.total_steps() if saved else None, terminal.say
+    )
+    progress = saved.progress if saved else Progress()
+    supervisor = Supervisor(config, spec, network_layout, table, progress, run_dir, logs, terminal)
+    ending = supervisor.run()
+    return Result(run_dir, ending, table.total_steps(), logs.statistics.mean_score)

@@ -1,0 +1,146 @@
+"""An actor-learner: plays its own streams and adds its gradients to the shared parameters, without a lock.
+
+Life of a worker process:
+
+    start --> build --> [ collect --> differentiate --> apply --> advance ]* --> end (stop flag, or T reached)
+                                       any instant: SIGKILL. Only its running games are lost;
+                                       the supervisor starts the next incarnation in the same slots.
+"""
+
+import os
+import signal
+import threading
+import time
+import traceback
+from multiprocessing.connection import wait
+from multiprocessing.process import parent_process
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from async_rl.build import Parts, make_parts
+from async_rl.config import Config
+from async_rl.policies import epsilon_greedy
+from async_rl.schedules import epsilons, learning_rate
+from async_rl.seeding import state_of
+from async_rl.shared import SharedTable
+
+
+class Worker:
+    """One actor-learner over parts that `async_rl.build` made; it builds nothing itself."""
+
+    def __init__(self, config: Config, index: int, table: SharedTable, parts: Parts):
+        self._config = config
+        self._index = index
+        self._table = table
+        self._parts = parts
+        segment = parts.segment
+        self._segment = segment
+        self._observations = segment.observation.numpy()
+        self._next_observations = segment.next_observation.numpy()
+        self._actions = segment.action.numpy()
+        self._rewards = segment.reward.numpy()
+        self._discounts = segment.discount.numpy()
+        self._total_steps = table.total_steps()
+
+    def run(self) -> None:
+        """Learn until the supervisor says stop or T reaches its goal."""
+        self._publish()
+        while not self._finished():
+            self._collect()
+            self._differentiate()
+            self._apply()
+            self._advance()
+
+    def _finished(self) -> bool:
+        return bool(self._table["stop"][0]) or self._total_steps >= self._config.steps
+
+    def _collect(self) -> None:
+        """Play ``t_max`` steps of every stream with the shared network as it is at each of them."""
+        streams, parts = self._parts.streams, self._parts
+        explore = epsilons(self._config, parts.final_epsilons, self._total_steps)
+        for t in range(self._config.t_max):
+            np.copyto(self._observations[t], streams.observation)
+            with torch.no_grad():
+                values = parts.network(self._segment.observation[t])
+            self._actions[t] = epsilon_greedy(values.numpy(), explore, parts.policy_generators)
+            streams.step(self._actions[t], self._next_observations[t])
+            self._rewards[t] = streams.reward
+            self._discounts[t] = streams.discount
+            for stream, score, length in streams.finished:
+                self._record_game(stream, score, length, explore[stream])
+        if self._config.clip_rewards:
+            np.clip(self._rewards, -1.0, 1.0, out=self._rewards)
+        self._discounts *= self._config.gamma
+
+    def _differentiate(self) -> None:
+        parts = self._parts
+        parts.gradient.zero_()
+        self._learning = parts.algorithm.learn(parts.network, parts.target, self._segment)
+        self._learning.loss.backward()
+
+    def _apply(self) -> None:
+        """Update the shared parameters; a gradient that is not finite is dropped and counted."""
+        gradient, sums = self._parts.gradient, self._table["sums"][self._index]
+        squared_norm = float(torch.dot(gradient, gradient))
+        if not np.isfinite(squared_norm):
+            self._table["dropped"][self._index] += 1
+            return
+        self._parts.optimizer.apply(learning_rate(self._config, self._total_steps))
+        sums += (float(self._learning.td_loss), float(self._learning.value), squared_norm**0.5)
+        self._table["updates"][self._index] += 1
+
+    def _advance(self) -> None:
+        """Count the segment's steps, and refresh the target network if that is this worker's duty and due."""
+        self._table["steps"][self._index] += self._config.steps_per_segment
+        self._total_steps = self._table.total_steps()
+        refreshes = self._table["target_refreshes"]
+        due = self._total_steps >= (refreshes[0] + 1) * self._config.target_interval
+        if due and self._table["refresher"][0] == self._index:
+            np.copyto(self._table["target"], self._table["parameters"])
+            refreshes[0] += 1
+        self._publish()
+
+    def _publish(self) -> None:
+        """Show a sign of life, and leave the random states where a checkpoint finds them."""
+        states = self._table["random_states"][self._index]
+        for stream, pair in enumerate(zip(self._parts.emulator_generators, self._parts.policy_generators, strict=True)):
+            states[stream] = [state_of(generator) for generator in pair]
+        self._table["heartbeat"][self._index] = time.monotonic()
+
+    def _record_game(self, stream: int, score: float, length: int, epsilon: float) -> None:
+        """Append to this worker's ring, which only the supervisor reads: the record first, the count after it."""
+        ring, written = self._table["games"][self._index], self._table["games_written"]
+        ring[written[self._index] % len(ring)] = (self._total_steps, stream, score, length, epsilon)
+        written[self._index] += 1
+
+
+def worker_process(config: Config, index: int, incarnation: int, table: SharedTable, error_file: Path) -> None:
+    """Entry of a worker process. An error is left in ``error_file``, and the exit code is 1."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; only the supervisor acts on it
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # likewise for a batch system
+    _die_with_parent()
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)  # statistics of silent weights decay into denormal numbers, which are slow
+    cv2.setNumThreads(0)
+    try:
+        Worker(config, index, table, make_parts(config, index, incarnation, table)).run()
+    except Exception:
+        error_file.parent.mkdir(parents=True, exist_ok=True)
+        error_file.write_text(traceback.format_exc(), encoding="utf-8")
+        os._exit(1)
+
+
+def _die_with_parent() -> None:
+    """End this process as soon as the launcher is gone, however it went."""
+    parent = parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

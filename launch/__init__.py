@@ -1,0 +1,1 @@
+"""Commands, each started with ``python -m launch.<name>``."""

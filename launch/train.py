@@ -1,0 +1,83 @@
+"""The command line of training: flags over a TOML file over the defaults."""
+
+import argparse
+import dataclasses
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from async_rl.config import Config, from_toml
+from async_rl.types import UserError
+
+
+@dataclass(frozen=True)
+class Command(Config):
+    """Asynchronous actor-learners: many processes, one Q-network in shared memory, no lock.
+
+    [1] is Mnih et al. 2016, arXiv 1602.01783; [2] is Mnih et al. 2015, doi:10.1038/nature14236. A step is one decision
+    in one emulator, four frames on Atari.
+    """
+
+    config: Path | None = None
+    """TOML file with settings that differ from the defaults, such as those in configs/; flags win over it."""
+    resume: Path | None = None
+    """Directory of a run to go on with, from its latest checkpoint and with its settings; flags win over them."""
+    run_dir: Path | None = None
+    """Directory for this run; default: runs/<env>__<algorithm>__seed<seed>__<time>."""
+
+
+def main() -> None:
+    """Run the command; exits with 0 (done), 1 (failed), 2 (bad input), 130 (Ctrl-C) or 143 (SIGTERM)."""
+    try:
+        sys.exit(_run(parse(sys.argv[1:])))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:  # before the supervisor listens, or after
+        sys.exit(130)
+
+
+def parse(arguments: list[str]) -> Command:
+    """The command that the arguments mean.
+
+    Raises:
+        UserError: a value out of range, or a configuration or run that cannot be read.
+        SystemExit: ``--help`` (0), or arguments that cannot be parsed (2); the message has been printed.
+    """
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    first.add_argument("--config", type=Path)
+    first.add_argument("--resume", type=Path)
+    try:
+        files = first.parse_known_args(arguments)[0]
+    except argparse.ArgumentError:
+        files = argparse.Namespace(config=None, resume=None)  # the second parser says what is wrong
+    defaults = Command(**_settings(_base(files.config, files.resume)))
+    return tyro.cli(Command, args=arguments, default=defaults, prog="python -m launch.async")
+
+
+def _base(config: Path | None, resume: Path | None) -> Config:
+    if config is not None and resume is not None:
+        raise UserError("--config and --resume exclude each other: a resumed run has its own settings.")
+    if resume is not None:
+        from async_rl import checkpoint
+
+        return checkpoint.read(resume).config
+    return from_toml(config) if config is not None else Config()
+
+
+def _settings(config: Config) -> dict[str, Any]:
+    return {field.name: getattr(config, field.name) for field in dataclasses.fields(Config)}
+
+
+def _run(command: Command) -> int:
+    if command.resume is not None and command.run_dir is not None:
+        raise UserError("--resume and --run-dir exclude each other: a resumed run goes on in its own directory.")
+    from async_rl.training import train  # torch takes seconds to import; bad input and --help should not wait
+
+    result = train(Config(**_settings(command)), run_dir=command.run_dir, resume=command.resume)
+    print(f"{result.ending.name.lower()} at T = {result.total_steps:,}, mean score {result.mean_score:.2f}")
+    print(f"go on with: python -m launch.async --resume {result.run_dir}")
+    return int(result.ending.value)

@@ -1,0 +1,239 @@
+"""The Atari protocol, held against Gymnasium's wrappers and against what the emulator itself says."""
+
+import copy
+import math
+from pathlib import Path
+from typing import Any
+
+import ale_py
+import cv2
+import gymnasium
+import numpy as np
+import pytest
+from ale_py import roms
+
+from async_rl.config import Config
+from async_rl.envs import make_environment
+from async_rl.envs.atari import Atari, find_game, game_names
+from async_rl.envs.screens import ScreenStack
+from async_rl.types import Outcome, UserError
+
+assert ale_py.__version__  # importing it registers the games with Gymnasium
+
+
+def started(game: str, seed: int = 0, **settings: Any) -> tuple[Atari, np.ndarray]:
+    """A game just after its reset, and the array that its observations are written into."""
+    environment = Atari(game, Config(**settings), np.random.default_rng(seed))
+    observation = np.full((4, 84, 84), 77, np.uint8)
+    environment.reset(observation)
+    return environment, observation
+
+
+def play(environment: Atari, actions: np.ndarray) -> list[Outcome]:
+    """The outcomes of ``actions``, up to the end of the game."""
+    observation = np.empty((4, 84, 84), np.uint8)
+    outcomes = []
+    for action in actions.tolist():
+        outcomes.append(environment.step(action, observation))
+        if outcomes[-1].over:
+            break
+    return outcomes
+
+
+def shrunk(screen: np.ndarray) -> np.ndarray:
+    return cv2.resize(screen, (84, 84), interpolation=cv2.INTER_AREA)
+
+
+def gymnasium_twin(game: str, no_ops: int, random: np.random.Generator) -> gymnasium.Env[Any, Any]:
+    """The same game through Gymnasium's wrappers, drawing its no-ops from a copy of ``random``."""
+    name = game.title().replace("_", "")
+    raw = gymnasium.make(f"ALE/{name}-v5", frameskip=1, repeat_action_probability=0.0, full_action_space=False)
+    small = gymnasium.wrappers.AtariPreprocessing(raw, noop_max=no_ops, frame_skip=4, screen_size=84)
+    raw.unwrapped.np_random = copy.deepcopy(random)
+    return gymnasium.wrappers.FrameStackObservation(small, stack_size=4, padding_type="reset")
+
+
+@pytest.mark.parametrize(("game", "steps"), [("pong", 1200), ("breakout", 700), ("beam_rider", 400)])
+def test_frames_and_outcomes_equal_gymnasium(game: str, steps: int) -> None:
+    random = np.random.default_rng(5)
+    environment = Atari(game, Config(no_ops=30), random)
+    twin = gymnasium_twin(game, no_ops=30, random=random)
+    observation = np.empty((4, 84, 84), np.uint8)
+    environment.reset(observation)
+    expected, _ = twin.reset()
+    np.testing.assert_array_equal(observation, expected)
+    games = 0
+    actions = np.random.default_rng(1).integers(len(environment.spec.action_names), size=steps)
+    for step, action in enumerate(actions.tolist()):
+        observation.fill(step % 256)  # it may hold anything before
+        outcome = environment.step(action, observation)
+        expected, reward, terminated, truncated, _ = twin.step(action)
+        assert outcome == (reward, 0.0 if terminated else 1.0, terminated or truncated)
+        if outcome.over:  # Gymnasium repeats older screens here; see the module's docstring
+            environment.reset(observation)
+            expected, _ = twin.reset()
+            games += 1
+        np.testing.assert_array_equal(observation, expected, err_msg=f"step {step}")
+    assert games >= 1 or game == "beam_rider"
+
+
+def test_first_observation_is_one_screen_four_times() -> None:
+    _, observation = started("pong")
+    for screen in observation[1:]:
+        np.testing.assert_array_equal(screen, observation[0])
+
+
+def test_observations_slide_by_one_screen_a_step() -> None:
+    environment, before = started("breakout")
+    for action in np.random.default_rng(0).integers(4, size=100).tolist():  # longer than the strip of screens
+        after = np.empty_like(before)
+        assert not environment.step(action, after).over
+        np.testing.assert_array_equal(after[:3], before[1:])
+        before = after
+
+
+@pytest.mark.parametrize("height", [210, 250])  # whole rows map onto whole rows, and not
+def test_shrinking_only_what_changed_is_bit_equal(height: int) -> None:
+    random = np.random.default_rng(0)
+    screen = random.integers(256, size=(height, 160), dtype=np.uint8)
+    stack = ScreenStack(height, 160)
+    stack.restart(screen)
+    last = [shrunk(screen)] * 4
+    for _ in range(150):
+        top, end = np.sort(random.integers(height + 1, size=2))
+        screen = screen.copy()
+        screen[top:end, random.integers(160)] = random.integers(256)  # sometimes nothing
+        stack.push(screen)
+        last = [*last[1:], shrunk(screen)]
+        np.testing.assert_array_equal(stack.window, last)
+
+
+@pytest.mark.parametrize("limit", [41, 42, 43, 44])  # wherever in a step the limit falls
+def test_cut_keeps_the_discount(limit: int) -> None:
+    environment, _ = started("pong", no_ops=1, max_episode_frames=limit)
+    outcomes = play(environment, np.zeros(100, np.int64))
+    assert len(outcomes) == math.ceil((limit - 1) / 4)  # one frame was the no-op
+    assert [outcome.over for outcome in outcomes] == [False] * (len(outcomes) - 1) + [True]
+    assert {outcome.discount for outcome in outcomes} == {1.0}
+
+
+def test_last_observation_of_a_cut_game_shows_the_last_frame() -> None:
+    """Cut after 1 or 2 frames of a step, the newest screen is that single frame, as the emulator shows it."""
+    cut, observation = started("breakout", no_ops=1, max_episode_frames=1 + 4 * 10 + 1)
+    whole, _ = started("breakout", no_ops=1)
+    for action in [1, 2, 3, 1, 2, 3, 1, 2, 3, 1]:
+        cut.step(action, observation)
+        whole.step(action, np.empty_like(observation))
+    assert cut.step(2, observation).over
+    whole._ale.act(ale_py.Action.RIGHT)
+    np.testing.assert_array_equal(cut.screen_rgb(), whole.screen_rgb())
+    whole._ale.getScreenGrayscale(whole._screen)
+    np.testing.assert_array_equal(observation[3], shrunk(whole._screen))
+
+
+def test_a_game_goes_on_after_a_cut() -> None:
+    environment, observation = started("pong", no_ops=0, max_episode_frames=8)
+    for _ in range(3):
+        assert [outcome.over for outcome in play(environment, np.zeros(9, np.int64))] == [False, True]
+        environment.reset(observation)
+
+
+def test_life_loss_ends_the_return_but_not_the_game() -> None:
+    actions = np.random.default_rng(3).integers(4, size=2000)
+    environment, observation = started("breakout", life_loss_ends_return=True)
+    assert environment.lives == 5
+    lives, zeros = environment.lives, 0
+    for action in actions.tolist():
+        outcome = environment.step(action, observation)
+        assert outcome.discount == (0.0 if environment.lives < lives else 1.0)
+        zeros += outcome.discount == 0.0
+        lives = environment.lives
+        if outcome.over:
+            break
+    assert outcome.over and zeros == 5
+
+    environment._lives = 9  # as after a game cut with more lives than a new one has
+    environment.reset(observation)
+    assert environment.step(0, observation).discount == 1.0
+
+    without, _ = started("breakout", life_loss_ends_return=False)
+    outcomes = play(without, actions)
+    assert [outcome.discount for outcome in outcomes] == [1.0] * (len(outcomes) - 1) + [0.0]
+    assert outcomes[-1].over
+
+
+def test_sticky_actions_change_the_course_and_only_they() -> None:
+    actions = np.random.default_rng(3).integers(6, size=60)
+
+    def last_screen(sticky: float, seed: int) -> bytes:
+        environment, _ = started("pong", seed, no_ops=0, sticky=sticky)
+        play(environment, actions)
+        return environment.screen_rgb().tobytes()
+
+    assert len({last_screen(0.0, seed) for seed in range(4)}) == 1
+    assert len({last_screen(0.25, seed) for seed in range(4)}) > 1
+    assert last_screen(0.25, 1) == last_screen(0.25, 1)  # the emulator's seed comes from the generator
+
+
+def test_entirely_sticky_actions_are_never_taken() -> None:
+    environment, _ = started("pong", no_ops=0, sticky=1.0)
+    idle, _ = started("pong", no_ops=0)
+    play(environment, np.full(20, 2))
+    play(idle, np.zeros(20, np.int64))
+    np.testing.assert_array_equal(environment.screen_rgb(), idle.screen_rgb())
+
+
+def test_no_ops_are_between_one_and_the_setting() -> None:
+    environment, observation = started("pong", no_ops=3)
+    counts = set()
+    for _ in range(40):
+        environment.reset(observation)
+        counts.add(environment._ale.getEpisodeFrameNumber())
+    assert counts == {1, 2, 3}  # each missing with probability (2/3)^40 = 9e-8
+    none, _ = started("pong", no_ops=0)
+    assert none._ale.getEpisodeFrameNumber() == 0
+
+
+def test_spec_and_screen() -> None:
+    environment, _ = started("beam_rider")
+    assert environment.spec.name == "beam_rider"
+    assert environment.spec.observation_shape == (4, 84, 84)
+    assert environment.spec.observation_dtype == "uint8"
+    assert environment.spec.frames_per_step == 4
+    assert environment.spec.action_names[0] == "NOOP" and len(environment.spec.action_names) == 9
+    assert environment.screen_rgb().shape == (210, 160, 3)
+
+
+def test_every_game_is_found_by_its_names() -> None:
+    assert len(game_names()) > 100
+    for game in game_names():
+        camel = game.title().replace("_", "")
+        for name in (game, game.upper(), camel, f"ALE/{camel}-v5", f"{camel}NoFrameskip-v4", f"{camel}-v0"):
+            assert find_game(name) == game
+        path = roms.get_rom_path(game)
+        assert path is not None and Path(path).is_file()
+    registered = [name for name in gymnasium.registry if name.startswith("ALE/")]
+    assert len(registered) > 100 and all(find_game(name) for name in registered)
+    assert find_game("PongDeterministic-v4") == find_game(" Pong".strip()) == "pong"
+
+
+def test_a_card_game_of_gymnasium_is_no_atari_game() -> None:
+    assert find_game("blackjack") == find_game("ALE/Blackjack-v5") == "blackjack"
+    assert find_game("Blackjack-v1") is None
+
+
+@pytest.mark.parametrize("game", ["combat", "joust", "maze_craze", "warlords"])
+def test_games_for_two_are_refused(game: str) -> None:
+    with pytest.raises(UserError, match=f"no game {game} for a single player"):
+        make_environment(Config(env=game), np.random.default_rng(0))
+
+
+def test_a_missing_rom_directory_is_a_user_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("ALE_ROMS_DIR", str(tmp_path))
+    with pytest.raises(UserError, match="cannot read the ROM of the Atari game pong"):
+        started("pong")
+
+
+def test_the_emulator_is_silent(capfd: pytest.CaptureFixture[str]) -> None:
+    started("pong")
+    assert capfd.readouterr() == ("", "")
