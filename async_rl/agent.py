@@ -56,6 +56,6 @@ def load(run_or_checkpoint: str | Path) -> Agent:
         UserError: there is none, or it is damaged.
     """
     saved = checkpoint.read(Path(run_or_checkpoint))
-    network = make_network(saved.config.network, saved.spec, seed=0)
+    network = make_network(saved.config, saved.spec)
     bind(network, saved.parameters)
     return Agent(network.requires_grad_(False), saved.config, saved.spec, saved.progress.total_steps)

@@ -12,7 +12,7 @@ from async_rl.envs import Streams, make_environment
 from async_rl.networks import make_network
 from async_rl.optimizers import RMSProp
 from async_rl.policies import draw_final_epsilon
-from async_rl.seeding import STATE_SIZE, final_epsilon_generator, network_seed, restore, stream_generators
+from async_rl.seeding import STATE_SIZE, final_epsilon_generator, restore, stream_generators
 from async_rl.shared import Row, SharedTable, bind, bind_gradients, flatten, parameter_count
 from async_rl.types import EnvSpec
 
@@ -69,7 +69,7 @@ def make_table(config: Config, spec: EnvSpec) -> SharedTable:
 
     ``heartbeat`` stays NaN and ``random_states`` at its highest value until a worker writes them.
     """
-    network = make_network(config.network, spec, network_seed(config.seed))
+    network = make_network(config, spec)
     table = SharedTable(table_rows(config, parameter_count(network)))
     for name in ("parameters", "target"):
         table.tensor(name).copy_(flatten(network))
@@ -84,7 +84,7 @@ def make_parts(config: Config, index: int, incarnation: int, table: SharedTable)
     _restore_generators(emulators, policies, table["random_states"][index])
     streams = Streams([make_environment(config, generator) for generator in emulators])
     spec = streams.spec
-    network, target = (make_network(config.network, spec, network_seed(config.seed)) for _ in range(2))
+    network, target = (make_network(config, spec) for _ in range(2))
     bind(network, table.tensor("parameters"))
     bind(target, table.tensor("target"))
     gradient = torch.zeros(parameter_count(network))

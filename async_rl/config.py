@@ -68,6 +68,8 @@ class Config:
     """Clip rewards to [-1, 1] for learning; scores are never clipped. [1], [2]: yes."""
     network: Literal["auto", "nips", "mlp"] = "auto"
     """Q-network: nips is the one of [1] (16 8x8/4, 32 4x4/2, 256), mlp two layers of 64; auto: by the observation."""
+    pixels: Literal["standardized", "unit"] = "standardized"
+    """How screens enter the network: each stack standardized to mean 0 and variance 1, or divided by 255. [2]: unit."""
 
     # Exploration.
     final_epsilons: tuple[float, ...] = (0.1, 0.01, 0.5)

@@ -205,6 +205,8 @@ class Supervisor:
 
     def _stop(self) -> None:
         """Ask the workers to end, and give them a few seconds for the segment they are in."""
+        if self._signal is not None:
+            self._terminal.say(f"{self._signal.name}: stopping and saving; once more stops at once, without saving")
         self._table["stop"][0] = 1
         deadline = time.monotonic() + STOP_SECONDS
         while (alive := self._alive()) and (left := deadline - time.monotonic()) > 0:

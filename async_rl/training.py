@@ -10,7 +10,6 @@ from async_rl.checkpoint import Checkpoint, Progress
 from async_rl.config import Config
 from async_rl.envs import describe
 from async_rl.networks import make_network
-from async_rl.seeding import network_seed
 from async_rl.shared import layout
 from async_rl.supervisor import Ending, Supervisor
 
@@ -55,7 +54,7 @@ def train(config: Config, run_dir: Path | None = None, resume: Path | None = Non
             process has been started then.
     """
     spec = describe(config)
-    network_layout = layout(make_network(config.network, spec, network_seed(config.seed)))
+    network_layout = layout(make_network(config, spec))
     table = make_table(config, spec)
     saved: Checkpoint | None = None
     if resume is not None:

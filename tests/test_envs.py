@@ -43,8 +43,8 @@ def test_catch_follows_the_ball_to_plus_one() -> None:
         rewards = []
         for _ in range(ROWS - 1):
             assert set(np.unique(observation)) == {0, 255}
-            ball = int(observation[0, : ROWS - 1].max(axis=0).argmax())
-            paddle = int(observation[0, ROWS - 1].argmax())
+            ball = int(observation[: ROWS - 1, :, 0].max(axis=0).argmax())
+            paddle = int(observation[ROWS - 1, :, 0].argmax())
             outcome = environment.step(1 + int(np.sign(ball - paddle)), observation)
             rewards.append(outcome.reward)
             assert outcome.over == (outcome.discount == 0.0) == (len(rewards) == ROWS - 1)
@@ -113,9 +113,9 @@ IMAGE = np.arange(6 * 5 * 3, dtype=np.uint8).reshape(6, 5, 3)
         (Box(-1, 1, ()), np.float32(0.5), np.array([0.5], np.float32)),
         (Discrete(4), np.int64(2), np.array([0, 0, 1, 0], np.float32)),
         (Discrete(3, start=5), 5, np.array([1, 0, 0], np.float32)),
-        (Box(0, 255, IMAGE.shape, np.uint8), IMAGE, IMAGE.transpose(2, 0, 1)),
-        (Box(0, 255, (6, 5), np.uint8), IMAGE[:, :, 0], IMAGE[None, :, :, 0]),
-        (Box(0, 255, (3, 6, 5), np.uint8), IMAGE.transpose(2, 0, 1), IMAGE.transpose(2, 0, 1)),
+        (Box(0, 255, IMAGE.shape, np.uint8), IMAGE, IMAGE),
+        (Box(0, 255, (6, 5), np.uint8), IMAGE[:, :, 0], IMAGE[:, :, :1]),
+        (Box(0, 255, (3, 6, 5), np.uint8), IMAGE.transpose(2, 0, 1), IMAGE),
     ],
 )
 def test_observations_are_written_in_place(space: Any, seen: Any, expected: np.ndarray) -> None:
@@ -199,11 +199,11 @@ def test_spaces_that_cannot_be_used_are_refused(space: Any, actions: Any, messag
 @pytest.mark.parametrize(
     ("name", "canonical", "shape"),
     [
-        (" Catch ", "catch", (1, 10, 5)),
+        (" Catch ", "catch", (10, 5, 1)),
         ("CartPole-v1", "CartPole-v1", (4,)),
         ("CartPole", "CartPole-v1", (4,)),
         ("FrozenLake-v1", "FrozenLake-v1", (16,)),
-        ("ALE/SpaceInvaders-v5", "space_invaders", (4, 84, 84)),
+        ("ALE/SpaceInvaders-v5", "space_invaders", (84, 84, 4)),
     ],
 )
 def test_names_resolve(name: str, canonical: str, shape: tuple[int, ...]) -> None:

@@ -66,7 +66,7 @@ def find_game(name: str) -> str | None:
 class Atari:
     """One Atari game as an environment; see the module for the protocol.
 
-    Observations are [4, 84, 84] uint8, oldest screen first. Rewards are sums over the frames of a step, unclipped.
+    Observations are [84, 84, 4] uint8, oldest screen first. Rewards are sums over the frames of a step, unclipped.
     A game that reaches ``max_episode_frames`` (start no-ops included) is cut: over, but its discount stays 1.
 
     Args:
@@ -86,7 +86,7 @@ class Atari:
         self._actions = tuple(self._ale.getMinimalActionSet())
         self.spec = EnvSpec(
             name=game,
-            observation_shape=(STACK, SIZE, SIZE),
+            observation_shape=(SIZE, SIZE, STACK),
             observation_dtype="uint8",
             action_names=tuple(action.name for action in self._actions),
             frames_per_step=FRAMES_PER_STEP,
@@ -116,7 +116,7 @@ class Atari:
         self._lives = self.lives
         self._ale.getScreenGrayscale(self._screen)
         self._stack.restart(self._screen)
-        observation[:] = self._stack.window
+        self._stack.write(observation)
 
     def step(self, action: int, observation: np.ndarray) -> Outcome:
         """Hold action number ``action`` for four frames and write the last four steps' screens into ``observation``."""
@@ -132,7 +132,7 @@ class Atari:
         if frame >= FRAMES_PER_STEP - 1:  # else the game ended before this step's first screen was read
             np.maximum(self._screen, self._previous_screen, out=self._screen)
         self._stack.push(self._screen)
-        observation[:] = self._stack.window
+        self._stack.write(observation)
         return self._outcome(reward)
 
     def _outcome(self, reward: float) -> Outcome:

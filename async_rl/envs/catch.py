@@ -20,7 +20,7 @@ class Catch:
 
     spec = EnvSpec(
         name="catch",
-        observation_shape=(1, ROWS, COLUMNS),
+        observation_shape=(ROWS, COLUMNS, 1),
         observation_dtype="uint8",
         action_names=("LEFT", "STAY", "RIGHT"),
     )
@@ -31,7 +31,7 @@ class Catch:
         self._paddle = COLUMNS // 2
 
     def reset(self, observation: np.ndarray) -> None:
-        """Drop a new ball and write the board into ``observation`` [1, 10, 5] uint8 (ball and paddle 255)."""
+        """Drop a new ball and write the board into ``observation`` [10, 5, 1] uint8 (ball and paddle 255)."""
         self._row = 0
         self._column = int(self._random.integers(COLUMNS))
         self._paddle = COLUMNS // 2
@@ -48,5 +48,5 @@ class Catch:
 
     def _draw(self, observation: np.ndarray) -> None:
         observation.fill(0)
-        observation[0, self._row, self._column] = _LIT
-        observation[0, ROWS - 1, self._paddle] = _LIT
+        observation[self._row, self._column] = _LIT
+        observation[ROWS - 1, self._paddle] = _LIT

@@ -27,7 +27,7 @@ def registered_names() -> tuple[str, ...]:
 class GymnasiumEnvironment:
     """A Gymnasium environment that writes its observations into memory it is given.
 
-    Observations: a uint8 image becomes [channels, height, width] uint8 (the channels are the shorter of the first
+    Observations: a uint8 image becomes [height, width, channels] uint8 (the channels are the shorter of the first
     and last axis), any other ``Box`` a flat float32 vector, ``Discrete`` a one-hot float32 vector.
     ``terminated`` becomes discount 0; ``truncated`` alone is a cut: over, with discount 1.
 
@@ -63,8 +63,8 @@ class GymnasiumEnvironment:
         if space.dtype == np.uint8 and len(space.shape) in (2, 3):
             axes = (*space.shape, 1) if len(space.shape) == 2 else space.shape
             channels_last = axes[2] <= axes[0]
-            self._write = self._write_channels_last if channels_last else self._write_as_is
-            return ((axes[2], axes[0], axes[1]) if channels_last else axes), "uint8"
+            self._write = self._write_as_is if channels_last else self._write_channels_first
+            return (axes if channels_last else (axes[1], axes[2], axes[0])), "uint8"
         self._write = self._write_flat
         return (math.prod(space.shape),), "float32"
 
@@ -88,12 +88,11 @@ class GymnasiumEnvironment:
         observation.fill(0)
         observation[int(seen) - self._first_state] = 1
 
-    def _write_channels_last(self, seen: Any, observation: np.ndarray) -> None:
-        height_width = observation.shape[1:]
-        observation[:] = np.moveaxis(np.asarray(seen).reshape(*height_width, -1), -1, 0)
+    def _write_channels_first(self, seen: Any, observation: np.ndarray) -> None:
+        observation[:] = np.moveaxis(np.asarray(seen), 0, -1)
 
     def _write_as_is(self, seen: Any, observation: np.ndarray) -> None:
-        observation[:] = seen
+        observation[:] = np.asarray(seen).reshape(observation.shape)
 
     def _write_flat(self, seen: Any, observation: np.ndarray) -> None:
         observation[:] = np.asarray(seen).reshape(-1)

@@ -86,7 +86,7 @@ def _from_function(name: str, random: np.random.Generator) -> Environment:
     except Exception as error:  # made by others' code: anything may come
         raise UserError(f"{name}() raised {_one_line(error)}.") from error
     if isinstance(getattr(made, "spec", None), EnvSpec) and hasattr(made, "reset") and hasattr(made, "step"):
-        return made  # type: ignore[no-any-return]
+        return made
     import gymnasium
 
     from async_rl.envs.gymnasium_adapter import GymnasiumEnvironment
@@ -114,7 +114,7 @@ def _function(name: str) -> Callable[[], Any]:
         raise UserError(f"the module {module_name} has no function {function_name!r}{hint}")
     if not callable(function):
         raise UserError(f"{name} must be a function that returns an environment, got {type(function)}.")
-    return function  # type: ignore[no-any-return]
+    return function
 
 
 def _one_line(error: Exception) -> str:

@@ -1,13 +1,12 @@
 """The last screens of a game, shrunk and stacked, with as little work as the result allows."""
 
+from collections import deque
+
 import cv2
 import numpy as np
 
 STACK = 4
 SIZE = 84
-# The shrunk screens lie one after another in a strip, so that the stack is a window that slides over it: no screen
-# is moved, except for a rewind (copy of STACK - 1 screens) at the end of the strip.
-_STRIP = 8 * STACK
 
 
 class ScreenStack:
@@ -21,9 +20,6 @@ class ScreenStack:
     Args:
         height: rows of a screen.
         width: columns of a screen, a multiple of 8.
-
-    Attributes:
-        window: the stack, [4, 84, 84] uint8, oldest first; a view, to be copied before the next call.
     """
 
     def __init__(self, height: int, width: int) -> None:
@@ -31,33 +27,30 @@ class ScreenStack:
         # Compared eight pixels at a time.
         self._differs = np.zeros((height, width // 8), np.bool_)
         self._rows, self._shrunk_rows = (5, 2) if 2 * height == 5 * SIZE else (height, SIZE)
-        self._strip = np.zeros((_STRIP, SIZE, SIZE), np.uint8)
-        self._newest = STACK - 1
-        self.window = self._strip[:STACK]
+        self._screens = deque(np.zeros((STACK, SIZE, SIZE), np.uint8))  # oldest first
 
     def restart(self, screen: np.ndarray) -> None:
         """Fill the whole stack with ``screen`` [height, width] uint8, contiguous."""
-        self._newest = STACK - 1
-        cv2.resize(screen, (SIZE, SIZE), dst=self._strip[STACK - 1], interpolation=cv2.INTER_AREA)
-        self._strip[: STACK - 1] = self._strip[STACK - 1]
+        for shrunk in self._screens:
+            cv2.resize(screen, (SIZE, SIZE), dst=shrunk, interpolation=cv2.INTER_AREA)
         self._last[:] = screen
-        self.window = self._strip[:STACK]
 
     def push(self, screen: np.ndarray) -> None:
         """Put ``screen`` [height, width] uint8, contiguous, at the end and drop the oldest."""
-        self._newest += 1
-        if self._newest == _STRIP:
-            self._strip[: STACK - 1] = self._strip[1 - STACK :]
-            self._newest = STACK - 1
-        shrunk = self._strip[self._newest]
-        shrunk[:] = self._strip[self._newest - 1]
+        newest = self._screens[-1]
+        self._screens.rotate(-1)
+        shrunk = self._screens[-1]
+        shrunk[:] = newest
         first, end = self._changed_bands(screen)
         if first < end:
             rows = screen[first * self._rows : end * self._rows]
             target = shrunk[first * self._shrunk_rows : end * self._shrunk_rows]
             cv2.resize(rows, (SIZE, len(target)), dst=target, interpolation=cv2.INTER_AREA)
         self._last[:] = screen
-        self.window = self._strip[self._newest - STACK + 1 : self._newest + 1]
+
+    def write(self, observation: np.ndarray) -> None:
+        """Write the stack into ``observation`` [84, 84, 4] uint8, contiguous: the oldest screen is [:, :, 0]."""
+        cv2.merge(tuple(self._screens), dst=observation)
 
     def _changed_bands(self, screen: np.ndarray) -> tuple[int, int]:
         """The first band of rows that is not as in the last screen, and the one after the last such band."""

@@ -1,5 +1,6 @@
 """Numbers as text for the terminal: durations, the remaining time, and a curve in one line."""
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -86,7 +87,7 @@ def sparkline(values: Sequence[float], width: int, blocks: str = BLOCKS) -> str:
     """The curve of ``values`` as at most ``width`` characters, the lowest and highest block at its least and most."""
     count = min(len(values), max(0, width))
     edges = [index * len(values) // count for index in range(count + 1)] if count else []
-    means = [sum(values[a:b]) / (b - a) for a, b in zip(edges, edges[1:], strict=False)]
+    means = [sum(values[a:b]) / (b - a) for a, b in itertools.pairwise(edges)]
     if not means:
         return ""
     low, span = min(means), max(means) - min(means)

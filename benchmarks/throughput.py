@@ -1,0 +1,99 @@
+"""Steps per second of real training runs, for several numbers of workers and emulators.
+
+``python -m benchmarks.throughput``: every shape runs once in a round, round after round, so that a machine whose speed
+drifts is unfair to none; the table gives medians over rounds, and each shape's ratio to the first of the same round.
+Start-up is left out: the speed of a run is that of its reports after the first few seconds.
+"""
+
+import csv
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from async_rl.run_directory import machine
+
+WARM_UP_SECONDS = 3.0
+
+
+@dataclass(frozen=True)
+class Options:
+    """Measure steps per second of training runs."""
+
+    env: str = "pong"
+    """Game."""
+    shapes: tuple[str, ...] = ("1x1", "1x8", "2x1", "2x8")
+    """Workers x emulators in each."""
+    seconds: float = 15.0
+    """Seconds that each run is measured for."""
+    rounds: int = 3
+    """Repetitions of all shapes in turn."""
+    output: Path | None = None
+    """CSV file for the results."""
+
+
+def measure(env: str, workers: int, envs_per_worker: int, seconds: float) -> float:
+    """Steps per second of all workers of one run of the command, which is stopped with Ctrl-C."""
+    with tempfile.TemporaryDirectory() as folder:
+        run_dir = Path(folder) / "run"
+        settings = {"env": env, "workers": workers, "envs-per-worker": envs_per_worker, "report-seconds": 1}
+        flags = [text for name, value in settings.items() for text in (f"--{name}", str(value))]
+        run = subprocess.Popen(
+            [sys.executable, "-m", "launch.async", *flags, "--run-dir", str(run_dir)], stdout=subprocess.DEVNULL
+        )
+        reports = []
+        while not reports or float(reports[-1]["seconds"]) < WARM_UP_SECONDS + seconds:
+            time.sleep(0.5)
+            if run.poll() is not None:
+                raise SystemExit(f"the run ended by itself, with exit code {run.returncode}")
+            reports = read_reports(run_dir / "metrics.csv")
+        run.send_signal(signal.SIGINT)
+        run.wait()
+    warm = [report for report in reports if float(report["seconds"]) >= WARM_UP_SECONDS]
+    first, last = warm[0], warm[-1]
+    steps = int(last["total_steps"]) - int(first["total_steps"])
+    return steps / (float(last["seconds"]) - float(first["seconds"]))
+
+
+def read_reports(path: Path) -> list[dict[str, str]]:
+    """The rows of ``metrics.csv``; none if it is not there yet."""
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def main() -> None:
+    """Measure, print the table and write the CSV file."""
+    options = tyro.cli(Options, prog="python -m benchmarks.throughput")
+    shapes = [tuple(int(number) for number in shape.split("x")) for shape in options.shapes]
+    speeds: dict[tuple[int, ...], list[float]] = {shape: [] for shape in shapes}
+    for number in range(options.rounds):
+        for shape in shapes:
+            speeds[shape].append(measure(options.env, shape[0], shape[1], options.seconds))
+            print(f"round {number + 1}: {shape[0]} x {shape[1]}: {speeds[shape][-1]:,.0f} steps/s", flush=True)
+    rows = []
+    for (workers, envs), values in speeds.items():
+        ratios = [value / first for value, first in zip(values, speeds[shapes[0]], strict=True)]
+        rows.append((options.env, workers, envs, round(statistics.median(values)), f"{statistics.median(ratios):.2f}"))
+    header = ("env", "workers", "envs_per_worker", "steps_per_second", "ratio")
+    print(f"\n{machine()['processor']}, {machine()['cores']} cores, medians of {options.rounds} rounds")
+    print(" ".join(f"{title:>16}" for title in header))
+    for row in rows:
+        print(" ".join(f"{value!s:>16}" for value in row))
+    if options.output:
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+        with options.output.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow((*header, "processor", "cores"))
+            writer.writerows((*row, machine()["processor"], machine()["cores"]) for row in rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,22 @@
+"""An environment that fails as soon as a worker plays it; the launcher, which only describes it, sees no fault."""
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.spaces import Box, Discrete
+
+
+class Broken(gymnasium.Env[np.ndarray, int]):
+    observation_space = Box(-1, 1, (2,))
+    action_space = Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
+        return np.zeros(2, np.float32), {}
+
+    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict]:
+        return np.zeros(2, np.float32), 1 / 0, False, False, {}
+
+
+def make() -> Broken:
+    return Broken()

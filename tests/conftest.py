@@ -1,0 +1,104 @@
+"""Real runs of the command in processes of their own."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+ROOT = Path(__file__).parent.parent
+TIMEOUT_SECONDS = 120.0
+"""For whatever a test waits for; no test asserts how long something took."""
+
+
+def wait_for(condition: Callable[[], Any], what: str) -> Any:
+    """The first true value of ``condition``, asked again and again."""
+    deadline = time.monotonic() + TIMEOUT_SECONDS
+    while time.monotonic() < deadline:
+        if value := condition():
+            return value
+        time.sleep(0.05)
+    raise AssertionError(f"waited in vain for {what}")
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file; none if it is not there yet."""
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "launch.async", *arguments]
+
+
+class Run:
+    """A ``launch.async`` process that is under way in ``run_dir``."""
+
+    def __init__(self, run_dir: Path, *arguments: str):
+        self.run_dir = run_dir
+        self.output = run_dir.with_suffix(".out")
+        with self.output.open("wb") as output:
+            self.process = subprocess.Popen(
+                command(*arguments), cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+            )
+        self.launcher = psutil.Process(self.process.pid)
+
+    def text(self) -> str:
+        return self.output.read_text(encoding="utf-8")
+
+    def workers(self) -> list[psutil.Process]:
+        """The processes that the fork server has started: the workers."""
+        try:
+            return [worker for child in self.launcher.children() for worker in child.children()]
+        except psutil.NoSuchProcess:
+            return []
+
+    def family(self) -> list[psutil.Process]:
+        """Every process that came from the launcher."""
+        return self.launcher.children(recursive=True)
+
+    def steps(self) -> int:
+        """T of the last report."""
+        reports = rows(self.run_dir / "metrics.csv")
+        return int(reports[-1]["total_steps"]) if reports else 0
+
+    def wait_for_steps(self, steps: int) -> None:
+        def arrived() -> bool:
+            assert self.process.poll() is None, self.text()
+            return self.steps() >= steps
+
+        wait_for(arrived, f"step {steps}")
+
+    def signal(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def wait(self) -> int:
+        return self.process.wait(TIMEOUT_SECONDS)
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Run]]:
+    """Start runs of the toy by their arguments; whatever is left of them in the end is killed."""
+    runs: list[Run] = []
+
+    def start_run(*arguments: str, name: str = "run") -> Run:
+        run_dir = tmp_path / name
+        where = [] if "--resume" in arguments else ["--run-dir", str(run_dir)]
+        run = Run(run_dir, "--report-seconds", "0.1", *where, *arguments)
+        runs.append(run)
+        return run
+
+    yield start_run
+    for run in runs:
+        if run.process.poll() is None:
+            os.killpg(run.process.pid, signal.SIGKILL)
+            run.process.wait()

@@ -1,0 +1,140 @@
+"""The command line as a person meets it: help, files, flags, and one clear sentence for bad input."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, command
+
+from async_rl import Config, UserError
+from async_rl.config import from_toml, from_values, to_toml
+from launch.train import parse
+
+
+def run(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(*arguments), cwd=cwd, capture_output=True, text=True, timeout=120)
+
+
+def test_help_names_every_setting_with_its_default() -> None:
+    result = run("--help")
+    assert result.returncode == 0
+    for flag in ("--config", "--env", "--algorithm", "--workers", "--envs-per-worker", "--steps", "--seed", "--t-max",
+                 "--target-interval", "--lr", "--gamma", "--optimizer", "--run-dir", "--resume"):  # fmt: skip
+        assert flag in result.stdout
+    assert "10,000" in result.stdout and "default" in result.stdout
+
+
+BAD_INPUT = {
+    "unknown game": (["--env", "pongg"], "unknown game 'pongg'; did you mean pong"),
+    "unknown module": (["--env", "no_such_module:make"], "no_such_module"),
+    "continuous actions": (["--env", "Pendulum-v1"], "Discrete"),
+    "no workers": (["--workers", "0"], "--workers must be between 1 and 4096, got 0"),
+    "no steps": (["--steps", "0"], "--steps must be between 1"),
+    "not a number": (["--lr", "nan"], "--lr must be a finite number"),
+    "probabilities": (["--final-epsilon-probabilities", "0.5", "0.4", "0.3"], "whose sum is 1"),
+    "lengths": (["--final-epsilons", "0.1"], "must have the same length"),
+    "network": (["--env", "CartPole-v1", "--network", "nips"], "--network nips needs an image"),
+    "no such run": (["--resume", "/no/such/run"], "there is no run or checkpoint at /no/such/run"),
+    "no run": (["--resume", str(ROOT / "async_rl")], "is not a run that can be resumed"),
+    "no such file": (["--config", "/no/such/file.toml"], "cannot read the configuration /no/such/file.toml"),
+    "both": (["--config", "a.toml", "--resume", "b"], "exclude each other"),
+    "unwritable": (["--env", "catch", "--run-dir", "/dev/null/run"], "cannot make the run directory /dev/null/run"),
+    "unwritable folder": (["--env", "catch", "--run-dir", "/proc/run"], "cannot make the run directory /proc/run"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD_INPUT.values(), ids=BAD_INPUT.keys())
+def test_bad_input_gets_one_sentence_and_exit_code_2(arguments: list[str], message: str) -> None:
+    result = run(*arguments)
+    assert result.returncode == 2
+    assert message in result.stderr and "Traceback" not in result.stderr + result.stdout
+    assert result.stderr.startswith("error: ") and len(result.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--workers", "many"], ["--no-such-flag"], ["--algorithm", "magic"], ["--config"]]
+)
+def test_arguments_that_cannot_be_parsed(arguments: list[str]) -> None:
+    result = run(*arguments)
+    assert result.returncode == 2 and "Traceback" not in result.stderr + result.stdout
+    assert arguments[0] in result.stderr + result.stdout
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("target_intervall = 5", "unknown key 'target_intervall'; did you mean target_interval?"),
+        ("zzz = 5", "known keys: env"),
+        ("workers = 'two'", "workers must be of type int, got 'two'"),
+        ("workers = true", "workers must be of type int, got True"),
+        ("algorithm = 'magic'", "algorithm must be one of one-step-q, got 'magic'"),
+        ("final_epsilons = 0.1", "final_epsilons must be a list"),
+        ("lr = -1.0", "--lr must be a finite number above 0, got -1.0"),
+        ("lr = ", "is no valid TOML"),
+    ],
+)
+def test_errors_in_a_file_name_file_and_key(tmp_path: Path, content: str, message: str) -> None:
+    path = tmp_path / "settings.toml"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(UserError) as error:
+        from_toml(path)
+    assert message in str(error.value) and str(path) in str(error.value)
+
+
+def test_flags_win_over_the_file_and_the_file_over_the_defaults(tmp_path: Path) -> None:
+    path = tmp_path / "settings.toml"
+    path.write_text("lr = 1\nt_max = 7\nfinal_epsilons = [0.5]\nfinal_epsilon_probabilities = [1]\n", encoding="utf-8")
+    parsed = parse(["--config", str(path), "--t-max", "3"])
+    assert (parsed.lr, parsed.t_max, parsed.final_epsilons) == (1.0, 3, (0.5,))
+    assert parsed.gamma == Config().gamma
+
+
+def test_a_configuration_survives_its_file(tmp_path: Path) -> None:
+    config = Config(env="catch", lr=1e-5, final_epsilons=(0.25,), final_epsilon_probabilities=(1.0,), workers=3)
+    path = tmp_path / "config.toml"
+    path.write_text(to_toml(config), encoding="utf-8")
+    assert from_toml(path) == config
+    assert from_values({}) == Config()
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.toml")), ids=lambda path: path.stem)
+def test_presets_are_valid_and_hold_only_what_differs(path: Path) -> None:
+    import tomllib
+
+    config, default = from_toml(path), Config()
+    for key in tomllib.loads(path.read_text(encoding="utf-8")):
+        assert getattr(config, key) != getattr(default, key), f"{path.name}: {key} is the default"
+
+
+def test_a_directory_with_a_run_is_not_overwritten(tmp_path: Path) -> None:
+    arguments = ("--env", "catch", "--steps", "100", "--workers", "1", "--run-dir", str(tmp_path / "run"))
+    assert run(*arguments).returncode == 0
+    result = run(*arguments)
+    assert result.returncode == 2 and f"go on with --resume {tmp_path / 'run'}" in result.stderr
+
+
+def test_a_checkpoint_of_another_game_or_network_or_a_damaged_one_is_refused(tmp_path: Path) -> None:
+    arguments = ("--steps", "100", "--workers", "1", "--run-dir", str(tmp_path / "run"))
+    assert run("--env", "catch", *arguments).returncode == 0
+    result = run("--resume", str(tmp_path / "run"), "--env", "CartPole-v1", "--steps", "200")
+    assert result.returncode == 2 and "was trained on catch with 3 actions, not on CartPole-v1" in result.stderr
+    latest = tmp_path / "run" / "checkpoints" / "latest.safetensors"
+    latest.write_bytes(latest.read_bytes()[:1000])
+    result = run("--resume", str(tmp_path / "run"))
+    assert result.returncode == 2 and "is not a whole checkpoint" in result.stderr
+
+
+def test_runs_get_a_directory_of_their_own(tmp_path: Path) -> None:
+    script = f"import sys; sys.path.insert(0, {str(ROOT)!r})\nfrom launch.train import main\nmain()"
+    arguments = ["--env", "catch", "--steps", "100", "--workers", "1", "--seed", "5"]
+    main = tmp_path / "main.py"
+    main.write_text(f"if __name__ == '__main__':\n    {script.replace(chr(10), chr(10) + '    ')}", encoding="utf-8")
+    import sys
+
+    result = subprocess.run([sys.executable, str(main), *arguments], cwd=tmp_path, capture_output=True, timeout=120)
+    assert result.returncode == 0, result.stderr
+    (made,) = (tmp_path / "runs").iterdir()
+    assert made.name.startswith("catch__one-step-q__seed5__")
+    names = {path.name for path in made.iterdir()}
+    assert {"config.toml", "run.json", "metrics.csv", "episodes.csv", "checkpoints"} <= names
+    assert {path.stem for path in (made / "checkpoints").iterdir()} == {"latest", "best"}

@@ -1,0 +1,202 @@
+"""Equations against independent scalar restatements in Python floats, written from the paper (arXiv 1602.01783)."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from async_rl.algorithms import Segment
+from async_rl.algorithms.one_step_q import learn
+from async_rl.config import Config
+from async_rl.networks import StandardizedPixels, UnitPixels, make_network
+from async_rl.optimizers import RMSProp
+from async_rl.policies import draw_final_epsilon, epsilon_greedy
+from async_rl.schedules import epsilons, learning_rate
+from async_rl.shared import bind, bind_gradients, flatten, parameter_count
+from async_rl.types import EnvSpec, UserError
+
+VECTOR = EnvSpec("vector", (3,), "float32", ("a", "b"))
+SCREENS = EnvSpec("screens", (84, 84, 4), "uint8", ("a", "b", "c", "d", "e", "f"))
+
+
+class Linear(nn.Module):
+    """Q(s, a) = sum_i weight[a][i] s[i]: small enough to differentiate by hand."""
+
+    def __init__(self, weight: np.ndarray):
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(weight, dtype=torch.float32))
+
+    def forward(self, observation: torch.Tensor) -> torch.Tensor:
+        return observation @ self.weight.T
+
+
+@given(seed=st.integers(0, 10_000), t_max=st.integers(1, 4), streams=st.integers(1, 3))
+def test_one_step_q_gradient_is_algorithm_1(seed: int, t_max: int, streams: int) -> None:
+    """Accumulated over the segment: d theta <- d theta + d (y - Q(s, a; theta))^2 / d theta."""
+    random = np.random.default_rng(seed)
+    weight, target_weight = random.normal(size=(2, 2, 3))
+    segment = Segment(VECTOR, t_max, streams)
+    for tensor in (segment.observation, segment.next_observation, segment.reward):
+        tensor.copy_(torch.from_numpy(random.normal(size=tensor.shape)))
+    segment.action.copy_(torch.from_numpy(random.integers(2, size=(t_max, streams))))
+    segment.discount.copy_(torch.from_numpy(random.choice([0.0, 0.99], size=(t_max, streams))))
+
+    gradient = [[0.0] * 3 for _ in range(2)]
+    loss = value_sum = 0.0
+    for t in range(t_max):
+        for e in range(streams):
+            state, after = segment.observation[t, e].tolist(), segment.next_observation[t, e].tolist()
+            action = int(segment.action[t, e])
+            best_next = max(sum(w * s for w, s in zip(row, after, strict=True)) for row in target_weight.tolist())
+            y = float(segment.reward[t, e]) + float(segment.discount[t, e]) * best_next
+            value = sum(w * s for w, s in zip(weight[action].tolist(), state, strict=True))
+            for i in range(3):
+                gradient[action][i] += -2 * (y - value) * state[i]
+            loss += (y - value) ** 2
+            value_sum += value
+
+    network, target = Linear(weight), Linear(target_weight)
+    learning = learn(network, target, segment)
+    learning.loss.backward()
+    assert network.weight.grad is not None and target.weight.grad is None
+    np.testing.assert_allclose(network.weight.grad.numpy(), gradient, rtol=1e-4, atol=1e-4)
+    assert float(learning.td_loss) == pytest.approx(loss, rel=1e-4, abs=1e-5)
+    assert float(learning.value) == pytest.approx(value_sum, rel=1e-4, abs=1e-4)
+
+
+def gradients(seed: int, size: int, updates: int) -> torch.Tensor:
+    return torch.randn(updates, size, generator=torch.Generator().manual_seed(seed))
+
+
+def test_rmsprop_is_equations_8_and_9() -> None:
+    """g <- alpha g + (1 - alpha) d^2; theta <- theta - eta d / sqrt(g + epsilon), element by element."""
+    alpha, epsilon, size = 0.99, 0.1, 7
+    theta, gradient, mean_square = torch.ones(size), torch.zeros(size), torch.zeros(size)
+    optimizer = RMSProp(theta, gradient, mean_square, alpha, epsilon)
+    expected, g = [1.0] * size, [0.0] * size
+    for update, sample in enumerate(gradients(0, size, 50)):
+        lr = 0.01 / (1 + update)
+        gradient.copy_(sample)
+        optimizer.apply(lr)
+        for i, d in enumerate(sample.tolist()):
+            g[i] = alpha * g[i] + (1 - alpha) * d * d
+            expected[i] -= lr * d / math.sqrt(g[i] + epsilon)
+    np.testing.assert_allclose(theta.numpy(), expected, rtol=1e-5)
+    np.testing.assert_allclose(mean_square.numpy(), g, rtol=1e-5)
+
+
+def test_rmsprop_is_torch_optim_with_epsilon_moved_into_the_root() -> None:
+    """torch.optim.RMSprop divides by sqrt(g) + its eps; that eps is chosen anew at each update so that both agree."""
+    epsilon, size = 0.1, 1
+    theta, gradient, mean_square = torch.ones(size), torch.zeros(size), torch.zeros(size)
+    optimizer = RMSProp(theta, gradient, mean_square, 0.99, epsilon)
+    twin = nn.Parameter(torch.ones(size))
+    theirs = torch.optim.RMSprop([twin], lr=0.01, alpha=0.99)
+    g = 0.0
+    for sample in gradients(1, size, 50):
+        g = 0.99 * g + 0.01 * float(sample[0]) ** 2
+        theirs.param_groups[0]["eps"] = math.sqrt(g + epsilon) - math.sqrt(g)
+        twin.grad = sample.clone()
+        theirs.step()
+        gradient.copy_(sample)
+        optimizer.apply(0.01)
+        np.testing.assert_allclose(theta.numpy(), twin.detach().numpy(), rtol=1e-5)
+
+
+def test_statistics_are_shared_by_whoever_gets_the_same_vector() -> None:
+    mean_square = torch.zeros(1)
+    for _ in range(2):
+        RMSProp(torch.ones(1), torch.ones(1), mean_square, 0.5, 0.1).apply(0.1)
+    assert float(mean_square) == 0.75
+
+
+@given(total_steps=st.integers(0, 3000))
+def test_schedules_are_straight_lines(total_steps: int) -> None:
+    config = Config(steps=1000, lr=0.5, epsilon_anneal_steps=2000)
+    assert learning_rate(config, total_steps) == pytest.approx(0.5 * max(0.0, 1 - total_steps / 1000))
+    done = min(1.0, total_steps / 2000)
+    final = [0.1, 0.5]
+    expected = [1 + (f - 1) * done for f in final]
+    np.testing.assert_allclose(epsilons(config, np.array(final), total_steps), expected)
+
+
+def test_constant_learning_rate_and_no_annealing() -> None:
+    assert learning_rate(Config(steps=10, lr=0.5, lr_schedule="constant"), 9) == 0.5
+    assert epsilons(Config(epsilon_anneal_steps=0), np.array([0.1]), 0).tolist() == [0.1]
+
+
+def test_epsilon_greedy_explores_each_stream_with_its_own_epsilon() -> None:
+    generators = [np.random.default_rng(stream) for stream in range(3)]
+    values = np.array([[0, 1, 0, 0], [2, 1, 0, 0], [0, 1, 0, 3]], np.float32)
+    chosen = np.stack([epsilon_greedy(values, np.array([0.0, 0.4, 1.0]), generators) for _ in range(20_000)])
+    assert (chosen[:, 0] == 1).all()
+    for stream, (best, epsilon) in enumerate([(1, 0.0), (0, 0.4), (3, 1.0)]):
+        expected = np.full(4, epsilon / 4)
+        expected[best] += 1 - epsilon
+        np.testing.assert_allclose(np.bincount(chosen[:, stream], minlength=4) / 20_000, expected, atol=0.015)
+
+
+def test_final_epsilons_are_drawn_as_the_paper_does() -> None:
+    random = np.random.default_rng(0)
+    drawn = [draw_final_epsilon((0.1, 0.01, 0.5), (0.4, 0.3, 0.3), random) for _ in range(20_000)]
+    shares = [drawn.count(epsilon) / 20_000 for epsilon in (0.1, 0.01, 0.5)]
+    np.testing.assert_allclose(shares, (0.4, 0.3, 0.3), atol=0.015)
+
+
+@pytest.mark.parametrize("pixels", ["standardized", "unit"])
+def test_papers_network_has_its_shapes_and_initialisation(pixels: str) -> None:
+    network = make_network(Config(pixels=pixels), SCREENS)  # type: ignore[arg-type]
+    shapes = [tuple(parameter.shape) for parameter in network.parameters()]
+    hidden = 9 * 9 * 32
+    weights = [(16, 4, 8, 8), (32, 16, 4, 4), (256, hidden), (6, 256)]
+    assert shapes == [shape for weight in weights for shape in (weight, weight[:1])]
+    for weight, bias in zip(*[iter(network.parameters())] * 2, strict=True):
+        bound = 1 / math.sqrt(weight[0].numel())
+        for values in (weight, bias):
+            assert float(values.detach().abs().max()) <= bound
+        assert float(weight.detach().std()) == pytest.approx(bound / math.sqrt(3), rel=0.1)
+    assert network(torch.zeros(2, 84, 84, 4, dtype=torch.uint8)).shape == (2, 6)
+
+
+def test_pixels_enter_scaled_and_in_the_order_of_convolutions() -> None:
+    screens = torch.randint(0, 256, (3, 84, 84, 4), dtype=torch.uint8)
+    unit, standardized = UnitPixels()(screens), StandardizedPixels()(screens)
+    np.testing.assert_allclose(unit.numpy(), np.moveaxis(screens.numpy(), -1, 1) / 255, rtol=1e-6)
+    exact = np.moveaxis(screens.numpy().astype(np.float64), -1, 1)
+    mean, variance = (f(exact, axis=(1, 2, 3), keepdims=True) for f in (np.mean, np.var))
+    np.testing.assert_allclose(standardized.numpy(), (exact - mean) / np.sqrt(variance + 1), atol=1e-4)
+    for level in (0, 77, 255):
+        blank = StandardizedPixels()(torch.full((1, 84, 84, 4), level, dtype=torch.uint8))
+        assert float(blank.abs().max()) < 0.1
+    for pixels in (unit, standardized):
+        assert pixels.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_a_convolutional_network_needs_an_image() -> None:
+    with pytest.raises(UserError, match="--network nips needs an image"):
+        make_network(Config(network="nips"), VECTOR)
+
+
+def test_one_seed_one_network() -> None:
+    first, again, other = (flatten(make_network(Config(seed=seed), VECTOR)) for seed in (1, 1, 2))
+    assert torch.equal(first, again) and not torch.equal(first, other)
+
+
+def test_modules_live_in_the_vector_they_are_bound_to() -> None:
+    network = make_network(Config(), VECTOR)
+    vector, gradient = flatten(network), torch.zeros(parameter_count(network))
+    bind(network, vector)
+    bind_gradients(network, gradient)
+    observation = torch.randn(5, 3)
+    before = network(observation)
+    vector.mul_(2.0)
+    assert not torch.equal(network(observation), before)
+    network(observation).sum().backward()
+    expected = torch.cat([g.reshape(-1) for g in torch.autograd.grad(network(observation).sum(), network.parameters())])
+    torch.testing.assert_close(gradient, expected)
+    with pytest.raises(ValueError, match="a vector of"):
+        bind(network, torch.zeros(3))

@@ -1,0 +1,199 @@
+"""Real processes, really killed."""
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from conftest import Run, rows, wait_for
+
+from async_rl import Config, checkpoint, train
+from async_rl.supervisor import Ending
+
+FOREVER = ("--env", "catch", "--steps", "1000000000")
+
+Start = Callable[..., Run]
+
+
+def shared_memory_files() -> set[str]:
+    return set(os.listdir("/dev/shm")) if os.path.isdir("/dev/shm") else set()
+
+
+def gone(family: list[psutil.Process]) -> bool:
+    return not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in family)
+
+
+def test_one_worker_and_one_seed_give_the_same_bits_twice(tmp_path: Path) -> None:
+    saved = []
+    for name, seed in [("a", 3), ("b", 3), ("c", 4)]:
+        config = Config(env="catch", workers=1, seed=seed, steps=4000, target_interval=500)
+        result = train(config, tmp_path / name, quiet=True)
+        assert result.ending is Ending.FINISHED
+        saved.append(checkpoint.read(result.run_dir).arrays)
+    first, again, other = saved
+    for name, array in first.items():
+        np.testing.assert_array_equal(array, again[name])
+    assert not np.array_equal(first["parameters"], other["parameters"])
+
+
+def test_16_workers_lose_no_step_and_refresh_the_target_once_an_interval(start: Start) -> None:
+    run = start("--env", "catch", "--workers", "16", "--envs-per-worker", "1", "--t-max", "5", "--seed", "1",
+                "--steps", "203000", "--target-interval", "5000", "--lr-schedule", "constant")  # fmt: skip
+    assert run.wait() == 0, run.text()
+    arrays = checkpoint.read(run.run_dir).arrays
+    steps, updates = arrays["steps"], arrays["updates"]
+    assert len(steps) == 16 and (steps > 0).all()
+    np.testing.assert_array_equal(steps, updates * 5)
+    assert 203_000 <= steps.sum() < 203_000 + 16 * 5
+    last = rows(run.run_dir / "metrics.csv")[-1]
+    assert int(last["total_steps"]) == steps.sum() and int(last["target_refreshes"]) == 40
+    games = rows(run.run_dir / "episodes.csv")
+    assert all(game["length"] == "9" for game in games) and len({game["worker"] for game in games}) == 16
+    for worker in range(16):  # 9 steps a game: all but the running one are in the log
+        played = 9 * sum(game["worker"] == str(worker) for game in games)
+        assert 0 <= steps[worker] - played < 9
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
+def test_a_killed_worker_is_noticed_and_replaced(start: Start, number: signal.Signals) -> None:
+    run = start(*FOREVER, "--workers", "3")
+    run.wait_for_steps(1000)
+    victim = run.workers()[0]
+    victim.send_signal(number)
+    wait_for(lambda: f"died ({number.name}); started again" in run.text(), "the report of the death")
+    run.wait_for_steps(run.steps() + 5000)
+    assert len(run.workers()) == 3 and victim not in run.workers()
+    run.signal(signal.SIGINT)
+    assert run.wait() == 130
+    last = rows(run.run_dir / "metrics.csv")[-1]
+    assert last["workers_restarted"] == "1" and last["workers_alive"] == "0"
+
+
+def test_a_silent_worker_is_replaced(start: Start) -> None:
+    run = start(*FOREVER, "--workers", "2", "--heartbeat-seconds", "5")
+    run.wait_for_steps(1000)
+    run.workers()[0].suspend()
+    wait_for(lambda: "was silent for 5 s; started again" in run.text(), "the report of the silence")
+    run.signal(signal.SIGTERM)
+    assert run.wait() == 143
+
+
+def test_the_refresher_is_replaced(start: Start) -> None:
+    run = start(*FOREVER, "--workers", "2", "--target-interval", "2000")
+
+    def refreshes() -> int:
+        return int(rows(run.run_dir / "metrics.csv")[-1]["target_refreshes"])
+
+    run.wait_for_steps(4000)
+    for worker in run.workers():
+        worker.kill()
+        wait_for(lambda: len(run.workers()) == 2, "the next incarnation")
+    before = refreshes()
+    wait_for(lambda: refreshes() > before + 2, "refreshes of the target")
+
+
+def test_a_worker_that_fails_at_once_is_given_up_and_the_run_fails(start: Start, tmp_path: Path) -> None:
+    run = start("--env", "tests.broken_environment:make", "--workers", "1", "--steps", "1000")
+    assert run.wait() == 1
+    assert "ZeroDivisionError" in run.text() and "given up" in run.text()
+    errors = sorted((run.run_dir / "errors").iterdir())
+    assert len(errors) == 5 and "Traceback" in errors[0].read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "ending"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+)
+def test_a_signal_saves_and_leaves_nothing_behind(start: Start, number: signal.Signals, code: int, ending: str) -> None:
+    before = shared_memory_files()
+    run = start(*FOREVER, "--workers", "4")
+    run.wait_for_steps(1000)
+    family = run.family()
+    run.signal(number)
+    assert run.wait() == code
+    wait_for(lambda: gone(family), "the end of all processes")
+    assert shared_memory_files() <= before
+    saved = checkpoint.read(run.run_dir)
+    assert saved.progress.total_steps == run.steps() >= 1000
+    assert f"{ending} at T = {run.steps():,}" in run.text() and f"--resume {run.run_dir}" in run.text()
+
+
+def test_a_second_signal_stops_at_once(start: Start) -> None:
+    run = start(*FOREVER, "--workers", "2")
+    run.wait_for_steps(1000)
+    family = run.family()
+    for worker in run.workers():
+        worker.suspend()  # so that the polite stop would take its whole patience
+    run.signal(signal.SIGINT)
+    wait_for(lambda: "stopping" in run.text(), "the answer to the first Ctrl-C")
+    run.signal(signal.SIGINT)
+    assert run.wait() == 130
+    wait_for(lambda: gone(family), "the end of all processes")
+    assert not (run.run_dir / checkpoint.LATEST).exists()
+
+
+def test_workers_die_with_a_killed_launcher(start: Start) -> None:
+    before = shared_memory_files()
+    run = start(*FOREVER, "--workers", "4")
+    run.wait_for_steps(1000)
+    family = run.family()
+    assert len(run.workers()) == 4
+    run.process.kill()
+    run.wait()
+    wait_for(lambda: gone(family), "the end of all processes")
+    assert shared_memory_files() <= before
+
+
+def test_resume_goes_on_with_the_same_bits_and_logs_nothing_twice(start: Start) -> None:
+    run = start(*FOREVER, "--workers", "2")
+    run.wait_for_steps(3000)
+    run.signal(signal.SIGINT)
+    run.wait()
+    first, games = checkpoint.read(run.run_dir), rows(run.run_dir / "episodes.csv")
+    steps = first.progress.total_steps
+
+    again = start("--resume", str(run.run_dir), "--steps", str(steps), name="again")  # nothing left to do
+    assert again.wait() == 0, again.text()
+    second = checkpoint.read(run.run_dir)
+    for name in ("parameters", "target", "mean_square", "random_states"):
+        np.testing.assert_array_equal(first.arrays[name], second.arrays[name])
+    assert second.progress.total_steps == steps and second.progress.seconds >= first.progress.seconds
+    assert rows(run.run_dir / "episodes.csv") == games
+
+    further = start("--resume", str(run.run_dir), "--steps", str(steps + 5000), name="further")
+    assert further.wait() == 0, further.text()
+    assert checkpoint.read(run.run_dir).progress.total_steps >= steps + 5000
+    later = rows(run.run_dir / "episodes.csv")
+    assert later[: len(games)] == games and len(later) > len(games)
+    logged = [int(row["total_steps"]) for row in rows(run.run_dir / "metrics.csv")]
+    assert logged == sorted(logged)
+    sessions = json.loads((run.run_dir / "run.json").read_text(encoding="utf-8"))["sessions"]
+    assert [session["command"].count("--resume") for session in sessions] == [0, 1, 1]
+    assert sessions[0]["command"].startswith("python -m launch.async")
+
+
+def test_resume_after_a_kill_goes_back_to_the_last_checkpoint(start: Start) -> None:
+    run = start(*FOREVER, "--workers", "2", "--checkpoint-seconds", "1")
+    wait_for(lambda: (run.run_dir / checkpoint.LATEST).exists(), "a checkpoint")
+    run.wait_for_steps(checkpoint.read(run.run_dir).progress.total_steps + 1000)
+    run.process.kill()
+    run.wait()
+    steps = checkpoint.read(run.run_dir).progress.total_steps
+    again = start("--resume", str(run.run_dir), "--steps", str(steps), name="again")
+    assert again.wait() == 0, again.text()
+    kept = [int(row["total_steps"]) for row in rows(run.run_dir / "episodes.csv")]
+    discarded = [int(row["total_steps"]) for row in rows(run.run_dir / "episodes.discarded.csv")]
+    assert max(kept) <= steps < min(discarded)
+
+
+def test_a_run_can_be_resumed_with_other_workers(start: Start) -> None:
+    run = start("--env", "catch", "--workers", "3", "--steps", "3000")
+    assert run.wait() == 0, run.text()
+    steps = checkpoint.read(run.run_dir).progress.total_steps
+    more = ("--workers", "1", "--envs-per-worker", "2", "--steps", str(steps + 1000))
+    again = start("--resume", str(run.run_dir), *more, name="again")
+    assert again.wait() == 0, again.text()
+    assert steps + 1000 <= checkpoint.read(run.run_dir).progress.total_steps < steps + 1020
