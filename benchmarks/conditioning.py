@@ -1,7 +1,7 @@
 """How well the network's input lets gradient descent tell states apart.
 
-``python -m benchmarks.conditioning``: eigenvalues of the tangent kernel K(s, s') = grad Q(s, a) . grad Q(s', a) of fresh
-networks over states of random play (Jacot et al. 2018, arXiv 1806.07572). Plain gradient descent learns along an
+``python -m benchmarks.conditioning``: eigenvalues of the tangent kernel K(s, s') = grad Q(s, a) . grad Q(s', a) of
+fresh networks over states of random play (Jacot et al. 2018, arXiv 1806.07572). Plain gradient descent learns along an
 eigenvector at a rate proportional to its eigenvalue, and is stable only as long as its rate suits the first one: the
 ratio of the first to the n-th eigenvalue is about the number of updates that the n-th direction takes.
 """

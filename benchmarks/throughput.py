@@ -47,7 +47,7 @@ def measure(env: str, workers: int, envs_per_worker: int, seconds: float) -> flo
         run = subprocess.Popen(
             [sys.executable, "-m", "launch.async", *flags, "--run-dir", str(run_dir)], stdout=subprocess.DEVNULL
         )
-        reports = []
+        reports: list[dict[str, str]] = []
         while not reports or float(reports[-1]["seconds"]) < WARM_UP_SECONDS + seconds:
             time.sleep(0.5)
             if run.poll() is not None:

@@ -43,23 +43,23 @@ class Remaining:
 
     def __init__(self, memory_seconds: float = 60.0) -> None:
         self._memory_seconds = memory_seconds
-        self._steps_per_second = math.nan
-        self._seconds = math.nan
+        self._steps = 0.0
+        self._seconds = 0.0
+        self._last_seconds = math.nan
 
     def update(self, report: Report) -> float:
         """Take in a report and return the seconds that remain; NaN while no speed is known."""
-        speed, elapsed = report.steps_per_second, report.seconds - self._seconds
-        if math.isfinite(speed):
-            if self._steps_per_second > 0:  # the first speeds, NaN or 0 while the workers start, count for nothing
-                weight = 1 - math.exp(-max(0.0, elapsed) / self._memory_seconds)
-                self._steps_per_second += weight * (speed - self._steps_per_second)
-            else:
-                self._steps_per_second = speed
-        self._seconds = report.seconds
+        first = math.isnan(self._last_seconds)
+        elapsed = 1.0 if first else report.seconds - self._last_seconds
+        self._last_seconds = report.seconds
+        if elapsed > 0 and (report.steps_per_second > 0 or self._steps > 0):  # not while the workers start
+            kept = math.exp(-elapsed / self._memory_seconds)
+            self._steps = kept * self._steps + elapsed * report.steps_per_second
+            self._seconds = kept * self._seconds + elapsed
         left = max(0, report.steps_goal - report.total_steps)
         if left == 0:
             return 0.0
-        return left / self._steps_per_second if self._steps_per_second > 0 else math.nan
+        return left * self._seconds / self._steps if self._steps > 0 else math.nan
 
 
 class History:
