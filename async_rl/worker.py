@@ -134,13 +134,14 @@ def worker_process(config: Config, index: int, incarnation: int, table: SharedTa
 
 
 def _die_with_parent() -> None:
-    """End this process as soon as the launcher is gone, however it went."""
-    parent = parent_process()
-    if parent is None:
+    """End this process as soon as the launcher or the fork server is gone, however it went."""
+    launcher, fork_server = parent_process(), os.getppid()
+    if launcher is None:
         return
 
     def watch() -> None:
-        wait([parent.sentinel])
+        while not wait([launcher.sentinel], timeout=0.5) and os.getppid() == fork_server:
+            pass
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

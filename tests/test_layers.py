@@ -12,7 +12,8 @@ LAYERS = [
     ["algorithms", "shared", "envs"],
     ["build"],
     ["worker", "checkpoint", "reporting", "run_directory", "meter"],
-    ["supervisor", "agent"],
+    ["processes", "agent"],
+    ["supervisor"],
     ["training"],
 ]
 WITHIN_A_LAYER = {("config", "types"), ("networks", "seeding"), ("meter", "reporting")}
