@@ -34,6 +34,7 @@ class Member:
         self.incarnation = incarnation
         self.fruitless_starts = 0
         self.steps_at_start = -1
+        self.heartbeat_at_start = float("nan")
         self.process: ForkServerProcess | None = None  # None: not started, ended, or given up
 
 
@@ -74,9 +75,15 @@ class WorkerProcesses:
         return tuple(member.incarnation for member in self._members)
 
     @property
-    def alive(self) -> int:
-        """Number of workers that run."""
-        return len(self._alive())
+    def any_alive(self) -> bool:
+        """Whether a worker is left."""
+        return bool(self._alive())
+
+    @property
+    def stepping(self) -> int:
+        """Number of workers that run and have finished a segment since they were started."""
+        heartbeat = self._table["heartbeat"]
+        return sum(bool(heartbeat[member.index] > member.heartbeat_at_start) for member, _ in self._alive())
 
     def start(self) -> None:
         """Start every worker."""
@@ -117,7 +124,8 @@ class WorkerProcesses:
 
     def _start(self, member: Member) -> None:
         member.steps_at_start = int(self._table["steps"][member.index])
-        self._table["heartbeat"][member.index] = time.monotonic()  # the time to start up counts, too
+        member.heartbeat_at_start = time.monotonic()
+        self._table["heartbeat"][member.index] = member.heartbeat_at_start  # the time to start up counts, too
         process = self._context.Process(
             target=worker_process,
             args=(self._config, member.index, member.incarnation, self._table, self._error_file(member)),

@@ -120,7 +120,7 @@ class Supervisor:
             Periodic(self._clock, config.report_seconds, self._log, first_seconds=config.report_seconds),
             Periodic(self._clock, config.checkpoint_seconds, self._save, first_seconds=config.checkpoint_seconds),
         ]
-        while self._signal is None and self._workers.alive:
+        while self._signal is None and self._workers.any_alive:
             self._workers.watch(POLL_SECONDS)
             self._read_games()
             for job in jobs:
@@ -149,7 +149,7 @@ class Supervisor:
         self._logs.report(self._report(self._log_meter))
 
     def _report(self, meter: Meter) -> Report:
-        return meter.read(self._logs.statistics, self._workers.alive, self._workers.restarted)
+        return meter.read(self._logs.statistics, self._workers.stepping, self._workers.restarted)
 
     def _save(self) -> None:
         """Write checkpoints/latest, and best if no checkpoint before had a higher mean score of 100 games."""

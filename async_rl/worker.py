@@ -47,7 +47,6 @@ class Worker:
 
     def run(self) -> None:
         """Learn until the supervisor says stop or T reaches its goal."""
-        self._publish()
         while not self._finished():
             self._collect()
             self._differentiate()

@@ -50,7 +50,7 @@ class Report:
     target_refreshes: int
     """Copies of the parameters into the target so far."""
     workers_alive: int
-    """Worker processes that run now."""
+    """Worker processes that take steps now; not those that are still starting up."""
     workers_restarted: int
     """Workers started again after their process died or fell silent, so far."""
     dropped_gradients: int

@@ -1,0 +1,102 @@
+"""What a run costs besides its steps: start-up, memory of a worker, processor time of the launcher.
+
+``python -m benchmarks.footprint`` starts the real command for each number of workers, and reads from outside:
+seconds until all workers take steps, unique memory (USS) and proportional memory (PSS, Linux) of
+the workers, and the launcher's processor time as a share of one core.
+"""
+
+import csv
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import tyro
+
+from async_rl.run_directory import machine
+from benchmarks.throughput import read_reports
+
+MIB = 2**20
+
+
+@dataclass(frozen=True)
+class Options:
+    """Measure start-up, memory and the launcher's share."""
+
+    env: str = "pong"
+    """Game."""
+    workers: tuple[int, ...] = (1, 2, 4, 8, 16)
+    """Numbers of workers."""
+    envs_per_worker: int = 8
+    """Emulators in each."""
+    seconds: float = 20.0
+    """Seconds of training after which memory and processor time are read."""
+    output: Path | None = None
+    """CSV file for the results."""
+
+
+def measure(options: Options, workers: int) -> dict[str, float]:
+    """One run of the command."""
+    with tempfile.TemporaryDirectory() as folder:
+        run_dir = Path(folder) / "run"
+        flags = f"--env {options.env} --workers {workers} --envs-per-worker {options.envs_per_worker}".split()
+        started = time.monotonic()
+        run = subprocess.Popen(
+            [sys.executable, "-m", "launch.async", *flags, "--report-seconds", "0.2", "--run-dir", str(run_dir)],
+            stdout=subprocess.DEVNULL,
+        )
+        try:
+            launcher = psutil.Process(run.pid)
+            while stepping(run_dir) < workers:
+                if run.poll() is not None:
+                    raise SystemExit(f"the run ended by itself, with exit code {run.returncode}")
+                time.sleep(0.05)
+            start_seconds = time.monotonic() - started
+            before, since = sum(launcher.cpu_times()[:2]), time.monotonic()
+            time.sleep(options.seconds)
+            launcher_share = (sum(launcher.cpu_times()[:2]) - before) / (time.monotonic() - since)
+            memory = [w.memory_full_info() for child in launcher.children() for w in child.children()]
+        finally:
+            run.send_signal(signal.SIGINT)
+            run.wait()
+    return {
+        "workers": workers,
+        "envs_per_worker": options.envs_per_worker,
+        "start_seconds": round(start_seconds, 1),
+        "uss_mib": round(statistics.median(m.uss for m in memory) / MIB, 1),
+        "pss_mib": round(statistics.median(getattr(m, "pss", float("nan")) for m in memory) / MIB, 1),
+        "launcher_percent": round(100 * launcher_share, 2),
+    }
+
+
+def stepping(run_dir: Path) -> int:
+    """Workers that take steps, by the newest row of ``metrics.csv``."""
+    reports = read_reports(run_dir / "metrics.csv")
+    return int(reports[-1]["workers_alive"]) if reports else 0
+
+
+def main() -> None:
+    """Measure, print the table and write the CSV file."""
+    options = tyro.cli(Options, prog="python -m benchmarks.footprint")
+    print(f"{machine()['processor']}, {machine()['cores']} cores, {options.env}")
+    rows: list[dict[str, float]] = []
+    for workers in options.workers:
+        rows.append(measure(options, workers))
+        if len(rows) == 1:
+            print(" ".join(f"{title:>16}" for title in rows[0]))
+        print(" ".join(f"{value:>16}" for value in rows[-1].values()), flush=True)
+    if options.output:
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+        with options.output.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, [*rows[0], "processor", "cores"])
+            writer.writeheader()
+            writer.writerows(row | {key: machine()[key] for key in ("processor", "cores")} for row in rows)
+
+
+if __name__ == "__main__":
+    main()

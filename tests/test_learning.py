@@ -1,0 +1,66 @@
+"""It learns: the whole main job on the toy, a short real run on Pong, and the trained network as an agent."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT, Run, rows
+
+from async_rl import load
+from async_rl.envs import make_environment
+
+
+def catches(run_dir: Path, games: int) -> float:
+    """Share of balls that the trained agent catches, without exploration."""
+    agent = load(run_dir)
+    environment = make_environment(agent.config, np.random.default_rng(123))
+    observation = np.zeros(agent.spec.observation_shape, agent.spec.observation_dtype)
+    caught = 0
+    for _ in range(games):
+        environment.reset(observation)
+        while not (outcome := environment.step(agent.act(observation), observation)).over:
+            pass
+        caught += outcome.reward > 0
+    return caught / games
+
+
+def test_the_main_job_learns_to_catch(start) -> None:  # type: ignore[no-untyped-def]
+    run: Run = start("--config", str(ROOT / "configs" / "catch.toml"), "--workers", "2")
+    assert run.wait() == 0, run.text()
+    assert catches(run.run_dir, games=300) >= 0.9
+    last = [float(game["score"]) for game in rows(run.run_dir / "episodes.csv")[-500:]]
+    assert np.mean(last) >= 0.7  # one step in twenty is random
+    first = [float(game["score"]) for game in rows(run.run_dir / "episodes.csv")[:500]]
+    assert np.mean(first) < 0  # it was not born with it
+
+
+def test_pong_for_real(start) -> None:  # type: ignore[no-untyped-def]
+    """Two workers with two emulators each: games of plausible scores and lengths, a TD loss, the paper's network."""
+    run: Run = start("--workers", "2", "--envs-per-worker", "2", "--steps", "8000", "--max-episode-frames", "2000")
+    assert run.wait() == 0, run.text()
+    games = rows(run.run_dir / "episodes.csv")
+    assert len(games) >= 8
+    assert {int(game["length"]) for game in games} <= set(range(493, 501))  # 2000 frames less 1 to 30 no-ops
+    assert all(-21 <= float(game["score"]) < 10 for game in games)
+    last = rows(run.run_dir / "metrics.csv")[-1]
+    assert int(last["total_frames"]) == 4 * int(last["total_steps"]) >= 32_000
+    assert float(last["td_loss"]) > 0 and float(last["gradient_norm"]) > 0 and last["dropped_gradients"] == "0"
+    agent = load(run.run_dir / "checkpoints" / "latest.safetensors")
+    assert agent.spec.action_names == ("NOOP", "FIRE", "RIGHT", "LEFT", "RIGHTFIRE", "LEFTFIRE")
+    observation = np.random.default_rng(0).integers(0, 256, size=(84, 84, 4), dtype=np.uint8)
+    values = agent.values(observation)
+    assert values.shape == (6,) and agent.act(observation) == int(values.argmax())
+    with pytest.raises(ValueError, match=r"expected an observation .*84, 84, 4"):
+        agent.act(observation[:, :, 0])
+
+
+def test_an_agent_explores_with_epsilon(start) -> None:  # type: ignore[no-untyped-def]
+    run: Run = start("--env", "CartPole-v1", "--workers", "1", "--steps", "500")
+    assert run.wait() == 0, run.text()
+    agent, random = load(run.run_dir), np.random.default_rng(0)
+    observation = np.zeros(4, np.float32)
+    best = agent.act(observation)
+    actions = [agent.act(observation, 0.5, random) for _ in range(2000)]
+    assert actions.count(best) / 2000 == pytest.approx(0.75, abs=0.04)
+    assert torch.is_grad_enabled()
