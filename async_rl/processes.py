@@ -8,7 +8,9 @@ the children would inherit the supervisor's threads and open files.
 import multiprocessing
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -132,7 +134,8 @@ class WorkerProcesses:
             name=f"async_rl worker {member.index}",
             daemon=True,
         )
-        process.start()
+        with _signals_blocked():
+            process.start()
         member.process = process
 
     def _ended(self, seconds: float) -> list[Member]:
@@ -182,3 +185,18 @@ class WorkerProcesses:
 
     def _error_file(self, member: Member) -> Path:
         return self._error_dir / f"worker{member.index}.{member.incarnation}.txt"
+
+
+@contextmanager
+def _signals_blocked() -> Iterator[None]:
+    """What is started meanwhile, the fork server included, never gets Ctrl-C or SIGTERM; the supervisor acts on them.
+
+    Both reach the whole process group, and a mask is inherited, so there is no moment in which they could strike.
+    """
+    resource_tracker.ensure_running()  # starting it unblocks the signals, so it has to run before
+    numbers = {signal.SIGINT, signal.SIGTERM}
+    signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)

@@ -8,7 +8,6 @@ Life of a worker process:
 """
 
 import os
-import signal
 import threading
 import time
 import traceback
@@ -118,8 +117,6 @@ class Worker:
 
 def worker_process(config: Config, index: int, incarnation: int, table: SharedTable, error_file: Path) -> None:
     """Entry of a worker process. An error is left in ``error_file``, and the exit code is 1."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; only the supervisor acts on it
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # likewise for a batch system
     _die_with_parent()
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)  # statistics of silent weights decay into denormal numbers, which are slow

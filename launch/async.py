@@ -4,7 +4,11 @@
 processes run it once more under another name, hence the guard, and hence nothing heavy up here.
 """
 
+import signal
+
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # as long as there is nothing to save, Ctrl-C just ends it
+
     from launch.train import main
 
     main()

@@ -36,8 +36,6 @@ def main() -> None:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:  # before the supervisor listens, or after
-        sys.exit(130)
 
 
 def parse(arguments: list[str]) -> Command:

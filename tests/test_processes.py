@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -119,6 +120,18 @@ def test_a_signal_saves_and_leaves_nothing_behind(start: Start, number: signal.S
     saved = checkpoint.read(run.run_dir)
     assert saved.progress.total_steps == run.steps() >= 1000
     assert f"{ending} at T = {run.steps():,}" in run.text() and f"--resume {run.run_dir}" in run.text()
+
+
+@pytest.mark.parametrize("seconds", [0.2, 1.0, 2.0, 3.0, 4.0])
+def test_a_signal_during_the_start_ends_everything_without_a_traceback(start: Start, seconds: float) -> None:
+    """Ctrl-C reaches the whole process group, at whatever is going on: imports, the fork server, the first workers."""
+    run = start(*FOREVER, "--workers", "4")
+    time.sleep(seconds)
+    family = run.family()
+    os.killpg(run.process.pid, signal.SIGINT)
+    assert run.wait() in (130, -signal.SIGINT)  # by the supervisor, or before there is one
+    wait_for(lambda: gone(family), "the end of all processes")
+    assert "Traceback" not in run.text() and "KeyboardInterrupt" not in run.text()
 
 
 def test_a_second_signal_stops_at_once(start: Start) -> None:
