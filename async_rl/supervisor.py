@@ -89,6 +89,8 @@ class Supervisor:
             Meter(config, table, self._clock, spec.frames_per_step) for _ in range(2)
         )
         self._signal: signal.Signals | None = None
+        self._diverged = False
+        self._updates_and_drops = (0, 0)
 
     def run(self) -> Ending:
         """Train until T is reached, a signal comes, or no worker is left; every process is gone afterwards."""
@@ -111,7 +113,8 @@ class Supervisor:
                 self._terminal.close()
         if self._signal is not None:
             return Ending(128 + self._signal)
-        return Ending.FINISHED if self._table.total_steps() >= self._config.steps else Ending.FAILED
+        finished = self._table.total_steps() >= self._config.steps and not self._diverged
+        return Ending.FINISHED if finished else Ending.FAILED
 
     def _loop(self) -> None:
         config = self._config
@@ -120,7 +123,7 @@ class Supervisor:
             Periodic(self._clock, config.report_seconds, self._log, first_seconds=config.report_seconds),
             Periodic(self._clock, config.checkpoint_seconds, self._save, first_seconds=config.checkpoint_seconds),
         ]
-        while self._signal is None and self._workers.any_alive:
+        while self._signal is None and self._workers.any_alive and not self._diverged:
             self._workers.watch(POLL_SECONDS)
             self._read_games()
             for job in jobs:
@@ -146,13 +149,21 @@ class Supervisor:
         self._terminal.show(self._report(self._terminal_meter))
 
     def _log(self) -> None:
-        self._logs.report(self._report(self._log_meter))
+        report = self._report(self._log_meter)
+        self._logs.report(report)
+        updates, drops = self._updates_and_drops
+        self._updates_and_drops = (report.updates, report.dropped_gradients)
+        all_dropped = report.dropped_gradients > drops and report.updates == updates
+        self._diverged = all_dropped or not np.isfinite(self._table["parameters"]).all()
 
     def _report(self, meter: Meter) -> Report:
         return meter.read(self._logs.statistics, self._workers.stepping, self._workers.restarted)
 
     def _save(self) -> None:
         """Write checkpoints/latest, and best if no checkpoint before had a higher mean score of 100 games."""
+        if self._diverged:
+            self._terminal.say("training has diverged: nothing is finite any more, and not saved; try a lower --lr")
+            return
         statistics = self._logs.statistics
         score = statistics.mean_score if statistics.games >= 100 else None
         better = score is not None and (self._best_score is None or score > self._best_score)

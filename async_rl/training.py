@@ -23,12 +23,14 @@ class Result:
         ending: finished, failed, or stopped by a signal.
         total_steps: T.
         mean_score: of the last 100 games; NaN where none ended.
+        resumable: whether there is a checkpoint to go on from.
     """
 
     run_dir: Path
     ending: Ending
     total_steps: int
     mean_score: float
+    resumable: bool
 
 
 def train(config: Config, run_dir: Path | None = None, resume: Path | None = None, quiet: bool = False) -> Result:
@@ -73,4 +75,5 @@ def train(config: Config, run_dir: Path | None = None, resume: Path | None = Non
     progress = saved.progress if saved else Progress()
     supervisor = Supervisor(config, spec, network_layout, table, progress, run_dir, logs, terminal)
     ending = supervisor.run()
-    return Result(run_dir, ending, table.total_steps(), logs.statistics.mean_score)
+    resumable = (run_dir / checkpoint.LATEST).is_file()
+    return Result(run_dir, ending, table.total_steps(), logs.statistics.mean_score, resumable)

@@ -77,5 +77,6 @@ def _run(command: Command) -> int:
 
     result = train(Config(**_settings(command)), run_dir=command.run_dir, resume=command.resume)
     print(f"{result.ending.name.lower()} at T = {result.total_steps:,}, mean score {result.mean_score:.2f}")
-    print(f"go on with: python -m launch.async --resume {result.run_dir}")
+    if result.resumable:
+        print(f"go on with: python -m launch.async --resume {result.run_dir}")
     return int(result.ending.value)

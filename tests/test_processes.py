@@ -105,6 +105,13 @@ def test_a_worker_that_fails_at_once_is_given_up_and_the_run_fails(start: Start,
     assert len(errors) == 5 and "Traceback" in errors[0].read_text(encoding="utf-8")
 
 
+def test_a_run_that_diverges_ends_and_is_not_saved(start: Start) -> None:
+    run = start(*FOREVER, "--workers", "2", "--lr", "1e38", "--lr-schedule", "constant")
+    assert run.wait() == 1
+    assert "training has diverged" in run.text() and "failed at T = " in run.text()
+    assert not (run.run_dir / checkpoint.LATEST).exists()
+
+
 @pytest.mark.parametrize(
     ("number", "code", "ending"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
 )
