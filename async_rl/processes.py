@@ -1,18 +1,19 @@
 """The worker processes as the supervisor sees them: start, watch, start again, stop.
 
-The start method is forkserver: one server imports the libraries once, its forks share that memory and start in
-milliseconds. With spawn every worker imports torch for itself (seconds of processor time, some 150 MiB each); with fork
-the children would inherit the supervisor's threads and open files.
+Start methods: with forkserver one server imports the libraries once, and its forks share that memory and start in
+milliseconds. With spawn every worker imports torch for itself, seconds of processor time each. With fork the children
+would inherit the supervisor's threads and open files. macOS's own libraries do not survive a fork, hence spawn there.
 """
 
 import multiprocessing
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
-from multiprocessing.context import ForkServerProcess
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,8 @@ import numpy as np
 from async_rl.config import Config
 from async_rl.shared import SharedTable
 from async_rl.worker import worker_process
+
+START_METHOD = "forkserver" if sys.platform == "linux" else "spawn"
 
 STOP_SECONDS = 8.0
 """Patience with workers that were asked to stop; then they are killed."""
@@ -37,7 +40,7 @@ class Member:
         self.fruitless_starts = 0
         self.steps_at_start = -1
         self.heartbeat_at_start = float("nan")
-        self.process: ForkServerProcess | None = None  # None: not started, ended, or given up
+        self.process: BaseProcess | None = None  # None: not started, ended, or given up
 
 
 class WorkerProcesses:
@@ -68,7 +71,7 @@ class WorkerProcesses:
         self._say = say
         first = [*incarnations, *[0] * config.workers]
         self._members = [Member(index, first[index]) for index in range(config.workers)]
-        self._context = multiprocessing.get_context("forkserver")
+        self._context = multiprocessing.get_context(START_METHOD)
         self._context.set_forkserver_preload([worker_process.__module__])
 
     @property
@@ -121,14 +124,14 @@ class WorkerProcesses:
             process.kill()
             self._join(member)
 
-    def _alive(self) -> list[tuple[Member, ForkServerProcess]]:
+    def _alive(self) -> list[tuple[Member, BaseProcess]]:
         return [(member, member.process) for member in self._members if member.process is not None]
 
     def _start(self, member: Member) -> None:
         member.steps_at_start = int(self._table["steps"][member.index])
         member.heartbeat_at_start = time.monotonic()
         self._table["heartbeat"][member.index] = member.heartbeat_at_start  # the time to start up counts, too
-        process = self._context.Process(
+        process = self._context.Process(  # type: ignore[attr-defined]
             target=worker_process,
             args=(self._config, member.index, member.incarnation, self._table, self._error_file(member)),
             name=f"async_rl worker {member.index}",

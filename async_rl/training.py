@@ -12,6 +12,7 @@ from async_rl.envs import describe
 from async_rl.networks import make_network
 from async_rl.shared import layout
 from async_rl.supervisor import Ending, Supervisor
+from async_rl.types import UserError
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,8 @@ def train(config: Config, run_dir: Path | None = None, resume: Path | None = Non
     table = make_table(config, spec)
     saved: Checkpoint | None = None
     if resume is not None:
+        if resume.is_file():
+            raise UserError(f"a run is resumed by its directory, {resume} is a file.")
         saved = checkpoint.read(resume)
         checkpoint.restore(saved, table, config, spec, network_layout)
         run_dir = resume

@@ -119,6 +119,8 @@ def test_a_checkpoint_of_another_game_or_network_or_a_damaged_one_is_refused(tmp
     result = run("--resume", str(tmp_path / "run"), "--env", "CartPole-v1", "--steps", "200")
     assert result.returncode == 2 and "was trained on catch with 3 actions, not on CartPole-v1" in result.stderr
     latest = tmp_path / "run" / "checkpoints" / "latest.safetensors"
+    result = run("--resume", str(latest))
+    assert result.returncode == 2 and "resumed by its directory" in result.stderr
     latest.write_bytes(latest.read_bytes()[:1000])
     result = run("--resume", str(tmp_path / "run"))
     assert result.returncode == 2 and "is not a whole checkpoint" in result.stderr

@@ -12,7 +12,7 @@ import psutil
 import pytest
 from conftest import Run, rows, wait_for
 
-from async_rl import Config, checkpoint, train
+from async_rl import Config, checkpoint, processes, train
 from async_rl.supervisor import Ending
 
 FOREVER = ("--env", "catch", "--steps", "1000000000")
@@ -39,6 +39,12 @@ def test_one_worker_and_one_seed_give_the_same_bits_twice(tmp_path: Path) -> Non
     for name, array in first.items():
         np.testing.assert_array_equal(array, again[name])
     assert not np.array_equal(first["parameters"], other["parameters"])
+
+
+def test_workers_can_be_spawned_where_they_cannot_be_forked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "START_METHOD", "spawn")
+    result = train(Config(env="catch", workers=2, steps=2000), tmp_path / "run", quiet=True)
+    assert result.ending is Ending.FINISHED and result.total_steps >= 2000
 
 
 def test_16_workers_lose_no_step_and_refresh_the_target_once_an_interval(start: Start) -> None:
