@@ -27,8 +27,8 @@ def default_run_dir(config: Config, spec: EnvSpec) -> Path:
     return next(path for path in candidates if not path.exists())
 
 
-def make_run_dir(run_dir: Path) -> None:
-    """Make the directory of a new run.
+def make_run_dir(run_dir: Path) -> Path:
+    """Make the directory of a new run, and return it.
 
     Raises:
         UserError: it cannot be made or written, or there is a run in it.
@@ -39,6 +39,7 @@ def make_run_dir(run_dir: Path) -> None:
         run_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot make the run directory {run_dir}: {error.strerror}.") from None
+    return run_dir
 
 
 def record(run_dir: Path, config: Config, spec: EnvSpec, seeds: dict[str, Any]) -> None:

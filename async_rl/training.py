@@ -10,9 +10,10 @@ from async_rl.checkpoint import Checkpoint, Progress
 from async_rl.config import Config
 from async_rl.envs import describe
 from async_rl.networks import make_network
-from async_rl.shared import layout
+from async_rl.shared import SharedTable, layout
+from async_rl.shared.bind import Layout
 from async_rl.supervisor import Ending, Supervisor
-from async_rl.types import UserError
+from async_rl.types import EnvSpec, UserError
 
 
 @dataclass(frozen=True)
@@ -59,16 +60,8 @@ def train(config: Config, run_dir: Path | None = None, resume: Path | None = Non
     spec = describe(config)
     network_layout = layout(make_network(config, spec))
     table = make_table(config, spec)
-    saved: Checkpoint | None = None
-    if resume is not None:
-        if resume.is_file():
-            raise UserError(f"a run is resumed by its directory, {resume} is a file.")
-        saved = checkpoint.read(resume)
-        checkpoint.restore(saved, table, config, spec, network_layout)
-        run_dir = resume
-    else:
-        run_dir = run_dir or run_directory.default_run_dir(config, spec)
-        run_directory.make_run_dir(run_dir)
+    saved = None if resume is None else _restore(resume, table, config, spec, network_layout)
+    run_dir = resume or run_directory.make_run_dir(run_dir or run_directory.default_run_dir(config, spec))
     epsilons = {f"worker {index}": final_epsilons(config, index).tolist() for index in range(config.workers)}
     run_directory.record(run_dir, config, spec, {"seed": config.seed, "final_epsilons": epsilons})
     terminal = reporting.Quiet() if quiet else reporting.terminal(config, run_dir)
@@ -80,3 +73,12 @@ def train(config: Config, run_dir: Path | None = None, resume: Path | None = Non
     ending = supervisor.run()
     resumable = (run_dir / checkpoint.LATEST).is_file()
     return Result(run_dir, ending, table.total_steps(), logs.statistics.mean_score, resumable)
+
+
+def _restore(run_dir: Path, table: SharedTable, config: Config, spec: EnvSpec, network_layout: Layout) -> Checkpoint:
+    """Put the latest checkpoint of a run into the table."""
+    if run_dir.is_file():
+        raise UserError(f"a run is resumed by its directory, {run_dir} is a file.")
+    saved = checkpoint.read(run_dir)
+    checkpoint.restore(saved, table, config, spec, network_layout)
+    return saved
