@@ -184,11 +184,8 @@ def test_resume_goes_on_with_the_same_bits_and_logs_nothing_twice(start: Start) 
     again = start("--resume", str(run.run_dir), "--steps", str(steps), name="again")  # nothing left to do
     assert again.wait() == 0, again.text()
     second = checkpoint.read(run.run_dir)
-    for name in ("parameters", "target", "mean_square"):
+    for name in ("parameters", "target", "mean_square", "random_states"):
         np.testing.assert_array_equal(first.arrays[name], second.arrays[name])
-    states, later_states = (np.moveaxis(saved.arrays["random_states"], 2, 0) for saved in (first, second))
-    np.testing.assert_array_equal(states[1], later_states[1])  # of the policies
-    assert not np.array_equal(states[0], later_states[0])  # of the emulators, which began new games
     assert second.progress.total_steps == steps and second.progress.seconds >= first.progress.seconds
     assert rows(run.run_dir / "episodes.csv") == games
 
