@@ -29,7 +29,7 @@ class Agent:
         self.total_steps = total_steps
 
     def values(self, observation: np.ndarray) -> np.ndarray:
-        """Q(s, a) of one observation [*spec.observation_shape] for each action, [A] float32.
+        """Q(s, a) of one observation [*spec.observation_shape] for each action, [A] float32; a3c: the policy's logits.
 
         Raises:
             ValueError: the observation has another shape or dtype than ``spec`` says.
@@ -39,7 +39,8 @@ class Agent:
         if (observation.shape, str(observation.dtype)) != expected:
             raise ValueError(f"expected an observation {expected}, got {(observation.shape, str(observation.dtype))}")
         with torch.no_grad():
-            return self._network(torch.from_numpy(np.ascontiguousarray(observation))[None])[0].numpy()
+            outputs = self._network(torch.from_numpy(np.ascontiguousarray(observation))[None])[0]
+        return outputs[: len(self.spec.action_names)].numpy()  # a3c has its value behind them
 
     def act(self, observation: np.ndarray, epsilon: float = 0.0, random: np.random.Generator | None = None) -> int:
         """The action of the largest value or, with probability ``epsilon``, a random one; see `values`."""

@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from async_rl.algorithms import ALGORITHMS, Algorithm, Segment
+from async_rl.algorithms import Algorithm, Segment, make_algorithm
 from async_rl.config import Config
 from async_rl.envs import Streams, make_environment
 from async_rl.networks import make_network
-from async_rl.optimizers import RMSProp
+from async_rl.optimizers import OPTIMIZERS, Optimizer, make_optimizer
 from async_rl.policies import draw_final_epsilon
 from async_rl.seeding import STATE_SIZE, final_epsilon_generator, restore, stream_generators
 from async_rl.shared import Row, SharedTable, bind, bind_gradients, flatten, parameter_count
@@ -32,10 +32,11 @@ class Parts:
 
     streams: Streams
     segment: Segment
-    network: nn.Module  # bound to the shared parameters
-    target: nn.Module  # bound to the shared target
+    network: nn.Module  # bound to ``parameters``
+    parameters: Tensor  # [P], the shared theta itself or, where the algorithm says so, a private copy
+    target: nn.Module  # bound to the shared target; without one, the network itself
     gradient: Tensor  # [P], private; the network's gradients are views of it
-    optimizer: RMSProp
+    optimizer: Optimizer
     algorithm: Algorithm
     final_epsilons: np.ndarray  # [E]
     emulator_generators: list[np.random.Generator]
@@ -46,10 +47,11 @@ def table_rows(config: Config, parameters: int) -> list[Row]:
     """Everything that processes share. W workers, E streams of each, P ``parameters``."""
     workers, streams = config.workers, config.envs_per_worker
     lock_free = "all workers, lock-free"
+    statistics = [Row(name, (parameters,), "float32", lock_free, "optimiser") for name in shared_statistics(config)]
     return [
         Row("parameters", (parameters,), "float32", lock_free, "theta"),
         Row("target", (parameters,), "float32", "the refresher", "theta^-"),
-        Row("mean_square", (parameters,), "float32", lock_free, "statistics of RMSProp"),
+        *statistics,
         Row("steps", (workers,), "int64", "own worker", "steps; T is their sum"),
         Row("updates", (workers,), "int64", "own worker", "updates applied"),
         Row("dropped", (workers,), "int64", "own worker", "gradients dropped because they were not finite"),
@@ -64,6 +66,11 @@ def table_rows(config: Config, parameters: int) -> list[Row]:
     ]
 
 
+def shared_statistics(config: Config) -> tuple[str, ...]:
+    """Names of the optimiser's vectors that are rows of the table: all, or none where each worker has its own."""
+    return OPTIMIZERS[config.optimizer].statistics if config.statistics == "shared" else ()
+
+
 def make_table(config: Config, spec: EnvSpec) -> SharedTable:
     """The shared table of a new run, with initial parameters and every count at 0.
 
@@ -73,7 +80,7 @@ def make_table(config: Config, spec: EnvSpec) -> SharedTable:
     table = SharedTable(table_rows(config, parameter_count(network)))
     for name in ("parameters", "target"):
         table.tensor(name).copy_(flatten(network))
-    for name in ("mean_square", "sums", *(r.name for r in table.rows if r.dtype == "int64")):
+    for name in (*shared_statistics(config), "sums", *(r.name for r in table.rows if r.dtype == "int64")):
         table[name].fill(0)
     return table
 
@@ -83,26 +90,48 @@ def make_parts(config: Config, index: int, incarnation: int, table: SharedTable)
     emulators, policies = stream_generators(config.seed, index, incarnation, config.envs_per_worker)
     _restore_generators(emulators, policies, table["random_states"][index])
     streams = Streams([make_environment(config, generator) for generator in emulators])
-    spec = streams.spec
-    network, target = (make_network(config, spec) for _ in range(2))
-    bind(network, table.tensor("parameters"))
-    bind(target, table.tensor("target"))
-    gradient = torch.zeros(parameter_count(network))
+    spec, algorithm = streams.spec, make_algorithm(config)
+    network, shared = make_network(config, spec), table.tensor("parameters")
+    parameters = shared.clone() if algorithm.copies_parameters else shared
+    bind(network, parameters)
+    gradient = torch.zeros_like(shared)
     bind_gradients(network, gradient)
     return Parts(
         streams=streams,
         segment=Segment(spec, config.t_max, config.envs_per_worker),
         network=network,
-        target=target.requires_grad_(False),
+        parameters=parameters,
+        target=_target(config, spec, table) if config.uses_target else network,
         gradient=gradient,
-        optimizer=RMSProp(
-            table.tensor("parameters"), gradient, table.tensor("mean_square"), config.rms_decay, config.rms_epsilon
-        ),
-        algorithm=ALGORITHMS[config.algorithm],
+        optimizer=_optimizer(config, index, table, gradient),
+        algorithm=algorithm,
         final_epsilons=final_epsilons(config, index),
         emulator_generators=emulators,
         policy_generators=policies,
     )
+
+
+def _target(config: Config, spec: EnvSpec, table: SharedTable) -> nn.Module:
+    target = make_network(config, spec).requires_grad_(False)
+    bind(target, table.tensor("target"))
+    return target
+
+
+def _optimizer(config: Config, index: int, table: SharedTable, gradient: Tensor) -> Optimizer:
+    """Over the shared parameters, with statistics in the table or, where each worker has its own, new ones."""
+    shared = shared_statistics(config)
+    statistics = {
+        name: table.tensor(name) if name in shared else torch.zeros_like(gradient)
+        for name in OPTIMIZERS[config.optimizer].statistics
+    }
+    updates = table["updates"]
+    own = int(updates[index])
+
+    def count() -> int:
+        """Updates that the statistics have seen: of all workers, or of this one since it was started."""
+        return int(updates.sum()) if shared else int(updates[index]) - own
+
+    return make_optimizer(config, table.tensor("parameters"), gradient, statistics, count)
 
 
 def final_epsilons(config: Config, index: int) -> np.ndarray:

@@ -13,6 +13,7 @@ import safetensors
 import safetensors.numpy
 import torch
 
+from async_rl.build import shared_statistics
 from async_rl.config import Config, from_values
 from async_rl.shared import SharedTable
 from async_rl.shared.bind import Layout
@@ -23,7 +24,9 @@ LATEST = Path("checkpoints") / f"latest{SUFFIX}"
 BEST = Path("checkpoints") / f"best{SUFFIX}"
 
 _FORMAT = 1
-_SAVED_ROWS = ("parameters", "target", "mean_square", "steps", "updates", "dropped", "random_states")
+_COUNTS = ("steps", "updates", "dropped")
+_SAVED_ROWS = ("parameters", "target", *_COUNTS, "random_states")
+"""And the statistics of the optimiser, where they are shared."""
 
 
 @dataclass(frozen=True)
@@ -75,9 +78,8 @@ def save(path: Path, table: SharedTable, config: Config, spec: EnvSpec, layout: 
         "layout": layout,
         "progress": dataclasses.asdict(progress),
     }
-    content = safetensors.numpy.save(
-        {name: table[name].copy() for name in _SAVED_ROWS}, metadata={"async_rl": json.dumps(description)}
-    )
+    arrays = {name: table[name].copy() for name in (*_SAVED_ROWS, *shared_statistics(config))}
+    content = safetensors.numpy.save(arrays, metadata={"async_rl": json.dumps(description)})
     path.parent.mkdir(parents=True, exist_ok=True)
     with _beside(path) as beside, beside.open("wb") as file:
         file.write(content)
@@ -128,13 +130,14 @@ def read(run_or_checkpoint: Path) -> Checkpoint:
     try:
         with safetensors.safe_open(path, framework="np") as file:
             description = json.loads((file.metadata() or {})["async_rl"])
-            arrays = {name: file.get_tensor(name) for name in _SAVED_ROWS}
+            config = from_values(description["config"])
+            arrays = {name: file.get_tensor(name) for name in (*_SAVED_ROWS, *shared_statistics(config))}
         if description["format"] != _FORMAT:
             raise UserError(f"{path} has format {description['format']}, this version reads format {_FORMAT}.")
         spec, progress = description["spec"], description["progress"]
         return Checkpoint(
             path=path,
-            config=from_values(description["config"]),
+            config=config,
             spec=EnvSpec(
                 name=spec["name"],
                 observation_shape=tuple(spec["observation_shape"]),
@@ -165,12 +168,18 @@ def restore(checkpoint: Checkpoint, table: SharedTable, config: Config, spec: En
         )
     if checkpoint.layout != layout:
         raise UserError(
-            f"{checkpoint.path} holds another network than --network {config.network}; "
-            f"resume it with --network {checkpoint.config.network}."
+            f"{checkpoint.path} holds another network than these settings make; resume it with its own --network "
+            f"{checkpoint.config.network}, --algorithm {checkpoint.config.algorithm}, --dueling and --norm."
         )
-    for name in ("parameters", "target", "mean_square"):
+    statistics = shared_statistics(config)
+    if shared_statistics(checkpoint.config) != statistics:
+        raise UserError(
+            f"{checkpoint.path} holds the statistics of another optimizer; resume it with --optimizer "
+            f"{checkpoint.config.optimizer} --statistics {checkpoint.config.statistics}."
+        )
+    for name in ("parameters", "target", *statistics):
         table[name][:] = checkpoint.arrays[name]
-    for name in ("steps", "updates", "dropped"):  # only their sums matter
+    for name in _COUNTS:  # only their sums matter
         table[name][0] = checkpoint.arrays[name].sum()
     table["target_refreshes"][0] = table.total_steps() // config.target_interval
     saved = checkpoint.arrays["random_states"]

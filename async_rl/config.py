@@ -3,7 +3,8 @@
 The help of the command line, the keys of the TOML files in ``configs/`` and the record in a run directory
 are all made from the fields of `Config`. [1] is Mnih et al. 2016, "Asynchronous Methods for Deep
 Reinforcement Learning", arXiv 1602.01783; [2] is Mnih et al. 2015, "Human-level control through deep
-reinforcement learning". *step*: one decision in one emulator; *frame*: one emulator frame, four a step on Atari.
+reinforcement learning"; [3] is Gallici et al. 2024, "Simplifying deep temporal difference learning" (PQN), arXiv
+2407.04811. *step*: one decision in one emulator; *frame*: one emulator frame, four a step on Atari.
 """
 
 import dataclasses
@@ -34,8 +35,8 @@ class Config:
     env: str = "pong"
     """Game: an Atari game by its plain name or a known id (ALE/Pong-v5), a Gymnasium id (CartPole-v1), a function of
     your own (package.module:function) or the toy "catch"."""
-    algorithm: Literal["one-step-q"] = "one-step-q"
-    """Learning algorithm: one-step-q is Algorithm 1 of [1]."""
+    algorithm: Literal["one-step-q", "one-step-sarsa", "n-step-q", "a3c"] = "one-step-q"
+    """Learning algorithm: Algorithm 1, S1, S2 or S3 of [1]."""
     steps: int = 10_000_000
     """Steps to train, counted over all workers; on Atari a step is 4 frames. [1]: 80 million."""
     seed: int = 0
@@ -52,22 +53,45 @@ class Config:
     """Steps of every stream between two updates of its worker (I_AsyncUpdate). [1]: 5, with one stream a worker."""
     gamma: float = 0.99
     """Discount of the return per step. [1]: 0.99."""
+    double: bool = False
+    """Double Q-learning: the network picks the next action, the target values it (van Hasselt et al. 2015)."""
+    lambda_: float | None = None
+    """Decay of lambda-returns within a segment: 0 is one-step, 1 n-step; default: the algorithm's own. [3]: 0.65."""
+    target: Literal["shared", "none"] = "shared"
+    """Network that values what comes next: a shared copy, refreshed now and then, or (none) the network itself. [1]:
+    shared for value methods, none for a3c; [3]: none."""
     target_interval: int = 10_000
     """Steps of all workers between two refreshes of the target network. [1]: 10,000 (40,000 frames)."""
-    optimizer: Literal["rmsprop"] = "rmsprop"
-    """Update rule; its statistics are shared by all workers. [1]: shared RMSProp without momentum."""
+    loss: Literal["squared", "huber"] = "squared"
+    """Loss of TD errors; huber keeps the gradient of errors beyond 1 constant. [1]: squared; [2]: huber."""
+    entropy_weight: float = 0.01
+    """a3c: weight of the policy's entropy. [1]: 0.01."""
+    max_gradient_norm: float | None = None
+    """Longer gradients are scaled to this Euclidean norm; default: 40 for a3c ([1], authors' mail), else no limit."""
+    optimizer: Literal["rmsprop", "momentum", "adam"] = "rmsprop"
+    """Update rule. [1]: RMSProp without momentum."""
+    statistics: Literal["shared", "local"] = "shared"
+    """Whether the optimiser's statistics are shared by all workers or each has its own. [1]: shared."""
     lr: float = 7e-4
     """Learning rate at the start. [1]: LogUniform(1e-4, 1e-2), best near 7e-4."""
     lr_schedule: Literal["linear", "constant"] = "linear"
     """How the learning rate goes on: linear is annealed to 0 at --steps. [1]: linear."""
     rms_decay: float = 0.99
-    """RMSProp: decay of the mean square per update. [1]: 0.99."""
+    """rmsprop, adam: decay of the mean square per update. [1]: 0.99; for adam 0.999 is usual."""
     rms_epsilon: float = 0.1
-    """RMSProp: added to the mean square inside the root. [1]: 0.1."""
+    """rmsprop: added to the mean square inside the root. [1]: 0.1."""
+    momentum_decay: float = 0.9
+    """momentum, adam: decay of the mean gradient per update. Kingma and Ba 2015: 0.9."""
+    adam_epsilon: float = 1e-8
+    """adam: added to the root of the mean square. Kingma and Ba 2015: 1e-8."""
     clip_rewards: bool = True
     """Clip rewards to [-1, 1] for learning; scores are never clipped. [1], [2]: yes."""
     network: Literal["auto", "nips", "mlp"] = "auto"
     """Q-network: nips is the one of [1] (16 8x8/4, 32 4x4/2, 256), mlp two layers of 64; auto: by the observation."""
+    dueling: bool = False
+    """Dueling heads: Q = V + A - mean of A, each with a hidden layer of its own (Wang et al. 2016)."""
+    norm: Literal["none", "layer"] = "none"
+    """Layer normalisation before each ReLU ([3]), or none ([1])."""
     pixels: Literal["standardized", "unit"] = "standardized"
     """How screens enter the network: each stack standardized to mean 0 and variance 1, or divided by 255. [2]: unit."""
 
@@ -107,6 +131,19 @@ class Config:
                 f"--final-epsilons and --final-epsilon-probabilities must have the same length, "
                 f"got {len(self.final_epsilons)} and {len(self.final_epsilon_probabilities)}."
             )
+        for name, meaningless in _MEANINGLESS:
+            if getattr(self, name) != type(self).__dataclass_fields__[name].default and self.algorithm in meaningless:
+                raise UserError(f"{flag(name)} has no meaning with --algorithm {self.algorithm}.")
+
+    @property
+    def uses_target(self) -> bool:
+        """Whether there is a target network."""
+        return self.target == "shared" and self.algorithm != "a3c"
+
+    @property
+    def gradient_norm_limit(self) -> float:
+        """Euclidean norm to which longer gradients are scaled; infinite where there is no limit."""
+        return self.max_gradient_norm or (40.0 if self.algorithm == "a3c" else math.inf)
 
     @property
     def steps_per_segment(self) -> int:
@@ -116,7 +153,7 @@ class Config:
 
 def flag(name: str) -> str:
     """The command line's spelling of a field: ``t_max`` -> ``--t-max``."""
-    return "--" + name.replace("_", "-")
+    return "--" + name.rstrip("_").replace("_", "-")
 
 
 def _finite(value: float) -> bool:
@@ -143,10 +180,15 @@ _RULES: tuple[tuple[str, Any, str], ...] = (
     ("envs_per_worker", _within(1, 4096), "between 1 and 4096"),
     ("t_max", _within(1, 100_000), "between 1 and 100,000"),
     ("gamma", _within(0, 1), "between 0 and 1"),
+    ("lambda_", lambda value: value is None or 0 <= value <= 1, "between 0 and 1"),
     ("target_interval", _within(1, 10**15), "between 1 and 10^15"),
+    ("entropy_weight", _at_least(0), "a finite number, at least 0"),
+    ("max_gradient_norm", lambda value: value is None or _positive(value), "a finite number above 0"),
     ("lr", _positive, "a finite number above 0"),
     ("rms_decay", lambda value: 0 <= value < 1, "at least 0 and below 1"),
     ("rms_epsilon", _positive, "a finite number above 0"),
+    ("momentum_decay", lambda value: 0 <= value < 1, "at least 0 and below 1"),
+    ("adam_epsilon", _positive, "a finite number above 0"),
     ("final_epsilons", lambda v: len(v) > 0 and all(0 <= e <= 1 for e in v), "one or more numbers between 0 and 1"),
     (
         "final_epsilon_probabilities",
@@ -161,6 +203,15 @@ _RULES: tuple[tuple[str, Any, str], ...] = (
     ("checkpoint_seconds", _at_least(1), "at least 1 second"),
     ("report_seconds", _at_least(0.1), "at least 0.1 seconds"),
 )
+
+
+_MEANINGLESS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("double", ("one-step-sarsa", "a3c")),  # their next action is given, or there is none
+    ("dueling", ("a3c",)),
+    ("lambda_", ("a3c",)),
+    ("loss", ("a3c",)),
+)
+"""(setting, algorithms that it cannot be combined with)."""
 
 
 def from_toml(path: Path) -> Config:
@@ -185,6 +236,7 @@ def from_toml(path: Path) -> Config:
 def from_values(values: dict[str, Any]) -> Config:
     """A `Config` from plain values such as TOML gives; see `from_toml` for the errors."""
     hints = typing.get_type_hints(Config)
+    values = {"lambda_" if key == "lambda" else key: value for key, value in values.items()}  # Python's own keyword
     for key in values:
         if key not in hints:
             near = difflib.get_close_matches(key.replace("-", "_"), hints, n=1)
@@ -195,7 +247,8 @@ def from_values(values: dict[str, Any]) -> Config:
 
 def to_toml(config: Config) -> str:
     """The whole configuration as TOML; `from_toml` gives the same configuration back."""
-    return tomli_w.dumps({key: _plain(value) for key, value in dataclasses.asdict(config).items()})
+    values = dataclasses.asdict(config).items()
+    return tomli_w.dumps({key: _plain(value) for key, value in values if value is not None})
 
 
 def _plain(value: Any) -> Any:
@@ -215,7 +268,7 @@ def _checked(key: str, value: Any, hint: Any) -> Any:
             return tuple(_checked(key, entry, typing.get_args(hint)[0]) for entry in value)
         raise UserError(f"{key} must be a list, got {value!r}.")
     if isinstance(hint, types.UnionType):  # X | None; TOML has no null, so the value is an X
-        return _checked(key, value, typing.get_args(hint)[0])
+        return None if value is None else _checked(key, value, typing.get_args(hint)[0])
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if type(value) is not hint:

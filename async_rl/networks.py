@@ -13,7 +13,8 @@ from async_rl.seeding import network_seed
 from async_rl.types import EnvSpec, UserError
 
 _SMALLEST_IMAGE = 36  # pixels; below, the second convolution of the paper's network has next to nothing to see
-_HIDDEN_UNITS = 64
+_NIPS_UNITS = 256
+_MLP_UNITS = 64
 
 
 class UnitPixels(nn.Module):
@@ -52,30 +53,6 @@ PIXELS: dict[str, type[nn.Module]] = {"standardized": StandardizedPixels, "unit"
 """How screens enter a convolutional network."""
 
 
-def nips(observation_shape: tuple[int, ...], outputs: int, pixels: str) -> nn.Module:
-    """The network of [1], section 5.1: 16 8x8 filters stride 4, 32 4x4 stride 2, 256 units, ReLU after each.
-
-    Args:
-        observation_shape: (height, width, stack).
-        outputs: one linear output an action.
-        pixels: a key of `PIXELS`.
-
-    Returns:
-        A module ``[B, *observation_shape]`` uint8 -> ``[B, outputs]`` float32.
-    """
-    convolutions = nn.Sequential(
-        PIXELS[pixels](),
-        nn.Conv2d(observation_shape[-1], 16, kernel_size=8, stride=4),
-        nn.ReLU(),
-        nn.Conv2d(16, 32, kernel_size=4, stride=2),
-        nn.ReLU(),
-        nn.Flatten(),
-    )
-    with torch.no_grad():
-        features = convolutions(torch.zeros(1, *observation_shape, dtype=torch.uint8)).shape[1]
-    return nn.Sequential(*convolutions, nn.Linear(features, 256), nn.ReLU(), nn.Linear(256, outputs))
-
-
 class Scale(nn.Module):
     """uint8 -> float32 in [0, 1]; float32 stays as it is."""
 
@@ -83,37 +60,80 @@ class Scale(nn.Module):
         return observation.float() / 255 if observation.dtype == torch.uint8 else observation
 
 
-def mlp(observation_shape: tuple[int, ...], outputs: int) -> nn.Module:
-    """Two hidden layers of 64 ReLU units for vectors and small images; [B, *observation_shape] -> [B, outputs]."""
-    return nn.Sequential(
+class Dueling(nn.Module):
+    """``Q = V + A - mean A`` of two streams over the same features (Wang et al. 2016, arXiv 1511.06581, eq. 9)."""
+
+    def __init__(self, value: nn.Module, advantage: nn.Module):
+        super().__init__()
+        self.value = value  # [B, features] -> [B, 1]
+        self.advantage = advantage  # [B, features] -> [B, A]
+
+    def forward(self, features: Tensor) -> Tensor:
+        advantage = self.advantage(features)
+        return self.value(features) + advantage - advantage.mean(dim=-1, keepdim=True)
+
+
+def _rectifier(norm: str, shape: tuple[int, ...]) -> list[nn.Module]:
+    return [nn.LayerNorm(shape), nn.ReLU()] if norm == "layer" else [nn.ReLU()]
+
+
+def _after(size: int, kernel: int, stride: int) -> int:
+    """Height or width after a convolution without padding."""
+    return (size - kernel) // stride + 1
+
+
+def _nips_features(shape: tuple[int, ...], pixels: str, norm: str) -> tuple[list[nn.Module], int]:
+    """The convolutions of [1], section 5.1: 16 8x8 filters stride 4, 32 4x4 stride 2, ReLU after each."""
+    first = (16, *(_after(size, 8, 4) for size in shape[:2]))
+    second = (32, *(_after(size, 4, 2) for size in first[1:]))
+    layers = [
+        PIXELS[pixels](),
+        nn.Conv2d(shape[2], 16, kernel_size=8, stride=4),
+        *_rectifier(norm, first),
+        nn.Conv2d(16, 32, kernel_size=4, stride=2),
+        *_rectifier(norm, second),
         nn.Flatten(),
-        Scale(),
-        nn.Linear(math.prod(observation_shape), _HIDDEN_UNITS),
-        nn.ReLU(),
-        nn.Linear(_HIDDEN_UNITS, _HIDDEN_UNITS),
-        nn.ReLU(),
-        nn.Linear(_HIDDEN_UNITS, outputs),
-    )
+    ]
+    return layers, math.prod(second)
+
+
+def _mlp_features(shape: tuple[int, ...], norm: str) -> tuple[list[nn.Module], int]:
+    """One layer of 64 ReLU units, for vectors and small images."""
+    linear = nn.Linear(math.prod(shape), _MLP_UNITS)
+    return [nn.Flatten(), Scale(), linear, *_rectifier(norm, (_MLP_UNITS,))], _MLP_UNITS
+
+
+def _head(features: int, hidden: int, outputs: int, norm: str) -> list[nn.Module]:
+    return [nn.Linear(features, hidden), *_rectifier(norm, (hidden,)), nn.Linear(hidden, outputs)]
 
 
 def make_network(config: Config, spec: EnvSpec) -> nn.Module:
     """The network that ``config`` names for an environment, initialised from ``config.seed``.
 
-    Weights and biases are U(-1/sqrt(fan_in), 1/sqrt(fan_in)) ([1], authors' mail), which is what torch's own
-    layers start with.
+    nips is that of [1]: two convolutions, 256 units, ReLU after each, one linear output an action. mlp has two layers
+    of 64. Weights and biases are U(-1/sqrt(fan_in), 1/sqrt(fan_in)) ([1], authors' mail), which is what torch's own
+    layers start with. For a3c the outputs are the policy's logits and, last, the value, linear in the same trunk.
+
+    Returns:
+        A module [B, *observation_shape] -> [B, A] float32; [B, A + 1] for a3c.
 
     Raises:
         UserError: a convolutional network for an observation that is no image of at least 36x36 pixels.
     """
-    shape, actions = spec.observation_shape, len(spec.action_names)
+    shape, actions, norm = spec.observation_shape, len(spec.action_names), config.norm
     image = len(shape) == 3 and min(shape[:2]) >= _SMALLEST_IMAGE and spec.observation_dtype == "uint8"
     if config.network == "nips" and not image:
         raise UserError(
             f"--network nips needs an image of at least {_SMALLEST_IMAGE}x{_SMALLEST_IMAGE} pixels (uint8), "
             f"{spec.name} gives {spec.observation_dtype} {shape}; use --network mlp or auto."
         )
+    convolutional = image and config.network != "mlp"
     with torch.random.fork_rng():
         torch.manual_seed(network_seed(config.seed))
-        if config.network == "mlp" or not image:
-            return mlp(shape, actions)
-        return nips(shape, actions, config.pixels)
+        layers, features = _nips_features(shape, config.pixels, norm) if convolutional else _mlp_features(shape, norm)
+        hidden = _NIPS_UNITS if convolutional else _MLP_UNITS
+        if config.dueling:
+            value, advantage = (nn.Sequential(*_head(features, hidden, size, norm)) for size in (1, actions))
+            return nn.Sequential(*layers, Dueling(value, advantage))
+        outputs = actions + 1 if config.algorithm == "a3c" else actions
+        return nn.Sequential(*layers, *_head(features, hidden, outputs, norm))

@@ -23,6 +23,23 @@ def epsilon_greedy(values: np.ndarray, epsilons: np.ndarray, generators: Sequenc
     return actions
 
 
+def softmax_sample(outputs: np.ndarray, epsilons: np.ndarray, generators: Sequence[np.random.Generator]) -> np.ndarray:
+    """An action drawn from the policy ``softmax(logits)`` for each stream; A3C explores by its policy alone.
+
+    Args:
+        outputs: [E, A + 1] float32, logits and the value.
+        epsilons: [E], not used.
+        generators: one of each stream.
+
+    Returns:
+        Actions [E] int64.
+    """
+    logits = outputs[:, :-1].astype(np.float64)
+    cumulative = np.exp(logits - logits.max(axis=1, keepdims=True)).cumsum(axis=1)
+    drawn = [generator.random() for generator in generators] * cumulative[:, -1]
+    return (cumulative <= drawn[:, None]).sum(axis=1)
+
+
 def draw_final_epsilon(
     epsilons: Sequence[float], probabilities: Sequence[float], generator: np.random.Generator
 ) -> float:

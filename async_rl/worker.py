@@ -2,7 +2,7 @@
 
 Life of a worker process:
 
-    start --> build --> [ collect --> differentiate --> apply --> advance ]* --> end (stop flag, or T reached)
+    start --> build --> [ synchronise --> collect --> differentiate --> apply --> advance ]* --> end (stop, T reached)
                                        any instant: SIGKILL. Only its running games are lost;
                                        the supervisor starts the next incarnation in the same slots.
 """
@@ -21,7 +21,6 @@ import torch
 
 from async_rl.build import Parts, make_parts
 from async_rl.config import Config
-from async_rl.policies import epsilon_greedy
 from async_rl.schedules import epsilons, learning_rate
 from async_rl.seeding import state_of
 from async_rl.shared import SharedTable
@@ -35,18 +34,21 @@ class Worker:
         self._index = index
         self._table = table
         self._parts = parts
-        segment = parts.segment
-        self._segment = segment
+        self._segment = segment = parts.segment
         self._observations = segment.observation.numpy()
         self._next_observations = segment.next_observation.numpy()
         self._actions = segment.action.numpy()
+        self._next_actions = segment.next_action.numpy()
         self._rewards = segment.reward.numpy()
         self._discounts = segment.discount.numpy()
+        self._continues = segment.continues.numpy()
+        self._chosen: np.ndarray | None = None  # actions [E] already chosen for what the streams see now
         self._total_steps = table.total_steps()
 
     def run(self) -> None:
         """Learn until the supervisor says stop or T reaches its goal."""
         while not self._finished():
+            self._synchronise()
             self._collect()
             self._differentiate()
             self._apply()
@@ -55,23 +57,36 @@ class Worker:
     def _finished(self) -> bool:
         return bool(self._table["stop"][0]) or self._total_steps >= self._config.steps
 
+    def _synchronise(self) -> None:
+        """Take a copy of theta, where the algorithm works on one."""
+        if self._parts.algorithm.copies_parameters:
+            self._parts.parameters.copy_(self._table.tensor("parameters"))
+
     def _collect(self) -> None:
-        """Play ``t_max`` steps of every stream with the shared network as it is at each of them."""
-        streams, parts = self._parts.streams, self._parts
-        explore = epsilons(self._config, parts.final_epsilons, self._total_steps)
+        """Play ``t_max`` steps of every stream with the network as it is at each of them."""
+        streams = self._parts.streams
+        explore = epsilons(self._config, self._parts.final_epsilons, self._total_steps)
         for t in range(self._config.t_max):
             np.copyto(self._observations[t], streams.observation)
-            with torch.no_grad():
-                values = parts.network(self._segment.observation[t])
-            self._actions[t] = epsilon_greedy(values.numpy(), explore, parts.policy_generators)
+            self._actions[t] = self._choose(explore) if self._chosen is None else self._chosen
             streams.step(self._actions[t], self._next_observations[t])
             self._rewards[t] = streams.reward
             self._discounts[t] = streams.discount
+            self._continues[t] = streams.continues
+            if self._parts.algorithm.needs_next_action:
+                self._chosen = self._choose(explore)
+                self._next_actions[t] = np.where(streams.continues, self._chosen, -1)
             for stream, score, length in streams.finished:
                 self._record_game(stream, score, length, explore[stream])
         if self._config.clip_rewards:
             np.clip(self._rewards, -1.0, 1.0, out=self._rewards)
         self._discounts *= self._config.gamma
+
+    def _choose(self, explore: np.ndarray) -> np.ndarray:
+        """Actions [E] for what the streams see now."""
+        with torch.no_grad():
+            outputs = self._parts.network(torch.from_numpy(self._parts.streams.observation))
+        return self._parts.algorithm.policy(outputs.numpy(), explore, self._parts.policy_generators)
 
     def _differentiate(self) -> None:
         parts = self._parts
@@ -82,12 +97,14 @@ class Worker:
     def _apply(self) -> None:
         """Update the shared parameters; a gradient that is not finite is dropped and counted."""
         gradient, sums = self._parts.gradient, self._table["sums"][self._index]
-        squared_norm = float(torch.dot(gradient, gradient))
-        if not np.isfinite(squared_norm):
+        norm = float(torch.dot(gradient, gradient)) ** 0.5
+        if not np.isfinite(norm):
             self._table["dropped"][self._index] += 1
             return
+        if norm > self._config.gradient_norm_limit:
+            gradient.mul_(self._config.gradient_norm_limit / norm)
         self._parts.optimizer.apply(learning_rate(self._config, self._total_steps))
-        sums += (float(self._learning.td_loss), float(self._learning.value), squared_norm**0.5)
+        sums += (float(self._learning.td_loss), float(self._learning.value), norm)
         self._table["updates"][self._index] += 1
 
     def _advance(self) -> None:
@@ -96,7 +113,7 @@ class Worker:
         self._total_steps = self._table.total_steps()
         refreshes = self._table["target_refreshes"]
         due = self._total_steps >= (refreshes[0] + 1) * self._config.target_interval
-        if due and self._table["refresher"][0] == self._index:
+        if due and self._config.uses_target and self._table["refresher"][0] == self._index:
             np.copyto(self._table["target"], self._table["parameters"])
             refreshes[0] += 1
         self._publish()

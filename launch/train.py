@@ -5,7 +5,7 @@ import dataclasses
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import tyro
 
@@ -21,6 +21,7 @@ class Command(Config):
     in one emulator, four frames on Atari.
     """
 
+    lambda_: Annotated[float | None, tyro.conf.arg(name="lambda")] = None
     config: Path | None = None
     """TOML file with settings that differ from the defaults, such as those in configs/; flags win over it."""
     resume: Path | None = None

@@ -12,6 +12,10 @@ from typing import Any
 
 import psutil
 import pytest
+from hypothesis import settings
+
+settings.register_profile("no deadline", deadline=None)  # the machine may be busy
+settings.load_profile("no deadline")
 
 ROOT = Path(__file__).parent.parent
 TIMEOUT_SECONDS = 120.0

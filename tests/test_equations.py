@@ -1,5 +1,6 @@
 """Equations against independent scalar restatements in Python floats, written from the paper (arXiv 1602.01783)."""
 
+import itertools
 import math
 
 import numpy as np
@@ -9,63 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from async_rl.algorithms import Segment
-from async_rl.algorithms.one_step_q import learn
 from async_rl.config import Config
 from async_rl.networks import StandardizedPixels, UnitPixels, make_network
-from async_rl.optimizers import RMSProp
-from async_rl.policies import draw_final_epsilon, epsilon_greedy
+from async_rl.optimizers import Adam, Momentum, RMSProp
+from async_rl.policies import draw_final_epsilon, epsilon_greedy, softmax_sample
 from async_rl.schedules import epsilons, learning_rate
 from async_rl.shared import bind, bind_gradients, flatten, parameter_count
 from async_rl.types import EnvSpec, UserError
 
 VECTOR = EnvSpec("vector", (3,), "float32", ("a", "b"))
 SCREENS = EnvSpec("screens", (84, 84, 4), "uint8", ("a", "b", "c", "d", "e", "f"))
-
-
-class Linear(nn.Module):
-    """Q(s, a) = sum_i weight[a][i] s[i]: small enough to differentiate by hand."""
-
-    def __init__(self, weight: np.ndarray):
-        super().__init__()
-        self.weight = nn.Parameter(torch.tensor(weight, dtype=torch.float32))
-
-    def forward(self, observation: torch.Tensor) -> torch.Tensor:
-        return observation @ self.weight.T
-
-
-@given(seed=st.integers(0, 10_000), t_max=st.integers(1, 4), streams=st.integers(1, 3))
-def test_one_step_q_gradient_is_algorithm_1(seed: int, t_max: int, streams: int) -> None:
-    """Accumulated over the segment: d theta <- d theta + d (y - Q(s, a; theta))^2 / d theta."""
-    random = np.random.default_rng(seed)
-    weight, target_weight = random.normal(size=(2, 2, 3))
-    segment = Segment(VECTOR, t_max, streams)
-    for tensor in (segment.observation, segment.next_observation, segment.reward):
-        tensor.copy_(torch.from_numpy(random.normal(size=tensor.shape)))
-    segment.action.copy_(torch.from_numpy(random.integers(2, size=(t_max, streams))))
-    segment.discount.copy_(torch.from_numpy(random.choice([0.0, 0.99], size=(t_max, streams))))
-
-    gradient = [[0.0] * 3 for _ in range(2)]
-    loss = value_sum = 0.0
-    for t in range(t_max):
-        for e in range(streams):
-            state, after = segment.observation[t, e].tolist(), segment.next_observation[t, e].tolist()
-            action = int(segment.action[t, e])
-            best_next = max(sum(w * s for w, s in zip(row, after, strict=True)) for row in target_weight.tolist())
-            y = float(segment.reward[t, e]) + float(segment.discount[t, e]) * best_next
-            value = sum(w * s for w, s in zip(weight[action].tolist(), state, strict=True))
-            for i in range(3):
-                gradient[action][i] += -2 * (y - value) * state[i]
-            loss += (y - value) ** 2
-            value_sum += value
-
-    network, target = Linear(weight), Linear(target_weight)
-    learning = learn(network, target, segment)
-    learning.loss.backward()
-    assert network.weight.grad is not None and target.weight.grad is None
-    np.testing.assert_allclose(network.weight.grad.numpy(), gradient, rtol=1e-4, atol=1e-4)
-    assert float(learning.td_loss) == pytest.approx(loss, rel=1e-4, abs=1e-5)
-    assert float(learning.value) == pytest.approx(value_sum, rel=1e-4, abs=1e-4)
 
 
 def gradients(seed: int, size: int, updates: int) -> torch.Tensor:
@@ -114,6 +68,35 @@ def test_statistics_are_shared_by_whoever_gets_the_same_vector() -> None:
     assert float(mean_square) == 0.75
 
 
+def test_momentum_is_the_papers() -> None:
+    """m <- alpha m + (1 - alpha) d; theta <- theta - eta m."""
+    theta, gradient, mean = torch.ones(3), torch.zeros(3), torch.zeros(3)
+    optimizer = Momentum(theta, gradient, mean, decay=0.9)
+    expected, m = [1.0] * 3, [0.0] * 3
+    for sample in gradients(2, 3, 30):
+        gradient.copy_(sample)
+        optimizer.apply(0.01)
+        for i, d in enumerate(sample.tolist()):
+            m[i] = 0.9 * m[i] + 0.1 * d
+            expected[i] -= 0.01 * m[i]
+    np.testing.assert_allclose(theta.numpy(), expected, rtol=1e-5)
+
+
+def test_adam_is_torch_optim() -> None:
+    theta, gradient, statistics = torch.ones(5), torch.zeros(5), torch.zeros(2, 5)
+    updates = iter(range(100))
+    optimizer = Adam(theta, gradient, *statistics, lambda: next(updates), 0.9, 0.999, 1e-8)
+    twin = nn.Parameter(torch.ones(5))
+    theirs = torch.optim.Adam([twin], lr=0.01)
+    for update, sample in enumerate(gradients(3, 5, 50)):
+        lr = theirs.param_groups[0]["lr"] = 0.01 / (1 + update)  # a rate that changes must not compound
+        twin.grad = sample.clone()
+        theirs.step()
+        gradient.copy_(sample)
+        optimizer.apply(lr)
+    np.testing.assert_allclose(theta.numpy(), twin.detach().numpy(), rtol=1e-5)
+
+
 @given(total_steps=st.integers(0, 3000))
 def test_schedules_are_straight_lines(total_steps: int) -> None:
     config = Config(steps=1000, lr=0.5, epsilon_anneal_steps=2000)
@@ -140,6 +123,15 @@ def test_epsilon_greedy_explores_each_stream_with_its_own_epsilon() -> None:
         np.testing.assert_allclose(np.bincount(chosen[:, stream], minlength=4) / 20_000, expected, atol=0.015)
 
 
+def test_softmax_sample_draws_from_the_policy_and_ignores_the_value() -> None:
+    generators = [np.random.default_rng(stream) for stream in range(2)]
+    outputs = np.array([[0.0, 1.0, 2.0, 99.0], [500.0, 500.0, -500.0, -99.0]], np.float32)
+    chosen = np.stack([softmax_sample(outputs, np.ones(2), generators) for _ in range(20_000)])
+    for stream, weights in enumerate([np.exp([0, 1, 2]), [1, 1, 0]]):
+        shares = np.bincount(chosen[:, stream], minlength=3) / 20_000
+        np.testing.assert_allclose(shares, weights / np.sum(weights), atol=0.015)
+
+
 def test_final_epsilons_are_drawn_as_the_paper_does() -> None:
     random = np.random.default_rng(0)
     drawn = [draw_final_epsilon((0.1, 0.01, 0.5), (0.4, 0.3, 0.3), random) for _ in range(20_000)]
@@ -160,6 +152,28 @@ def test_papers_network_has_its_shapes_and_initialisation(pixels: str) -> None:
             assert float(values.detach().abs().max()) <= bound
         assert float(weight.detach().std()) == pytest.approx(bound / math.sqrt(3), rel=0.1)
     assert network(torch.zeros(2, 84, 84, 4, dtype=torch.uint8)).shape == (2, 6)
+
+
+def test_dueling_network_is_value_plus_centred_advantage() -> None:
+    network = make_network(Config(dueling=True), VECTOR)
+    observation = torch.randn(4, 3)
+    features = network[:-1](observation)  # type: ignore[index]
+    value, advantage = network[-1].value(features), network[-1].advantage(features)  # type: ignore[index]
+    for sample in range(4):
+        mean = sum(advantage[sample].tolist()) / 2
+        expected = [value[sample].item() + a - mean for a in advantage[sample].tolist()]
+        np.testing.assert_allclose(network(observation)[sample].detach().numpy(), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_layer_norm_stands_before_each_rectifier() -> None:
+    for config, spec in ((Config(norm="layer"), SCREENS), (Config(norm="layer", dueling=True), VECTOR)):
+        layers = [module for module in make_network(config, spec).modules() if not list(module.children())]
+        before = [a for a, b in itertools.pairwise(layers) if isinstance(b, nn.ReLU)]
+        assert len(before) == 3 and all(isinstance(module, nn.LayerNorm) for module in before)
+
+
+def test_actor_critic_network_has_one_output_more() -> None:
+    assert make_network(Config(algorithm="a3c"), SCREENS)(torch.zeros(1, 84, 84, 4, dtype=torch.uint8)).shape == (1, 7)
 
 
 def test_pixels_enter_scaled_and_in_the_order_of_convolutions() -> None:

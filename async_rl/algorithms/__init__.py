@@ -1,8 +1,28 @@
 """Learning algorithms: each a small record of choices for the one loop in `async_rl.worker`."""
 
-from async_rl.algorithms.one_step_q import ONE_STEP_Q
+from async_rl.algorithms.actor_critic import ActorCritic
 from async_rl.algorithms.segment import Algorithm, Learning, Segment
+from async_rl.algorithms.values import (
+    NextValue,
+    ValueLearner,
+    best_value,
+    double_value,
+    huber,
+    squared,
+    taken_value,
+)
+from async_rl.config import Config
+from async_rl.policies import epsilon_greedy, softmax_sample
 
-ALGORITHMS: dict[str, Algorithm] = {"one-step-q": ONE_STEP_Q}
+__all__ = ["Algorithm", "Learning", "Segment", "make_algorithm"]
 
-__all__ = ["ALGORITHMS", "Algorithm", "Learning", "Segment"]
+
+def make_algorithm(config: Config) -> Algorithm:
+    """The algorithm that ``config`` describes."""
+    if config.algorithm == "a3c":
+        return Algorithm(ActorCritic(config.entropy_weight), softmax_sample, copies_parameters=True)
+    sarsa, n_step = config.algorithm == "one-step-sarsa", config.algorithm == "n-step-q"
+    next_value: NextValue = taken_value if sarsa else double_value if config.double else best_value
+    decay = config.lambda_ if config.lambda_ is not None else float(n_step)
+    learner = ValueLearner(next_value, decay, {"squared": squared, "huber": huber}[config.loss])
+    return Algorithm(learner, epsilon_greedy, copies_parameters=n_step, needs_next_action=sarsa)

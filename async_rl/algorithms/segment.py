@@ -1,12 +1,16 @@
 """What an algorithm is given, and what it gives back."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from async_rl.types import EnvSpec
+
+Policy = Callable[[np.ndarray, np.ndarray, Sequence[np.random.Generator]], np.ndarray]
+"""(network outputs [E, outputs], epsilons [E], one generator of each stream) -> actions [E] int64."""
 
 
 class Segment:
@@ -17,7 +21,10 @@ class Segment:
         action: [T, E] int64.
         reward: [T, E] float32, as the algorithm is to see it (clipped or not).
         discount: [T, E] float32, gamma, or 0 where no return follows.
+        continues: [T, E] float32, 0 where ``action`` ended the game, by a cut or by its own end, else 1.
         next_observation: [T, E, *observation_shape], what was seen after ``action``; see `async_rl.types`.
+        next_action: [T, E] int64, the action taken at ``next_observation``; -1 where none was, because the game
+            ended, or because the algorithm does not ask for it.
     """
 
     def __init__(self, spec: EnvSpec, t_max: int, streams: int):
@@ -27,7 +34,9 @@ class Segment:
         self.action = torch.full(shape, -1)
         self.reward = torch.full(shape, torch.nan)
         self.discount = torch.full(shape, torch.nan)
+        self.continues = torch.full(shape, torch.nan)
         self.next_observation = torch.zeros(shape + spec.observation_shape, dtype=dtype)
+        self.next_action = torch.full(shape, -1)
 
 
 @dataclass(frozen=True)
@@ -37,7 +46,7 @@ class Learning:
     Attributes:
         loss: what to differentiate, summed over the steps of the segment, not averaged (Mnih et al. 2016).
         td_loss: sum over the segment of the squared TD errors, for the record.
-        value: sum over the segment of the values of the actions taken, for the record.
+        value: sum over the segment of the values of the actions (A3C: states) met, for the record.
     """
 
     loss: Tensor
@@ -47,10 +56,17 @@ class Learning:
 
 @dataclass(frozen=True)
 class Algorithm:
-    """The choices by which one algorithm differs from the others.
+    """The choices by which one algorithm differs from the others; all of them run in `async_rl.worker`'s one loop.
 
     Attributes:
         learn: (network, target network, segment) -> `Learning`.
+        policy: how actions are chosen from the network's outputs.
+        copies_parameters: whether a worker works on a copy of theta that it takes at the start of each segment
+            (Algorithms S2 and S3), or on the live shared theta (Algorithms 1 and S1).
+        needs_next_action: whether ``segment.next_action`` is to be filled.
     """
 
     learn: Callable[[nn.Module, nn.Module, Segment], Learning]
+    policy: Policy
+    copies_parameters: bool = False
+    needs_next_action: bool = False

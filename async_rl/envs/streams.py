@@ -26,6 +26,7 @@ class Streams:
         observation: what each stream sees now, [E, *observation_shape]; the next actions are chosen from it.
         reward: unclipped rewards of the last step, [E] float32; NaN before the first.
         discount: 0 where no return follows the last step, else 1, [E] float32; NaN before the first.
+        continues: 0 where the last step ended the game, by cut or by its own end, else 1, [E] float32.
         finished: the games that ended in the last step, by cut or by their own end.
     """
 
@@ -36,6 +37,7 @@ class Streams:
         self.observation = np.zeros((count, *self.spec.observation_shape), self.spec.observation_dtype)
         self.reward = np.full(count, np.nan, np.float32)
         self.discount = np.full(count, np.nan, np.float32)
+        self.continues = np.full(count, np.nan, np.float32)
         self.finished: list[FinishedGame] = []
         # Plain lists: adding to one entry of a NumPy array costs several times as much, and rounds to its dtype.
         self._scores = [0.0] * count
@@ -57,6 +59,7 @@ class Streams:
             outcome = self.environments[stream].step(action, next_observation[stream])
             self.reward[stream] = outcome.reward
             self.discount[stream] = outcome.discount
+            self.continues[stream] = not outcome.over
             self._scores[stream] += outcome.reward
             self._lengths[stream] += 1
             if outcome.over:

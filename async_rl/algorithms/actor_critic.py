@@ -1,0 +1,40 @@
+"""Asynchronous advantage actor-critic, A3C: Algorithm S3 of Mnih et al. 2016, arXiv 1602.01783."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from async_rl.algorithms.segment import Learning, Segment
+from async_rl.algorithms.values import values
+from async_rl.returns import entropy, lambda_returns, taken
+
+
+def split(outputs: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits [..., A] and value [...] from the outputs [..., A + 1] of the shared trunk."""
+    return outputs[..., :-1], outputs[..., -1]
+
+
+@dataclass(frozen=True)
+class ActorCritic:
+    """Policy gradient with the advantage ``R - V(s)``, squared error of V, and a bonus for the policy's entropy.
+
+    Returns are bootstrapped by the same copy of theta; there is no target network.
+
+    Attributes:
+        entropy_weight: of the bonus; the paper: 0.01.
+    """
+
+    entropy_weight: float
+
+    def __call__(self, network: nn.Module, target: nn.Module, segment: Segment) -> Learning:
+        """The loss of a segment; see `async_rl.algorithms.segment.Algorithm`."""
+        with torch.no_grad():
+            next_value = split(values(network, segment.next_observation))[1]
+            returns = lambda_returns(segment.reward, segment.discount, segment.continues, next_value, decay=1.0)
+        logits, value = split(values(network, segment.observation))
+        advantage = returns - value
+        log_probability = taken(torch.log_softmax(logits, dim=-1), segment.action)
+        actor = (log_probability * advantage.detach()).sum() + self.entropy_weight * entropy(logits).sum()
+        critic = advantage.square().sum()
+        return Learning(critic - actor, critic.detach(), value.detach().sum())

@@ -1,0 +1,261 @@
+"""Algorithms 1, S1, S2, S3 and their switches against restatements in Python floats, written from the papers."""
+
+import itertools
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from async_rl.algorithms import Segment, make_algorithm
+from async_rl.build import make_parts, make_table
+from async_rl.config import Config
+from async_rl.envs import describe
+from async_rl.returns import lambda_returns
+from async_rl.types import EnvSpec, UserError
+from async_rl.worker import Worker
+
+GAMMA = 0.9
+VECTOR = EnvSpec("vector", (3,), "float32", ("a", "b"))
+
+segments = st.builds(
+    lambda seed, t_max, streams: random_segment(seed, t_max, streams),
+    st.integers(0, 10_000),
+    st.integers(1, 6),
+    st.integers(1, 3),
+)
+"""Segments with ends, cuts, and lost lives (discount 0, but the game goes on) anywhere."""
+
+
+def random_segment(seed: int, t_max: int, streams: int) -> Segment:
+    random = np.random.default_rng(seed)
+    segment = Segment(VECTOR, t_max, streams)
+    for tensor in (segment.observation, segment.next_observation, segment.reward):
+        tensor.copy_(torch.from_numpy(random.normal(size=tensor.shape)))
+    segment.action.copy_(torch.from_numpy(random.integers(2, size=(t_max, streams))))
+    kinds = random.choice(4, p=(0.7, 0.1, 0.1, 0.1), size=(t_max, streams))  # goes on, end, cut, lost life
+    segment.discount.copy_(torch.from_numpy(np.where((kinds == 1) | (kinds == 3), 0.0, GAMMA)))
+    segment.continues.copy_(torch.from_numpy(np.where((kinds == 1) | (kinds == 2), 0.0, 1.0)))
+    next_action = random.integers(2, size=(t_max, streams))
+    segment.next_action.copy_(torch.from_numpy(np.where(segment.continues.numpy() > 0, next_action, -1)))
+    return segment
+
+
+class Linear(nn.Module):
+    """Outputs ``weight @ state``: small enough to restate by hand."""
+
+    def __init__(self, seed: int, outputs: int = 2):
+        super().__init__()
+        self.weight = nn.Parameter(torch.from_numpy(np.random.default_rng(seed).normal(size=(outputs, 3))).float())
+
+    def forward(self, observation: torch.Tensor) -> torch.Tensor:
+        return observation @ self.weight.T
+
+    def of(self, state: torch.Tensor) -> list[float]:
+        return [sum(w * s for w, s in zip(row, state.tolist(), strict=True)) for row in self.weight.tolist()]
+
+
+def n_step(segment: Segment, next_value: list[float], e: int, t: int, n: int) -> float:
+    """r[t] + gamma r[t+1] + ... + gamma^n V(next observation of t+n-1), zero after an end."""
+    total, weight = 0.0, 1.0
+    for k in range(t, t + n):
+        total += weight * float(segment.reward[k, e])
+        weight *= float(segment.discount[k, e])
+    return total + weight * next_value[t + n - 1]
+
+
+def restated_returns(segment: Segment, next_value: list[float], e: int, decay: float) -> list[float]:
+    """The lambda-return as it is defined: a mean of n-step returns, up to the end of the game or of the segment."""
+    returns = []
+    t_max = len(segment.reward)
+    for t in range(t_max):
+        longest = 1
+        while t + longest < t_max and float(segment.continues[t + longest - 1, e]) == 1:
+            longest += 1
+        mean = decay ** (longest - 1) * n_step(segment, next_value, e, t, longest)
+        for n in range(1, longest):
+            mean += (1 - decay) * decay ** (n - 1) * n_step(segment, next_value, e, t, n)
+        returns.append(mean)
+    return returns
+
+
+@given(segment=segments, decay=st.sampled_from([0.0, 0.3, 0.65, 1.0]))
+def test_lambda_returns_are_means_of_n_step_returns(segment: Segment, decay: float) -> None:
+    next_value = torch.randn(segment.reward.shape)
+    returns = lambda_returns(segment.reward, segment.discount, segment.continues, next_value, decay)
+    for e in range(segment.reward.shape[1]):
+        expected = restated_returns(segment, next_value[:, e].tolist(), e, decay)
+        np.testing.assert_allclose(returns[:, e].numpy(), expected, rtol=1e-4, atol=1e-5)
+
+
+@given(segment=segments, cut=st.integers(0, 6))
+def test_cutting_a_segment_anywhere_does_not_change_one_step_targets(segment: Segment, cut: int) -> None:
+    next_value = torch.randn(segment.reward.shape)
+    parts = (segment.reward, segment.discount, segment.continues, next_value)
+    whole = lambda_returns(*parts, decay=0.0)
+    pieces = [lambda_returns(*(p[i] for p in parts), decay=0.0) for i in (slice(0, cut), slice(cut, None)) if
+              len(segment.reward[i])]  # fmt: skip
+    torch.testing.assert_close(torch.cat(pieces), whole)
+
+
+def restated_next_value(config: Config, segment: Segment, theta: Linear, target: Linear, t: int, e: int) -> float:
+    state, action = segment.next_observation[t, e], int(segment.next_action[t, e])
+    values = target.of(state)
+    if config.double:
+        own = theta.of(state)
+        return values[own.index(max(own))]
+    if config.algorithm == "one-step-sarsa" and action >= 0:
+        return values[action]
+    return max(values)
+
+
+VALUE_METHODS = [
+    Config(algorithm="one-step-q"),
+    Config(algorithm="one-step-q", double=True),
+    Config(algorithm="one-step-sarsa"),
+    Config(algorithm="n-step-q"),
+    Config(algorithm="n-step-q", double=True, lambda_=0.65),
+    Config(algorithm="one-step-q", loss="huber"),
+]
+
+
+@pytest.mark.parametrize("config", VALUE_METHODS, ids=lambda c: f"{c.algorithm} {c.double} {c.lambda_} {c.loss}")
+@settings(max_examples=40)
+@given(segment=segments)
+def test_gradients_of_value_methods(config: Config, segment: Segment) -> None:
+    """Accumulated over the segment: d theta <- d theta + d (R - Q(s, a; theta))^2 / d theta."""
+    theta, target = Linear(1), Linear(2)
+    decay = config.lambda_ if config.lambda_ is not None else float(config.algorithm == "n-step-q")
+    gradient = np.zeros((2, 3))
+    errors = value_sum = 0.0
+    t_max, streams = segment.reward.shape
+    for e in range(streams):
+        next_value = [restated_next_value(config, segment, theta, target, t, e) for t in range(t_max)]
+        for t, expected in enumerate(restated_returns(segment, next_value, e, decay)):
+            action = int(segment.action[t, e])
+            value = theta.of(segment.observation[t, e])[action]
+            error = expected - value
+            slope = max(-1.0, min(1.0, error)) if config.loss == "huber" else error
+            gradient[action] -= 2 * slope * segment.observation[t, e].numpy()
+            errors += error**2
+            value_sum += value
+    learning = make_algorithm(config).learn(theta, target, segment)
+    learning.loss.backward()
+    assert theta.weight.grad is not None and target.weight.grad is None
+    np.testing.assert_allclose(theta.weight.grad.numpy(), gradient, rtol=1e-3, atol=1e-3)
+    assert float(learning.td_loss) == pytest.approx(errors, rel=1e-3, abs=1e-4)
+    assert float(learning.value) == pytest.approx(value_sum, rel=1e-3, abs=1e-3)
+
+
+@settings(max_examples=40)
+@given(segment=segments)
+def test_gradient_of_a3c_is_that_of_algorithm_s3(segment: Segment) -> None:
+    """d theta + grad log pi (R - V) + beta grad H, less d (R - V)^2, by finite differences of that objective."""
+    beta, network = 0.3, Linear(1, outputs=3)
+    t_max, streams = segment.reward.shape
+
+    def policy(outputs: list[float]) -> list[float]:
+        exponentials = [math.exp(logit) for logit in outputs[:2]]
+        return [value / sum(exponentials) for value in exponentials]
+
+    returns = []
+    for e in range(streams):
+        next_value = [network.of(segment.next_observation[t, e])[2] for t in range(t_max)]
+        returns.append(restated_returns(segment, next_value, e, decay=1.0))
+    advantages = [
+        [returns[e][t] - network.of(segment.observation[t, e])[2] for t in range(t_max)] for e in range(streams)
+    ]
+
+    def objective(weights: np.ndarray) -> float:
+        total = 0.0
+        for e, t in itertools.product(range(streams), range(t_max)):
+            outputs = (weights @ segment.observation[t, e].double().numpy()).tolist()
+            probabilities = policy(outputs)
+            total -= math.log(probabilities[int(segment.action[t, e])]) * advantages[e][t]
+            total += beta * sum(p * math.log(p) for p in probabilities)
+            total += (returns[e][t] - outputs[2]) ** 2
+        return total
+
+    learner = make_algorithm(Config(algorithm="a3c", entropy_weight=beta)).learn
+    learner(network, network, segment).loss.backward()
+    weights = network.weight.detach().double().numpy()
+    assert network.weight.grad is not None
+    for index in np.ndindex(weights.shape):
+        step = np.zeros_like(weights)
+        step[index] = 1e-5
+        slope = (objective(weights + step) - objective(weights - step)) / 2e-5
+        assert float(network.weight.grad[index]) == pytest.approx(slope, rel=1e-3, abs=1e-3)
+
+
+def worker_on_catch(config: Config) -> tuple[Worker, np.ndarray]:
+    config = replace(config, env="catch", workers=1)
+    table = make_table(config, describe(config))
+    return Worker(config, 0, table, make_parts(config, 0, 0, table)), table["parameters"]
+
+
+def combinations() -> list[Config]:
+    """Every combination of the switches that is allowed."""
+    found = []
+    for algorithm, double, dueling, norm, target, optimizer, statistics, decay in itertools.product(
+        ("one-step-q", "one-step-sarsa", "n-step-q", "a3c"), (False, True), (False, True), ("none", "layer"),
+        ("shared", "none"), ("rmsprop", "momentum", "adam"), ("shared", "local"), (None, 0.5),
+    ):  # fmt: skip
+        try:
+            found.append(
+                Config(algorithm=algorithm, double=double, dueling=dueling, norm=norm, target=target,  # type: ignore[arg-type]
+                       optimizer=optimizer, statistics=statistics, lambda_=decay, steps=200, t_max=5,  # type: ignore[arg-type]
+                       envs_per_worker=4)
+            )  # fmt: skip
+        except UserError as error:
+            assert "has no meaning with --algorithm" in str(error)
+    return found
+
+
+def test_every_combination_of_the_switches_runs_200_steps() -> None:
+    for config in combinations():
+        worker, parameters = worker_on_catch(config)
+        before = parameters.copy()
+        worker.run()
+        assert worker._table.total_steps() == 200 and worker._table["updates"][0] == 10, config
+        assert np.isfinite(parameters).all() and not np.array_equal(parameters, before), config
+
+
+def test_sarsa_takes_the_actions_that_it_bootstraps_from() -> None:
+    worker, _ = worker_on_catch(Config(algorithm="one-step-sarsa", t_max=4, envs_per_worker=3, steps=10**9))
+    promised = None
+    for _ in range(20):
+        worker._collect()
+        segment = worker._segment
+        if promised is not None:
+            known = promised >= 0
+            assert (segment.action[0][known] == promised[known]).all()
+        for t in range(3):
+            known = segment.next_action[t] >= 0
+            assert (known == (segment.continues[t] > 0)).all()
+            assert (segment.action[t + 1][known] == segment.next_action[t][known]).all()
+        promised = segment.next_action[3].clone()
+
+
+def test_algorithms_on_a_copy_see_the_shared_parameters_only_at_the_start_of_a_segment() -> None:
+    for algorithm, copies in (("one-step-q", False), ("one-step-sarsa", False), ("n-step-q", True), ("a3c", True)):
+        worker, parameters = worker_on_catch(Config(algorithm=algorithm))  # type: ignore[arg-type]
+        worker._synchronise()
+        parameters += 1.0
+        assert (worker._parts.parameters.numpy() == parameters).all() != copies
+        worker._synchronise()
+        assert (worker._parts.parameters.numpy() == parameters).all()
+
+
+def test_long_gradients_are_scaled_to_the_limit() -> None:
+    worker, _ = worker_on_catch(Config(max_gradient_norm=1e-3, steps=10**9))
+    worker._collect()
+    worker._differentiate()
+    gradient = worker._parts.gradient.clone()
+    worker._apply()
+    assert float(worker._parts.gradient.norm()) == pytest.approx(1e-3, rel=1e-4)
+    torch.testing.assert_close(worker._parts.gradient / 1e-3, gradient / gradient.norm())
+    assert Config(algorithm="a3c").gradient_norm_limit == 40 and Config().gradient_norm_limit == math.inf
