@@ -144,6 +144,7 @@ def read(run_or_checkpoint: Path) -> Checkpoint:
                 observation_dtype=spec["observation_dtype"],
                 action_names=tuple(spec["action_names"]),
                 frames_per_step=spec["frames_per_step"],
+                stack=spec["stack"],
             ),
             layout={name: tuple(shape) for name, shape in description["layout"].items()},
             progress=Progress(**progress | {"incarnations": tuple(progress["incarnations"])}),

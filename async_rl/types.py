@@ -32,6 +32,9 @@ class EnvSpec:
         observation_dtype: "uint8" (pixels, 0 to 255) or "float32".
         action_names: one name for each action; their number is the size of the network's output.
         frames_per_step: emulator frames that one step lasts (4 on Atari, 1 elsewhere).
+        stack: screens of consecutive steps that the last axis of an observation holds, oldest first, so that all but
+            the newest are known from the steps before (4 on Atari; 1: an observation stands for itself). The first
+            observation of a game holds its first screen ``stack`` times.
     """
 
     name: str
@@ -39,6 +42,7 @@ class EnvSpec:
     observation_dtype: str
     action_names: tuple[str, ...]
     frames_per_step: int = 1
+    stack: int = 1
 
 
 class Outcome(NamedTuple):

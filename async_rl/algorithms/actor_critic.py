@@ -36,5 +36,4 @@ class ActorCritic:
         advantage = returns - value
         log_probability = taken(torch.log_softmax(logits, dim=-1), segment.action)
         actor = (log_probability * advantage.detach()).sum() + self.entropy_weight * entropy(logits).sum()
-        critic = advantage.square().sum()
-        return Learning(critic - actor, critic.detach(), value.detach().sum())
+        return Learning(advantage.square().sum() - actor, value.detach().sum(), advantage.detach())

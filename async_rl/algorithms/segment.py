@@ -25,6 +25,7 @@ class Segment:
         next_observation: [T, E, *observation_shape], what was seen after ``action``; see `async_rl.types`.
         next_action: [T, E] int64, the action taken at ``next_observation``; -1 where none was, because the game
             ended, or because the algorithm does not ask for it.
+        weight: [T, E] float32, of each step's error in the loss; 1 but for prioritised replay.
     """
 
     def __init__(self, spec: EnvSpec, t_max: int, streams: int):
@@ -37,6 +38,7 @@ class Segment:
         self.continues = torch.full(shape, torch.nan)
         self.next_observation = torch.zeros(shape + spec.observation_shape, dtype=dtype)
         self.next_action = torch.full(shape, -1)
+        self.weight = torch.ones(shape)
 
 
 @dataclass(frozen=True)
@@ -45,13 +47,18 @@ class Learning:
 
     Attributes:
         loss: what to differentiate, summed over the steps of the segment, not averaged (Mnih et al. 2016).
-        td_loss: sum over the segment of the squared TD errors, for the record.
         value: sum over the segment of the values of the actions (A3C: states) met, for the record.
+        errors: [T, E], the TD errors themselves.
     """
 
     loss: Tensor
-    td_loss: Tensor
     value: Tensor
+    errors: Tensor
+
+    @property
+    def td_loss(self) -> Tensor:
+        """Sum over the segment of the squared TD errors, for the record."""
+        return self.errors.square().sum()
 
 
 @dataclass(frozen=True)

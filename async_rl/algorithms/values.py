@@ -45,13 +45,13 @@ def taken_value(network: nn.Module, target: nn.Module, segment: Segment) -> Tens
 
 
 def squared(errors: Tensor) -> Tensor:
-    """Sum of squares; the gradient of one error is ``2 * error``, as in [1], Algorithm 1."""
-    return errors.square().sum()
+    """Squared errors, each with the gradient ``2 * error``, as in [1], Algorithm 1."""
+    return errors.square()
 
 
 def huber(errors: Tensor) -> Tensor:
-    """Twice the Huber loss, summed: `squared` within 1; beyond it the gradient stays at 2 (Mnih et al. 2015)."""
-    return 2 * functional.huber_loss(errors, torch.zeros_like(errors), reduction="sum")
+    """Twice the Huber loss: `squared` within 1, beyond it the gradient stays at 2 (Mnih et al. 2015)."""
+    return 2 * functional.huber_loss(errors, torch.zeros_like(errors), reduction="none")
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class ValueLearner:
     Attributes:
         next_value: who values what comes next.
         decay: lambda of the returns; 0: one step, 1: to the end of the segment.
-        loss: of the TD errors [T, E].
+        loss: of each TD error, [T, E] -> [T, E].
     """
 
     next_value: NextValue
@@ -75,4 +75,5 @@ class ValueLearner:
             returns = lambda_returns(segment.reward, segment.discount, segment.continues, next_value, self.decay)
         value = taken(values(network, segment.observation), segment.action)
         errors = returns - value
-        return Learning(self.loss(errors), errors.detach().square().sum(), value.detach().sum())
+        loss = (segment.weight * self.loss(errors)).sum()
+        return Learning(loss, value.detach().sum(), errors.detach())

@@ -90,6 +90,7 @@ class Atari:
             observation_dtype="uint8",
             action_names=tuple(action.name for action in self._actions),
             frames_per_step=FRAMES_PER_STEP,
+            stack=STACK,
         )
         height, width = self._ale.getScreenDims()  # the height differs between games
         self._screen, self._previous_screen = np.zeros((2, height, width), np.uint8)
