@@ -1,5 +1,6 @@
 """From a configuration to parts: the only place that assembles."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,8 @@ from async_rl.config import Config
 from async_rl.envs import Streams, make_environment
 from async_rl.networks import make_network
 from async_rl.optimizers import OPTIMIZERS, Optimizer, make_optimizer
-from async_rl.policies import draw_final_epsilon
+from async_rl.policies import draw_final_epsilon, ladder
+from async_rl.rewards import REWARDS, Shape
 from async_rl.seeding import STATE_SIZE, final_epsilon_generator, restore, stream_generators
 from async_rl.shared import Row, SharedTable, bind, bind_gradients, flatten, parameter_count
 from async_rl.types import EnvSpec
@@ -36,8 +38,10 @@ class Parts:
     parameters: Tensor  # [P], the shared theta itself or, where the algorithm says so, a private copy
     target: nn.Module  # bound to the shared target; without one, the network itself
     gradient: Tensor  # [P], private; the network's gradients are views of it
+    limited_gradients: list[Tensor]  # views of ``gradient`` whose norms are limited, each for itself; none: no limit
     optimizer: Optimizer
     algorithm: Algorithm
+    shape_rewards: Shape
     final_epsilons: np.ndarray  # [E]
     emulator_generators: list[np.random.Generator]
     policy_generators: list[np.random.Generator]
@@ -103,8 +107,10 @@ def make_parts(config: Config, index: int, incarnation: int, table: SharedTable)
         parameters=parameters,
         target=_target(config, spec, table) if config.uses_target else network,
         gradient=gradient,
+        limited_gradients=_limited_gradients(config, network, gradient),
         optimizer=_optimizer(config, index, table, gradient),
         algorithm=algorithm,
+        shape_rewards=REWARDS[config.rewards](),
         final_epsilons=final_epsilons(config, index),
         emulator_generators=emulators,
         policy_generators=policies,
@@ -115,6 +121,14 @@ def _target(config: Config, spec: EnvSpec, table: SharedTable) -> nn.Module:
     target = make_network(config, spec).requires_grad_(False)
     bind(target, table.tensor("target"))
     return target
+
+
+def _limited_gradients(config: Config, network: nn.Module, gradient: Tensor) -> list[Tensor]:
+    if config.gradient_norm_limit == math.inf:
+        return []
+    if config.clip_gradients == "whole":
+        return [gradient]
+    return [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
 
 
 def _optimizer(config: Config, index: int, table: SharedTable, gradient: Tensor) -> Optimizer:
@@ -136,6 +150,9 @@ def _optimizer(config: Config, index: int, table: SharedTable, gradient: Tensor)
 
 def final_epsilons(config: Config, index: int) -> np.ndarray:
     """Final epsilon of each stream of worker ``index``, [E]."""
+    if config.exploration == "ladder":
+        first = index * config.envs_per_worker
+        return ladder(config.workers * config.envs_per_worker)[first : first + config.envs_per_worker]
     return np.array(
         [
             draw_final_epsilon(

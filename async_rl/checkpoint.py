@@ -2,7 +2,9 @@
 
 import contextlib
 import dataclasses
+import itertools
 import json
+import math
 import os
 import shutil
 from dataclasses import dataclass
@@ -154,6 +156,30 @@ def read(run_or_checkpoint: Path) -> Checkpoint:
         raise UserError(f"cannot read the checkpoint {path}: {error.strerror or error}.") from None
     except (safetensors.SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path} is not a whole checkpoint of async_rl ({type(error).__name__}: {error}).") from None
+
+
+def transfer(checkpoint: Checkpoint, table: SharedTable, layout: Layout) -> list[str]:
+    """Start a new run from another's network: what fits by name and shape is taken into theta and theta^-.
+
+    Returns:
+        The names of ``layout`` that were not found in the checkpoint, or have another shape there.
+    """
+    flat, starts = checkpoint.arrays["parameters"], _starts(checkpoint.layout)
+    missing = []
+    for name, start in _starts(layout).items():
+        size = math.prod(layout[name])
+        if checkpoint.layout.get(name) != layout[name]:
+            missing.append(name)
+            continue
+        for row in ("parameters", "target"):
+            table[row][start : start + size] = flat[starts[name] : starts[name] + size]
+    return missing
+
+
+def _starts(layout: Layout) -> dict[str, int]:
+    """Where each parameter begins in the flat vector."""
+    ends = itertools.accumulate(math.prod(shape) for shape in layout.values())
+    return {name: end - math.prod(layout[name]) for name, end in zip(layout, ends, strict=True)}
 
 
 def restore(checkpoint: Checkpoint, table: SharedTable, config: Config, spec: EnvSpec, layout: Layout) -> None:

@@ -68,12 +68,16 @@ class Config:
     """a3c: weight of the policy's entropy. [1]: 0.01."""
     max_gradient_norm: float | None = None
     """Longer gradients are scaled to this Euclidean norm; default: 40 for a3c ([1], authors' mail), else no limit."""
+    clip_gradients: Literal["whole", "layer"] = "whole"
+    """What --max-gradient-norm limits: the norm of the whole gradient, or that of each layer's. [1]: whole."""
     optimizer: Literal["rmsprop", "momentum", "adam"] = "rmsprop"
     """Update rule. [1]: RMSProp without momentum."""
     statistics: Literal["shared", "local"] = "shared"
     """Whether the optimiser's statistics are shared by all workers or each has its own. [1]: shared."""
     lr: float = 7e-4
     """Learning rate at the start. [1]: LogUniform(1e-4, 1e-2), best near 7e-4."""
+    lr_range: tuple[float, float] | None = None
+    """Draw the learning rate at the start from LogUniform(low, high) instead, by the seed. [1]: 1e-4 1e-2."""
     lr_schedule: Literal["linear", "constant"] = "linear"
     """How the learning rate goes on: linear is annealed to 0 at --steps. [1]: linear."""
     rms_decay: float = 0.99
@@ -84,10 +88,12 @@ class Config:
     """momentum, adam: decay of the mean gradient per update. Kingma and Ba 2015: 0.9."""
     adam_epsilon: float = 1e-8
     """adam: added to the root of the mean square. Kingma and Ba 2015: 1e-8."""
-    clip_rewards: bool = True
-    """Clip rewards to [-1, 1] for learning; scores are never clipped. [1], [2]: yes."""
-    network: Literal["auto", "nips", "mlp"] = "auto"
-    """Q-network: nips is the one of [1] (16 8x8/4, 32 4x4/2, 256), mlp two layers of 64; auto: by the observation."""
+    rewards: Literal["clipped", "scaled", "raw"] = "clipped"
+    """Rewards as learning sees them: clipped to [-1, 1], divided by the largest seen, or raw. [1], [2]: clipped."""
+    network: str = "auto"
+    """Q-network: nips is the one of [1] (16 8x8/4, 32 4x4/2, 256), nature that of [2] (32 8x8/4, 64 4x4/2, 64 3x3/1,
+    512), mlp two layers of 64; auto: nips for screens, else mlp; or a function of your own (package.module:function)
+    that takes the observation's shape and the number of outputs and returns a torch module."""
     dueling: bool = False
     """Dueling heads: Q = V + A - mean of A, each with a hidden layer of its own (Wang et al. 2016)."""
     norm: Literal["none", "layer"] = "none"
@@ -96,6 +102,9 @@ class Config:
     """How screens enter the network: each stack standardized to mean 0 and variance 1, or divided by 255. [2]: unit."""
 
     # Exploration.
+    exploration: Literal["drawn", "ladder"] = "drawn"
+    """Where the final epsilon of a stream comes from: drawn from --final-epsilons, or from a geometric ladder over all
+    streams, 0.4 to 0.4^8 (Horgan et al. 2018, arXiv 1803.00933). [1]: drawn."""
     final_epsilons: tuple[float, ...] = (0.1, 0.01, 0.5)
     """Final epsilons; each stream draws one of them. [1]: 0.1 0.01 0.5."""
     final_epsilon_probabilities: tuple[float, ...] = (0.4, 0.3, 0.3)
@@ -174,6 +183,11 @@ def _positive(value: float) -> bool:
 
 _RULES: tuple[tuple[str, Any, str], ...] = (
     ("env", lambda value: bool(value.strip()), "the name of a game"),
+    (
+        "network",
+        lambda value: value in ("auto", "nips", "nature", "mlp") or ":" in value,
+        "auto, nips, nature, mlp or package.module:function",
+    ),
     ("steps", _within(1, 10**15), "between 1 and 10^15"),
     ("seed", _within(0, 2**63 - 1), "between 0 and 2^63 - 1"),
     ("workers", _within(1, 4096), "between 1 and 4096"),
@@ -185,6 +199,11 @@ _RULES: tuple[tuple[str, Any, str], ...] = (
     ("entropy_weight", _at_least(0), "a finite number, at least 0"),
     ("max_gradient_norm", lambda value: value is None or _positive(value), "a finite number above 0"),
     ("lr", _positive, "a finite number above 0"),
+    (
+        "lr_range",
+        lambda v: v is None or (len(v) == 2 and 0 < v[0] <= v[1] < math.inf),
+        "two finite numbers above 0, the lower one first",
+    ),
     ("rms_decay", lambda value: 0 <= value < 1, "at least 0 and below 1"),
     ("rms_epsilon", _positive, "a finite number above 0"),
     ("momentum_decay", lambda value: 0 <= value < 1, "at least 0 and below 1"),

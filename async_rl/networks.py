@@ -4,6 +4,7 @@
 """
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -11,9 +12,9 @@ from torch import Tensor, nn
 from async_rl.config import Config
 from async_rl.seeding import network_seed
 from async_rl.types import EnvSpec, UserError
+from async_rl.user_code import import_function, one_line
 
 _SMALLEST_IMAGE = 36  # pixels; below, the second convolution of the paper's network has next to nothing to see
-_NIPS_UNITS = 256
 _MLP_UNITS = 64
 
 
@@ -77,24 +78,31 @@ def _rectifier(norm: str, shape: tuple[int, ...]) -> list[nn.Module]:
     return [nn.LayerNorm(shape), nn.ReLU()] if norm == "layer" else [nn.ReLU()]
 
 
-def _after(size: int, kernel: int, stride: int) -> int:
-    """Height or width after a convolution without padding."""
-    return (size - kernel) // stride + 1
+@dataclass(frozen=True)
+class Convolutions:
+    """A published network for screens: (filters, kernel, stride) of each convolution, then one hidden layer."""
+
+    layers: tuple[tuple[int, int, int], ...]
+    hidden: int
 
 
-def _nips_features(shape: tuple[int, ...], pixels: str, norm: str) -> tuple[list[nn.Module], int]:
-    """The convolutions of [1], section 5.1: 16 8x8 filters stride 4, 32 4x4 stride 2, ReLU after each."""
-    first = (16, *(_after(size, 8, 4) for size in shape[:2]))
-    second = (32, *(_after(size, 4, 2) for size in first[1:]))
-    layers = [
-        PIXELS[pixels](),
-        nn.Conv2d(shape[2], 16, kernel_size=8, stride=4),
-        *_rectifier(norm, first),
-        nn.Conv2d(16, 32, kernel_size=4, stride=2),
-        *_rectifier(norm, second),
-        nn.Flatten(),
-    ]
-    return layers, math.prod(second)
+CONVOLUTIONS = {
+    "nips": Convolutions(((16, 8, 4), (32, 4, 2)), 256),  # [1], section 5.1; Mnih et al. 2013
+    "nature": Convolutions(((32, 8, 4), (64, 4, 2), (64, 3, 1)), 512),  # Mnih et al. 2015
+}
+
+
+def _convolutional_features(
+    shape: tuple[int, ...], convolutions: Convolutions, pixels: str, norm: str
+) -> tuple[list[nn.Module], int]:
+    layers: list[nn.Module] = [PIXELS[pixels]()]
+    height, width, channels = shape
+    for filters, kernel, stride in convolutions.layers:
+        height, width = ((size - kernel) // stride + 1 for size in (height, width))
+        convolution = nn.Conv2d(channels, filters, kernel, stride)
+        layers += [convolution, *_rectifier(norm, (filters, height, width))]
+        channels = filters
+    return [*layers, nn.Flatten()], channels * height * width
 
 
 def _mlp_features(shape: tuple[int, ...], norm: str) -> tuple[list[nn.Module], int]:
@@ -110,30 +118,58 @@ def _head(features: int, hidden: int, outputs: int, norm: str) -> list[nn.Module
 def make_network(config: Config, spec: EnvSpec) -> nn.Module:
     """The network that ``config`` names for an environment, initialised from ``config.seed``.
 
-    nips is that of [1]: two convolutions, 256 units, ReLU after each, one linear output an action. mlp has two layers
-    of 64. Weights and biases are U(-1/sqrt(fan_in), 1/sqrt(fan_in)) ([1], authors' mail), which is what torch's own
-    layers start with. For a3c the outputs are the policy's logits and, last, the value, linear in the same trunk.
+    Weights and biases are U(-1/sqrt(fan_in), 1/sqrt(fan_in)) ([1], authors' mail), which is what torch's own layers
+    start with. For a3c the outputs are the policy's logits and, last, the value, linear in the same trunk.
 
     Returns:
         A module [B, *observation_shape] -> [B, A] float32; [B, A + 1] for a3c.
 
     Raises:
-        UserError: a convolutional network for an observation that is no image of at least 36x36 pixels.
+        UserError: a convolutional network for an observation that is no image of at least 36x36 pixels, or a function
+            of the user's that cannot be used.
     """
-    shape, actions, norm = spec.observation_shape, len(spec.action_names), config.norm
+    shape, actions = spec.observation_shape, len(spec.action_names)
+    outputs = actions + 1 if config.algorithm == "a3c" else actions
     image = len(shape) == 3 and min(shape[:2]) >= _SMALLEST_IMAGE and spec.observation_dtype == "uint8"
-    if config.network == "nips" and not image:
+    name = config.network if config.network != "auto" else "nips" if image else "mlp"
+    if name in CONVOLUTIONS and not image:
         raise UserError(
-            f"--network nips needs an image of at least {_SMALLEST_IMAGE}x{_SMALLEST_IMAGE} pixels (uint8), "
+            f"--network {name} needs an image of at least {_SMALLEST_IMAGE}x{_SMALLEST_IMAGE} pixels (uint8), "
             f"{spec.name} gives {spec.observation_dtype} {shape}; use --network mlp or auto."
         )
-    convolutional = image and config.network != "mlp"
     with torch.random.fork_rng():
         torch.manual_seed(network_seed(config.seed))
-        layers, features = _nips_features(shape, config.pixels, norm) if convolutional else _mlp_features(shape, norm)
-        hidden = _NIPS_UNITS if convolutional else _MLP_UNITS
-        if config.dueling:
-            value, advantage = (nn.Sequential(*_head(features, hidden, size, norm)) for size in (1, actions))
-            return nn.Sequential(*layers, Dueling(value, advantage))
-        outputs = actions + 1 if config.algorithm == "a3c" else actions
-        return nn.Sequential(*layers, *_head(features, hidden, outputs, norm))
+        if name not in CONVOLUTIONS and name != "mlp":
+            return _users_own(name, spec, outputs)
+        return _published(name, config, shape, actions, outputs)
+
+
+def _published(name: str, config: Config, shape: tuple[int, ...], actions: int, outputs: int) -> nn.Module:
+    if name == "mlp":
+        (layers, features), hidden = _mlp_features(shape, config.norm), _MLP_UNITS
+    else:
+        convolutions = CONVOLUTIONS[name]
+        layers, features = _convolutional_features(shape, convolutions, config.pixels, config.norm)
+        hidden = convolutions.hidden
+    if config.dueling:
+        value, advantage = (nn.Sequential(*_head(features, hidden, size, config.norm)) for size in (1, actions))
+        return nn.Sequential(*layers, Dueling(value, advantage))
+    return nn.Sequential(*layers, *_head(features, hidden, outputs, config.norm))
+
+
+def _users_own(name: str, spec: EnvSpec, outputs: int) -> nn.Module:
+    """What the user's function makes, tried on one observation."""
+    try:
+        network = import_function(name)(spec.observation_shape, outputs)
+        made = network(torch.zeros(1, *spec.observation_shape, dtype=getattr(torch, spec.observation_dtype)))
+        shape = tuple(made.shape)
+    except UserError:
+        raise
+    except Exception as error:  # others' code: anything may come
+        raise UserError(f"--network {name} failed on {spec.name}: {one_line(error)}.") from error
+    if not isinstance(network, nn.Module) or shape != (1, outputs) or made.dtype != torch.float32:
+        raise UserError(
+            f"--network {name} must give a torch module [B, *{spec.observation_shape}] -> [B, {outputs}] float32, "
+            f"got {type(network).__name__} -> {shape} {made.dtype}."
+        )
+    return network

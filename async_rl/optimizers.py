@@ -6,7 +6,7 @@ processes run `apply` on the same memory at once, without a lock: an element's u
 [1] is Mnih et al. 2016, arXiv 1602.01783, section 4 ("Optimization").
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import ClassVar, Protocol
 
 import torch
@@ -117,6 +117,14 @@ class Adam:
         self._mean_square.mul_(square_decay).addcmul_(self._gradient, self._gradient, value=1 - square_decay)
         torch.div(self._mean_square, 1 - square_decay**count, out=self._root).sqrt_().add_(self._epsilon)
         self._parameters.addcdiv_(self._mean, self._root, value=-lr / (1 - decay**count))
+
+
+def limit_norm(gradients: Sequence[Tensor], limit: float) -> None:
+    """Scale each of ``gradients`` that is longer than ``limit`` (Euclidean norm) to that length, in place."""
+    for gradient in gradients:
+        norm = float(torch.linalg.vector_norm(gradient))
+        if norm > limit:
+            gradient.mul_(limit / norm)
 
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {"rmsprop": RMSProp, "momentum": Momentum, "adam": Adam}

@@ -40,6 +40,11 @@ def softmax_sample(outputs: np.ndarray, epsilons: np.ndarray, generators: Sequen
     return (cumulative <= drawn[:, None]).sum(axis=1)
 
 
+def ladder(streams: int) -> np.ndarray:
+    """``0.4^(1 + 7 i / (N - 1))`` for stream i of N, [N]: the ladder of Ape-X (Horgan et al. 2018, section 4)."""
+    return 0.4 ** (1 + 7 * np.linspace(0, 1, streams))
+
+
 def draw_final_epsilon(
     epsilons: Sequence[float], probabilities: Sequence[float], generator: np.random.Generator
 ) -> float:

@@ -3,9 +3,12 @@
 [1] is Mnih et al. 2016, arXiv 1602.01783.
 """
 
+import dataclasses
+
 import numpy as np
 
 from async_rl.config import Config
+from async_rl.seeding import learning_rate_generator
 
 
 def linear(start: float, end: float, over_steps: int, total_steps: int) -> float:
@@ -13,6 +16,15 @@ def linear(start: float, end: float, over_steps: int, total_steps: int) -> float
     if total_steps >= over_steps:
         return end
     return start + (end - start) * (total_steps / over_steps)
+
+
+def with_drawn_learning_rate(config: Config) -> Config:
+    """``config`` with its learning rate drawn from LogUniform(*lr_range), where it has one ([1], section 5.1)."""
+    if config.lr_range is None:
+        return config
+    low, high = np.log(config.lr_range)
+    drawn = float(np.exp(learning_rate_generator(config.seed).uniform(low, high)))
+    return dataclasses.replace(config, lr=drawn, lr_range=None)
 
 
 def learning_rate(config: Config, total_steps: int) -> float:

@@ -10,7 +10,7 @@ import numpy as np
 STATE_SIZE = 6
 """Numbers (uint64) that hold the state of one generator; see `state_of`."""
 
-_FINAL_EPSILON, _NETWORK, _EMULATOR, _POLICY = range(4)
+_FINAL_EPSILON, _NETWORK, _EMULATOR, _POLICY, _LEARNING_RATE, _REPLAY = range(6)
 _LOW = 2**64 - 1
 
 
@@ -21,6 +21,16 @@ def _generator(seed: int, *key: int) -> np.random.Generator:
 def network_seed(seed: int) -> int:
     """Seed of the initial parameters."""
     return int(_generator(seed, _NETWORK).integers(2**63))
+
+
+def learning_rate_generator(seed: int) -> np.random.Generator:
+    """For the draw of the run's learning rate."""
+    return _generator(seed, _LEARNING_RATE)
+
+
+def replay_generator(seed: int, worker: int, incarnation: int) -> np.random.Generator:
+    """For what one worker draws from its replay memory."""
+    return _generator(seed, _REPLAY, worker, incarnation)
 
 
 def final_epsilon_generator(seed: int, worker: int, stream: int) -> np.random.Generator:

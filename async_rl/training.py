@@ -10,6 +10,7 @@ from async_rl.checkpoint import Checkpoint, Progress
 from async_rl.config import Config
 from async_rl.envs import describe
 from async_rl.networks import make_network
+from async_rl.schedules import with_drawn_learning_rate
 from async_rl.shared import SharedTable, layout
 from async_rl.shared.bind import Layout
 from async_rl.supervisor import Ending, Supervisor
@@ -35,7 +36,13 @@ class Result:
     resumable: bool
 
 
-def train(config: Config, run_dir: Path | None = None, resume: Path | None = None, quiet: bool = False) -> Result:
+def train(
+    config: Config,
+    run_dir: Path | None = None,
+    resume: Path | None = None,
+    init_from: Path | None = None,
+    quiet: bool = False,
+) -> Result:
     """Train until ``config.steps``; the same as ``python -m launch.async``.
 
     Worker processes import the caller's main module, as with all of Python's multiprocessing, so a script calls this
@@ -51,20 +58,26 @@ def train(config: Config, run_dir: Path | None = None, resume: Path | None = Non
         run_dir: a new directory for the run; default ``runs/<env>__<algorithm>__seed<seed>__<time>``.
         resume: a run directory, in which the run goes on from its latest checkpoint. ``config`` counts; start from
             ``checkpoint.read(resume).config`` to go on as before.
+        init_from: a run or checkpoint from whose network a new run starts; what fits by name and shape is taken.
         quiet: no progress on the terminal.
 
     Raises:
         UserError: something about the configuration, the directory or the checkpoint that a person can mend; no
             process has been started then.
     """
+    config = with_drawn_learning_rate(config)
     spec = describe(config)
     network_layout = layout(make_network(config, spec))
     table = make_table(config, spec)
     saved = None if resume is None else _restore(resume, table, config, spec, network_layout)
+    not_taken = [] if init_from is None else checkpoint.transfer(checkpoint.read(init_from), table, network_layout)
     run_dir = resume or run_directory.make_run_dir(run_dir or run_directory.default_run_dir(config, spec))
     epsilons = {f"worker {index}": final_epsilons(config, index).tolist() for index in range(config.workers)}
     run_directory.record(run_dir, config, spec, {"seed": config.seed, "final_epsilons": epsilons})
     terminal = reporting.Quiet() if quiet else reporting.terminal(config, run_dir)
+    if init_from is not None:
+        names = ", ".join(not_taken) or "nothing"
+        terminal.say(f"started from the network of {init_from}; new, because it did not fit: {names}")
     logs = reporting.open_logs(
         run_dir, dataclasses.asdict(config), table.total_steps() if saved else None, terminal.say
     )

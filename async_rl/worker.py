@@ -21,6 +21,7 @@ import torch
 
 from async_rl.build import Parts, make_parts
 from async_rl.config import Config
+from async_rl.optimizers import limit_norm
 from async_rl.schedules import epsilons, learning_rate
 from async_rl.seeding import state_of
 from async_rl.shared import SharedTable
@@ -78,8 +79,7 @@ class Worker:
                 self._next_actions[t] = np.where(streams.continues, self._chosen, -1)
             for stream, score, length in streams.finished:
                 self._record_game(stream, score, length, explore[stream])
-        if self._config.clip_rewards:
-            np.clip(self._rewards, -1.0, 1.0, out=self._rewards)
+        self._parts.shape_rewards(self._rewards)
         self._discounts *= self._config.gamma
 
     def _choose(self, explore: np.ndarray) -> np.ndarray:
@@ -101,8 +101,7 @@ class Worker:
         if not np.isfinite(norm):
             self._table["dropped"][self._index] += 1
             return
-        if norm > self._config.gradient_norm_limit:
-            gradient.mul_(self._config.gradient_norm_limit / norm)
+        limit_norm(self._parts.limited_gradients, self._config.gradient_norm_limit)
         self._parts.optimizer.apply(learning_rate(self._config, self._total_steps))
         sums += (float(self._learning.td_loss), float(self._learning.value), norm)
         self._table["updates"][self._index] += 1

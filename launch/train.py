@@ -26,6 +26,9 @@ class Command(Config):
     """TOML file with settings that differ from the defaults, such as those in configs/; flags win over it."""
     resume: Path | None = None
     """Directory of a run to go on with, from its latest checkpoint and with its settings; flags win over them."""
+    init_from: Path | None = None
+    """Run or checkpoint from whose network a new run starts, of another game perhaps: what fits by name and shape is
+    taken, what does not is listed."""
     run_dir: Path | None = None
     """Directory for this run; default: runs/<env>__<algorithm>__seed<seed>__<time>."""
 
@@ -74,9 +77,11 @@ def _settings(config: Config) -> dict[str, Any]:
 def _run(command: Command) -> int:
     if command.resume is not None and command.run_dir is not None:
         raise UserError("--resume and --run-dir exclude each other: a resumed run goes on in its own directory.")
+    if command.resume is not None and command.init_from is not None:
+        raise UserError("--resume and --init-from exclude each other: a resumed run has its own network.")
     from async_rl.training import train  # torch takes seconds to import; bad input and --help should not wait
 
-    result = train(Config(**_settings(command)), run_dir=command.run_dir, resume=command.resume)
+    result = train(Config(**_settings(command)), command.run_dir, command.resume, command.init_from)
     print(f"{result.ending.name.lower()} at T = {result.total_steps:,}, mean score {result.mean_score:.2f}")
     if result.resumable:
         print(f"go on with: python -m launch.async --resume {result.run_dir}")

@@ -3,6 +3,7 @@
 import itertools
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,11 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from async_rl import checkpoint, train
 from async_rl.algorithms import Segment, make_algorithm
-from async_rl.build import make_parts, make_table
+from async_rl.build import final_epsilons, make_parts, make_table
 from async_rl.config import Config
 from async_rl.envs import describe
+from async_rl.networks import make_network
 from async_rl.returns import lambda_returns
+from async_rl.rewards import REWARDS
+from async_rl.schedules import with_drawn_learning_rate
+from async_rl.shared import layout
 from async_rl.types import EnvSpec, UserError
 from async_rl.worker import Worker
 
@@ -259,3 +265,86 @@ def test_long_gradients_are_scaled_to_the_limit() -> None:
     assert float(worker._parts.gradient.norm()) == pytest.approx(1e-3, rel=1e-4)
     torch.testing.assert_close(worker._parts.gradient / 1e-3, gradient / gradient.norm())
     assert Config(algorithm="a3c").gradient_norm_limit == 40 and Config().gradient_norm_limit == math.inf
+
+
+def test_gradients_can_be_limited_layer_by_layer() -> None:
+    worker, _ = worker_on_catch(Config(max_gradient_norm=0.1, clip_gradients="layer", steps=10**9))
+    worker._collect()
+    worker._differentiate()
+    before = [parameter.grad.clone() for parameter in worker._parts.network.parameters() if parameter.grad is not None]
+    worker._apply()
+    for gradient, parameter in zip(before, worker._parts.network.parameters(), strict=True):
+        assert parameter.grad is not None
+        expected = gradient * min(1.0, 0.1 / float(gradient.norm()))
+        torch.testing.assert_close(parameter.grad, expected)
+
+
+def test_rewards_are_clipped_scaled_or_raw() -> None:
+    rows = [[0.0, 0.5], [3.0, -6.0], [2.0, 0.0]]
+    expected = {
+        "clipped": [[0.0, 0.5], [1.0, -1.0], [1.0, 0.0]],
+        "scaled": [[0.0, 1.0], [0.5, -1.0], [1 / 3, 0.0]],
+        "raw": rows,
+    }
+    for name, make in REWARDS.items():
+        shape = make()
+        for row, result in zip(rows, expected[name], strict=True):
+            rewards = np.array([row], np.float32)
+            shape(rewards)
+            np.testing.assert_allclose(rewards, [result], rtol=1e-6)
+
+
+def test_the_ladder_spans_all_streams_of_all_workers() -> None:
+    config = Config(exploration="ladder", workers=3, envs_per_worker=2)
+    ladder = np.concatenate([final_epsilons(config, worker) for worker in range(3)])
+    expected = [0.4 ** (1 + 7 * i / 5) for i in range(6)]
+    np.testing.assert_allclose(ladder, expected)
+
+
+def test_learning_rates_are_drawn_log_uniformly_by_the_seed() -> None:
+    drawn = [with_drawn_learning_rate(Config(lr_range=(1e-4, 1e-2), seed=seed)) for seed in range(2000)]
+    exponents = np.log10([config.lr for config in drawn])
+    np.testing.assert_allclose(np.histogram(exponents, bins=4, range=(-4, -2))[0] / 2000, 0.25, atol=0.04)
+    assert all(config.lr_range is None for config in drawn)
+    assert with_drawn_learning_rate(drawn[0]) == drawn[0]
+
+
+def users_network(observation_shape: tuple[int, ...], outputs: int) -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.LazyLinear(outputs))
+
+
+def users_mistake(observation_shape: tuple[int, ...], outputs: int) -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.LazyLinear(outputs + 1))
+
+
+def test_a_network_of_the_users_own() -> None:
+    spec = EnvSpec("vector", (3,), "float32", ("a", "b"))
+    network = make_network(Config(network=f"{__name__}:users_network"), spec)
+    assert [tuple(p.shape) for p in network.parameters()] == [(2, 3), (2,)]
+    with pytest.raises(UserError, match=r"must give a torch module .* got Sequential -> \(1, 3\)"):
+        make_network(Config(network=f"{__name__}:users_mistake"), spec)
+    with pytest.raises(UserError, match="has no function 'nothing'"):
+        make_network(Config(network=f"{__name__}:nothing"), spec)
+    with pytest.raises(UserError, match="--network must be auto"):
+        Config(network="nonsense")
+
+
+def test_the_network_of_nature() -> None:
+    screens = EnvSpec("screens", (84, 84, 4), "uint8", ("a", "b"))
+    shapes = [tuple(p.shape) for p in make_network(Config(network="nature"), screens).parameters()][::2]
+    assert shapes == [(32, 4, 8, 8), (64, 32, 4, 4), (64, 64, 3, 3), (512, 7 * 7 * 64), (2, 512)]
+
+
+def test_a_run_starts_from_what_fits_of_another_network(tmp_path: Path) -> None:
+    """From CartPole's two actions to a game with three and the same observations: all but the last layer."""
+    result = train(Config(env="CartPole-v1", workers=1, steps=200), tmp_path / "run", quiet=True)
+    saved = checkpoint.read(result.run_dir)
+    spec = replace(saved.spec, action_names=("a", "b", "c"))
+    table, fresh = make_table(Config(), spec), make_table(Config(), spec)
+    shapes = layout(make_network(Config(), spec))
+    missing = checkpoint.transfer(saved, table, shapes)
+    assert missing == ["6.weight", "6.bias"]
+    fitting = saved.arrays["parameters"].size - 2 * 64 - 2
+    np.testing.assert_array_equal(table["parameters"][:fitting], saved.arrays["parameters"][:fitting])
+    np.testing.assert_array_equal(table["parameters"][fitting:], fresh["parameters"][fitting:])
+    np.testing.assert_array_equal(table["target"], table["parameters"])

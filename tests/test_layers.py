@@ -8,15 +8,22 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LAYERS = [
     ["config", "types"],
-    ["returns", "schedules", "networks", "optimizers", "policies", "seeding"],
+    ["returns", "schedules", "networks", "optimizers", "policies", "rewards", "seeding", "user_code"],
     ["algorithms", "shared", "envs"],
+    ["replay"],
     ["build"],
     ["worker", "checkpoint", "reporting", "run_directory", "meter"],
     ["processes", "agent"],
     ["supervisor"],
     ["training"],
 ]
-WITHIN_A_LAYER = {("config", "types"), ("networks", "seeding"), ("meter", "reporting")}
+WITHIN_A_LAYER = {
+    ("config", "types"),
+    ("networks", "seeding"),
+    ("networks", "user_code"),
+    ("schedules", "seeding"),
+    ("meter", "reporting"),
+}
 """(importer, imported) of the same layer."""
 
 MODULES = sorted((ROOT / "async_rl").rglob("*.py"))

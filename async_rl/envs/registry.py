@@ -4,17 +4,13 @@ Emulator and Gymnasium are imported only where a name needs them: they cost a wo
 """
 
 import difflib
-import importlib
-import os
-import sys
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
 from async_rl.config import Config
 from async_rl.envs.catch import Catch
 from async_rl.types import Environment, EnvSpec, UserError
+from async_rl.user_code import add_working_directory, import_function, is_function_name, one_line
 
 
 def make_environment(config: Config, random: np.random.Generator) -> Environment:
@@ -33,7 +29,7 @@ def make_environment(config: Config, random: np.random.Generator) -> Environment
     name = config.env.strip()
     if name.lower() == Catch.spec.name:
         return Catch(random)
-    if ":" in name and name.rpartition(":")[2].isidentifier():
+    if is_function_name(name):
         return _from_function(name, random)
     from async_rl.envs.atari import Atari, find_game
 
@@ -55,7 +51,7 @@ def _from_gymnasium(name: str, random: np.random.Generator) -> Environment:
 
     from async_rl.envs.gymnasium_adapter import GymnasiumEnvironment, make
 
-    _add_working_directory()
+    add_working_directory()
     try:
         environment = make(name)
     except gymnasium.error.UnregisteredEnv:
@@ -63,7 +59,7 @@ def _from_gymnasium(name: str, random: np.random.Generator) -> Environment:
         hint = f"did you mean {' or '.join(near)}?" if near else "try pong, CartPole-v1 or catch."
         raise UserError(f"unknown game {name!r}; {hint}") from None
     except Exception as error:  # made by others' code: anything may come
-        raise UserError(f"Gymnasium cannot make {name}: {_one_line(error)}.") from error
+        raise UserError(f"Gymnasium cannot make {name}: {one_line(error)}.") from error
     canonical = environment.spec.id if environment.spec else name
     return GymnasiumEnvironment(environment, canonical, random)
 
@@ -80,11 +76,11 @@ def _nearest(name: str) -> list[str]:
 
 def _from_function(name: str, random: np.random.Generator) -> Environment:
     try:
-        made = _function(name)()
+        made = import_function(name)()
     except UserError:
         raise
     except Exception as error:  # made by others' code: anything may come
-        raise UserError(f"{name}() raised {_one_line(error)}.") from error
+        raise UserError(f"{name}() raised {one_line(error)}.") from error
     if isinstance(getattr(made, "spec", None), EnvSpec) and hasattr(made, "reset") and hasattr(made, "step"):
         return made
     import gymnasium
@@ -94,34 +90,3 @@ def _from_function(name: str, random: np.random.Generator) -> Environment:
     if isinstance(made, gymnasium.Env):
         return GymnasiumEnvironment(made, name, random)
     raise UserError(f"{name}() must return a gymnasium.Env or an environment of async_rl.types, got {type(made)}.")
-
-
-def _function(name: str) -> Callable[[], Any]:
-    module_name, _, function_name = name.rpartition(":")
-    _add_working_directory()
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name and f"{module_name}.".startswith(f"{error.name}."):
-            raise UserError(f"no module {module_name!r} for the game {name!r}; looked in the Python path.") from None
-        raise UserError(f"importing {module_name} needs the module {error.name!r}, which is missing.") from error
-    except Exception as error:  # others' code
-        raise UserError(f"importing {module_name} raised {_one_line(error)}.") from error
-    function = getattr(module, function_name, None)
-    if function is None:
-        near = difflib.get_close_matches(function_name, vars(module), n=1)
-        hint = f"; did you mean {near[0]}?" if near else "."
-        raise UserError(f"the module {module_name} has no function {function_name!r}{hint}")
-    if not callable(function):
-        raise UserError(f"{name} must be a function that returns an environment, got {type(function)}.")
-    return function
-
-
-def _one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(".: ")
-
-
-def _add_working_directory() -> None:
-    """Let modules of the working directory be imported, after those that are installed."""
-    if "" not in sys.path and os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())

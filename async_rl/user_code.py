@@ -1,0 +1,52 @@
+"""Functions of the user's own, named ``package.module:function``."""
+
+import difflib
+import importlib
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from async_rl.types import UserError
+
+
+def is_function_name(name: str) -> bool:
+    """Whether ``name`` has the form ``package.module:function``."""
+    return ":" in name and name.rpartition(":")[2].isidentifier()
+
+
+def import_function(name: str) -> Callable[..., Any]:
+    """The function that ``package.module:function`` names; modules of the working directory are found, too.
+
+    Raises:
+        UserError: no such module or function, or importing it failed.
+    """
+    module_name, _, function_name = name.rpartition(":")
+    add_working_directory()
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name and f"{module_name}.".startswith(f"{error.name}."):
+            raise UserError(f"no module {module_name!r} for {name!r}; looked in the Python path.") from None
+        raise UserError(f"importing {module_name} needs the module {error.name!r}, which is missing.") from error
+    except Exception as error:  # others' code
+        raise UserError(f"importing {module_name} raised {one_line(error)}.") from error
+    function = getattr(module, function_name, None)
+    if function is None:
+        near = difflib.get_close_matches(function_name, vars(module), n=1)
+        hint = f"; did you mean {near[0]}?" if near else "."
+        raise UserError(f"the module {module_name} has no function {function_name!r}{hint}")
+    if not callable(function):
+        raise UserError(f"{name} must be a function, got {type(function)}.")
+    return function
+
+
+def one_line(error: Exception) -> str:
+    """Class and text of an error in one line, without a full stop."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(".: ")
+
+
+def add_working_directory() -> None:
+    """Let modules of the working directory be imported, after those that are installed."""
+    if "" not in sys.path and os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
