@@ -12,7 +12,7 @@ def lambda_returns(reward: Tensor, discount: Tensor, continues: Tensor, next_val
 
     The last step of the segment, and one that ended a game, have nothing after them: c is 0 there. Decay 0 gives the
     one-step target of [1], Algorithm 1; decay 1 the n-step return in the forward view of [1], Algorithms S2 and S3;
-    between them it is the recursion of Gallici et al. 2024, arXiv 2407.04811, section 3.
+    between them it is the recursion of Gallici et al. 2024, arXiv 2407.04811.
 
     Args:
         reward: [T, E], clipped where the algorithm clips.
