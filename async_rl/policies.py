@@ -41,7 +41,7 @@ def softmax_sample(outputs: np.ndarray, epsilons: np.ndarray, generators: Sequen
 
 
 def ladder(streams: int) -> np.ndarray:
-    """``0.4^(1 + 7 i / (N - 1))`` for stream i of N, [N]: the ladder of Ape-X (Horgan et al. 2018, arXiv 1803.00933)."""
+    """``0.4^(1 + 7 i / (N - 1))`` for stream i of N, [N]: Ape-X (Horgan et al. 2018, arXiv 1803.00933)."""
     return 0.4 ** (1 + 7 * np.linspace(0, 1, streams))
 
 
