@@ -13,8 +13,16 @@ from async_rl.envs import Streams, make_environment
 from async_rl.networks import make_network
 from async_rl.optimizers import OPTIMIZERS, Optimizer, make_optimizer
 from async_rl.policies import draw_final_epsilon, ladder
+from async_rl.replay import Experience, FromPrioritizedReplay, FromReplay, Online, Proportional, Replay, Uniform
 from async_rl.rewards import REWARDS, Shape
-from async_rl.seeding import STATE_SIZE, final_epsilon_generator, restore, stream_generators
+from async_rl.schedules import linear
+from async_rl.seeding import (
+    STATE_SIZE,
+    final_epsilon_generator,
+    replay_generator,
+    restore,
+    stream_generators,
+)
 from async_rl.shared import Row, SharedTable, bind, bind_gradients, flatten, parameter_count
 from async_rl.types import EnvSpec
 
@@ -22,7 +30,7 @@ GAMES_RING = 4096
 """Finished games a worker can hold until the supervisor reads them; it reads ten times a second."""
 
 SUMS = ("td_loss", "value", "gradient_norm")
-"""Columns of the row ``sums``: totals over a worker's steps (the first two) and updates (the last)."""
+"""Columns of the row ``sums``: of each update the means over its steps and the norm of its gradient, added up."""
 
 GAME_FIELDS = ("total_steps", "stream", "score", "length", "epsilon")
 """Columns of the row ``games``."""
@@ -41,6 +49,7 @@ class Parts:
     limited_gradients: list[Tensor]  # views of ``gradient`` whose norms are limited, each for itself; none: no limit
     optimizer: Optimizer
     algorithm: Algorithm
+    experience: Experience
     shape_rewards: Shape
     final_epsilons: np.ndarray  # [E]
     emulator_generators: list[np.random.Generator]
@@ -110,6 +119,7 @@ def make_parts(config: Config, index: int, incarnation: int, table: SharedTable)
         limited_gradients=_limited_gradients(config, network, gradient),
         optimizer=_optimizer(config, index, table, gradient),
         algorithm=algorithm,
+        experience=_experience(config, spec, replay_generator(config.seed, index, incarnation)),
         shape_rewards=REWARDS[config.rewards](),
         final_epsilons=final_epsilons(config, index),
         emulator_generators=emulators,
@@ -129,6 +139,24 @@ def _limited_gradients(config: Config, network: nn.Module, gradient: Tensor) -> 
     if config.clip_gradients == "whole":
         return [gradient]
     return [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
+
+
+def _experience(config: Config, spec: EnvSpec, random: np.random.Generator) -> Experience:
+    """What a worker learns from; its share of the replay memory, if there is one, starts empty."""
+    if not config.replay:
+        return Online()
+    share, batch = config.replay // config.workers, Segment(spec, 1, config.batch_size)
+    if not config.prioritized:
+        memory = Replay(spec, share, config.envs_per_worker, Uniform(), random)
+        return FromReplay(memory, batch, config.learning_starts)
+    sampler = Proportional()
+    memory = Replay(spec, share, config.envs_per_worker, sampler, random)
+    first = sampler.importance_exponent
+
+    def beta(total_steps: int) -> float:
+        return linear(first, 1.0, config.steps, total_steps)
+
+    return FromPrioritizedReplay(memory, batch, config.learning_starts, sampler, beta)
 
 
 def _optimizer(config: Config, index: int, table: SharedTable, gradient: Tensor) -> Optimizer:

@@ -101,6 +101,18 @@ class Config:
     pixels: Literal["standardized", "unit"] = "standardized"
     """How screens enter the network: each stack standardized to mean 0 and variance 1, or divided by 255. [2]: unit."""
 
+    # Replay; a worker keeps its own share of it, as in Gorila (Nair et al. 2015). [4]: Schaul et al. 2016.
+    replay: int = 0
+    """Steps that the replay memories of all workers hold together, 7.1 kB each on Atari; 0: learn online. [1]: 0; [2]:
+    1,000,000."""
+    batch_size: int = 32
+    """Replay: steps drawn for an update. [2]: 32."""
+    learning_starts: int = 50_000
+    """Replay: steps of all workers before the first update. [2]: 50,000."""
+    prioritized: bool = False
+    """Replay: draw steps in proportion to their TD error to the power 0.6, with importance weights whose exponent rises
+    from 0.4 to 1 over the run. [4], arXiv 1511.05952."""
+
     # Exploration.
     exploration: Literal["drawn", "ladder"] = "drawn"
     """Where the final epsilon of a stream comes from: drawn from --final-epsilons, or from a geometric ladder over all
@@ -140,6 +152,13 @@ class Config:
                 f"--final-epsilons and --final-epsilon-probabilities must have the same length, "
                 f"got {len(self.final_epsilons)} and {len(self.final_epsilon_probabilities)}."
             )
+        least = 5 * self.workers * self.envs_per_worker
+        if 0 < self.replay < least:
+            raise UserError(f"--replay must be 0 or at least {least}: 5 steps for each stream, got {self.replay}.")
+        if self.prioritized and not self.replay:
+            raise UserError("--prioritized needs --replay SIZE, a number of steps.")
+        if self.replay and self.lambda_:
+            raise UserError("--lambda has no meaning with --replay, out of which each step comes alone.")
         for name, meaningless in _MEANINGLESS:
             if getattr(self, name) != type(self).__dataclass_fields__[name].default and self.algorithm in meaningless:
                 raise UserError(f"{flag(name)} has no meaning with --algorithm {self.algorithm}.")
@@ -204,6 +223,9 @@ _RULES: tuple[tuple[str, Any, str], ...] = (
         lambda v: v is None or (len(v) == 2 and 0 < v[0] <= v[1] < math.inf),
         "two finite numbers above 0, the lower one first",
     ),
+    ("replay", _within(0, 10**12), "between 0 and 10^12"),
+    ("batch_size", _within(1, 10**6), "between 1 and 10^6"),
+    ("learning_starts", _within(0, 10**15), "between 0 and 10^15"),
     ("rms_decay", lambda value: 0 <= value < 1, "at least 0 and below 1"),
     ("rms_epsilon", _positive, "a finite number above 0"),
     ("momentum_decay", lambda value: 0 <= value < 1, "at least 0 and below 1"),
@@ -225,6 +247,7 @@ _RULES: tuple[tuple[str, Any, str], ...] = (
 
 
 _MEANINGLESS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("replay", ("one-step-sarsa", "n-step-q", "a3c")),  # a step drawn from it stands alone, and is of an older policy
     ("double", ("one-step-sarsa", "a3c")),  # their next action is given, or there is none
     ("dueling", ("a3c",)),
     ("lambda_", ("a3c",)),

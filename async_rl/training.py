@@ -1,8 +1,12 @@
 """`train`: what the command does, as a function."""
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
+import psutil
 
 from async_rl import checkpoint, reporting, run_directory
 from async_rl.build import final_epsilons, make_table
@@ -67,6 +71,7 @@ def train(
     """
     config = with_drawn_learning_rate(config)
     spec = describe(config)
+    _require_memory(config, spec)
     network_layout = layout(make_network(config, spec))
     table = make_table(config, spec)
     saved = None if resume is None else _restore(resume, table, config, spec, network_layout)
@@ -86,6 +91,22 @@ def train(
     ending = supervisor.run()
     resumable = (run_dir / checkpoint.LATEST).is_file()
     return Result(run_dir, ending, table.total_steps(), logs.statistics.mean_score, resumable)
+
+
+def _require_memory(config: Config, spec: EnvSpec) -> None:
+    """Better said now than found out by the system's out-of-memory killer after hours.
+
+    Raises:
+        UserError: the replay memories will not fit into the memory that is free now.
+    """
+    observation_bytes = math.prod(spec.observation_shape) * np.dtype(spec.observation_dtype).itemsize
+    needed_gib = config.replay * observation_bytes / spec.stack / 2**30
+    free_gib = psutil.virtual_memory().available / 2**30
+    if needed_gib > free_gib:
+        raise UserError(
+            f"the replay memories need {needed_gib:.1f} GiB, {free_gib:.1f} GiB are free; "
+            f"lower --replay, which is {config.replay:,} steps."
+        )
 
 
 def _restore(run_dir: Path, table: SharedTable, config: Config, spec: EnvSpec, network_layout: Layout) -> Checkpoint:

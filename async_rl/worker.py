@@ -2,7 +2,7 @@
 
 Life of a worker process:
 
-    start --> build --> [ synchronise --> collect --> differentiate --> apply --> advance ]* --> end (stop, T reached)
+    start --> build --> [ synchronise --> collect --> learn --> advance ]* --> end (stop flag, or T reached)
                                        any instant: SIGKILL. Only its running games are lost;
                                        the supervisor starts the next incarnation in the same slots.
 """
@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 import torch
 
+from async_rl.algorithms import Learning
 from async_rl.build import Parts, make_parts
 from async_rl.config import Config
 from async_rl.optimizers import limit_norm
@@ -51,8 +52,7 @@ class Worker:
         while not self._finished():
             self._synchronise()
             self._collect()
-            self._differentiate()
-            self._apply()
+            self._learn()
             self._advance()
 
     def _finished(self) -> bool:
@@ -88,13 +88,19 @@ class Worker:
             outputs = self._parts.network(torch.from_numpy(self._parts.streams.observation))
         return self._parts.algorithm.policy(outputs.numpy(), explore, self._parts.policy_generators)
 
-    def _differentiate(self) -> None:
+    def _learn(self) -> None:
+        """Differentiate what there is to learn from, and update the shared parameters."""
         parts = self._parts
+        batch = parts.experience.batch(self._segment, self._total_steps)
+        if batch is None:
+            return
         parts.gradient.zero_()
-        self._learning = parts.algorithm.learn(parts.network, parts.target, self._segment)
-        self._learning.loss.backward()
+        learning = parts.algorithm.learn(parts.network, parts.target, batch)
+        learning.loss.backward()
+        parts.experience.learnt(learning.errors)
+        self._apply(learning)
 
-    def _apply(self) -> None:
+    def _apply(self, learning: Learning) -> None:
         """Update the shared parameters; a gradient that is not finite is dropped and counted."""
         gradient, sums = self._parts.gradient, self._table["sums"][self._index]
         norm = float(torch.dot(gradient, gradient)) ** 0.5
@@ -103,7 +109,8 @@ class Worker:
             return
         limit_norm(self._parts.limited_gradients, self._config.gradient_norm_limit)
         self._parts.optimizer.apply(learning_rate(self._config, self._total_steps))
-        sums += (float(self._learning.td_loss), float(self._learning.value), norm)
+        steps = learning.errors.numel()
+        sums += (float(learning.td_loss) / steps, float(learning.value) / steps, norm)
         self._table["updates"][self._index] += 1
 
     def _advance(self) -> None:

@@ -256,27 +256,24 @@ def test_algorithms_on_a_copy_see_the_shared_parameters_only_at_the_start_of_a_s
         assert (worker._parts.parameters.numpy() == parameters).all()
 
 
+def one_gradient(**settings: object) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    """The gradient of the first segment on Catch, whole and by layers, as the optimiser gets it."""
+    worker, _ = worker_on_catch(Config(steps=10**9, **settings))  # type: ignore[arg-type]
+    worker._collect()
+    worker._learn()
+    layers = [parameter.grad for parameter in worker._parts.network.parameters() if parameter.grad is not None]
+    return worker._parts.gradient, layers
+
+
 def test_long_gradients_are_scaled_to_the_limit() -> None:
-    worker, _ = worker_on_catch(Config(max_gradient_norm=1e-3, steps=10**9))
-    worker._collect()
-    worker._differentiate()
-    gradient = worker._parts.gradient.clone()
-    worker._apply()
-    assert float(worker._parts.gradient.norm()) == pytest.approx(1e-3, rel=1e-4)
-    torch.testing.assert_close(worker._parts.gradient / 1e-3, gradient / gradient.norm())
+    free, layers = one_gradient()
+    limited, _ = one_gradient(max_gradient_norm=0.1)
+    assert float(free.norm()) > 0.1
+    torch.testing.assert_close(limited, free * 0.1 / free.norm())
+    _, limited_layers = one_gradient(max_gradient_norm=0.1, clip_gradients="layer")
+    for layer, before in zip(limited_layers, layers, strict=True):
+        torch.testing.assert_close(layer, before * min(1.0, 0.1 / float(before.norm())))
     assert Config(algorithm="a3c").gradient_norm_limit == 40 and Config().gradient_norm_limit == math.inf
-
-
-def test_gradients_can_be_limited_layer_by_layer() -> None:
-    worker, _ = worker_on_catch(Config(max_gradient_norm=0.1, clip_gradients="layer", steps=10**9))
-    worker._collect()
-    worker._differentiate()
-    before = [parameter.grad.clone() for parameter in worker._parts.network.parameters() if parameter.grad is not None]
-    worker._apply()
-    for gradient, parameter in zip(before, worker._parts.network.parameters(), strict=True):
-        assert parameter.grad is not None
-        expected = gradient * min(1.0, 0.1 / float(gradient.norm()))
-        torch.testing.assert_close(parameter.grad, expected)
 
 
 def test_rewards_are_clipped_scaled_or_raw() -> None:
@@ -315,6 +312,32 @@ def users_network(observation_shape: tuple[int, ...], outputs: int) -> nn.Module
 
 def users_mistake(observation_shape: tuple[int, ...], outputs: int) -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.LazyLinear(outputs + 1))
+
+
+def test_replay_learns_from_batches_of_its_own_once_it_may() -> None:
+    for prioritized in (False, True):
+        config = Config(replay=500, learning_starts=100, batch_size=16, prioritized=prioritized, steps=1000, t_max=1)
+        worker, parameters = worker_on_catch(config)
+        before = parameters.copy()
+        while worker._table.total_steps() < 100:
+            worker._collect()
+            worker._learn()
+            worker._advance()
+        assert worker._table["updates"][0] == 0 and np.array_equal(parameters, before)
+        worker.run()
+        assert worker._table["updates"][0] == (1000 - 104) // 8
+        assert np.isfinite(parameters).all() and not np.array_equal(parameters, before)
+
+
+def test_the_importance_exponent_rises_to_one() -> None:
+    worker, _ = worker_on_catch(Config(replay=500, learning_starts=0, prioritized=True, steps=800, t_max=1))
+    exponents = []
+    while worker._table.total_steps() < 800:
+        worker._collect()
+        worker._learn()
+        exponents.append(worker._parts.experience._sampler.importance_exponent)  # type: ignore[attr-defined]
+        worker._advance()
+    np.testing.assert_allclose(exponents, 0.4 + 0.6 * np.arange(100) / 100)
 
 
 def test_a_network_of_the_users_own() -> None:

@@ -116,13 +116,11 @@ def test_a_gradient_that_is_not_finite_is_dropped_and_counted() -> None:
     worker._collect()
     worker._segment.reward[0, 0] = float("nan")
     before = table["parameters"].copy()
-    worker._differentiate()
-    worker._apply()
+    worker._learn()
     assert table["dropped"].tolist() == [1] and table["updates"].tolist() == [0]
     np.testing.assert_array_equal(table["parameters"], before)
     worker._collect()
-    worker._differentiate()
-    worker._apply()
+    worker._learn()
     assert table["updates"].tolist() == [1] and not np.array_equal(table["parameters"], before)
 
 
@@ -147,8 +145,7 @@ def test_target_refreshes_happen_at_multiples_of_the_interval_and_only_by_the_re
     for _ in range(20):
         before = int(table["target_refreshes"][0])
         worker._collect()
-        worker._differentiate()
-        worker._apply()
+        worker._learn()
         worker._advance()
         if table["target_refreshes"][0] > before:
             refreshed_at.append(table.total_steps())

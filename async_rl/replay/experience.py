@@ -1,0 +1,79 @@
+"""What a worker learns from: the segment that it has just collected, or a batch out of its replay memory."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from torch import Tensor
+
+from async_rl.algorithms.segment import Segment
+from async_rl.replay.memory import Replay
+from async_rl.replay.samplers import Proportional
+
+
+class Experience(Protocol):
+    """The choice by which learning online and from replay differ."""
+
+    def batch(self, segment: Segment, total_steps: int) -> Segment | None:
+        """What to learn from after ``segment`` was collected at T = ``total_steps``; None: nothing yet."""
+
+    def learnt(self, errors: Tensor) -> None:
+        """Take note of the TD errors [T, E] of the batch."""
+
+
+class Online:
+    """Every segment is learnt from once, at once."""
+
+    def batch(self, segment: Segment, total_steps: int) -> Segment | None:
+        """The segment itself; see `Experience`."""
+        return segment
+
+    def learnt(self, errors: Tensor) -> None:
+        """Nothing; see `Experience`."""
+
+
+class FromReplay:
+    """Every segment goes into the memory, and one batch out of it is learnt from.
+
+    Args:
+        replay: the memory.
+        batch: written with each sample, [1, B].
+        learning_starts: T before which nothing is learnt.
+    """
+
+    def __init__(self, replay: Replay, batch: Segment, learning_starts: int) -> None:
+        self._replay = replay
+        self._batch = batch
+        self._learning_starts = learning_starts
+
+    def batch(self, segment: Segment, total_steps: int) -> Segment | None:
+        """A sample; see `Experience`."""
+        self._replay.add(segment)
+        if total_steps < self._learning_starts:
+            return None
+        self._indices = self._replay.sample(self._batch)
+        return self._batch
+
+    def learnt(self, errors: Tensor) -> None:
+        """New priorities; see `Experience`."""
+        self._replay.update(self._indices, errors.numpy()[0])
+
+
+class FromPrioritizedReplay(FromReplay):
+    """Also anneals the importance exponent beta of the sampler, ``beta(T)``."""
+
+    def __init__(
+        self,
+        replay: Replay,
+        batch: Segment,
+        learning_starts: int,
+        sampler: Proportional,
+        beta: Callable[[int], float],
+    ) -> None:
+        super().__init__(replay, batch, learning_starts)
+        self._sampler = sampler
+        self._beta = beta
+
+    def batch(self, segment: Segment, total_steps: int) -> Segment | None:
+        """A sample; see `Experience`."""
+        self._sampler.importance_exponent = self._beta(total_steps)
+        return super().batch(segment, total_steps)
