@@ -264,15 +264,18 @@ def from_toml(path: Path) -> Config:
             has the wrong type or range.
     """
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        return from_text(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"cannot read the configuration {path}: {error.strerror}.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"the configuration {path} is no valid TOML: {error}.") from None
-    try:
-        return from_values(values)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
+
+
+def from_text(text: str) -> Config:
+    """The configuration of a TOML text; see `from_toml`, whose errors name the file."""
+    return from_values(tomllib.loads(text))
 
 
 def from_values(values: dict[str, Any]) -> Config:

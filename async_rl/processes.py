@@ -6,19 +6,20 @@ would inherit the supervisor's threads and open files. macOS's own libraries do 
 """
 
 import multiprocessing
+import os
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from multiprocessing import resource_tracker
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import numpy as np
 
-from async_rl.config import Config
+from async_rl.config import Config, to_toml
 from async_rl.shared import SharedTable
 from async_rl.worker import worker_process
 
@@ -29,6 +30,16 @@ STOP_SECONDS = 8.0
 
 FRUITLESS_STARTS = 5
 """Starts in a row without a single step after which a worker is given up."""
+
+
+def prepare(config: Config) -> None:
+    """Let the fork server do what is in `async_rl.preload`, while the launcher still has other things to do."""
+    if START_METHOD == "forkserver":
+        forkserver.set_forkserver_preload(["async_rl.preload"])
+        os.environ["ASYNC_RL_PRELOAD"] = to_toml(config)
+        with _signals_blocked():
+            forkserver.ensure_running()
+        del os.environ["ASYNC_RL_PRELOAD"]
 
 
 class Member:
@@ -72,7 +83,6 @@ class WorkerProcesses:
         first = [*incarnations, *[0] * config.workers]
         self._members = [Member(index, first[index]) for index in range(config.workers)]
         self._context = multiprocessing.get_context(START_METHOD)
-        self._context.set_forkserver_preload([worker_process.__module__])
 
     @property
     def incarnations(self) -> tuple[int, ...]:

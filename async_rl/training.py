@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from async_rl import checkpoint, reporting, run_directory
+from async_rl import checkpoint, processes, reporting, run_directory
 from async_rl.build import final_epsilons, make_table
 from async_rl.checkpoint import Checkpoint, Progress
 from async_rl.config import Config
@@ -79,6 +79,7 @@ def train(
     run_dir = resume or run_directory.make_run_dir(run_dir or run_directory.default_run_dir(config, spec))
     epsilons = {f"worker {index}": final_epsilons(config, index).tolist() for index in range(config.workers)}
     run_directory.record(run_dir, config, spec, {"seed": config.seed, "final_epsilons": epsilons})
+    processes.prepare(config)
     terminal = reporting.Quiet() if quiet else reporting.terminal(config, run_dir)
     if init_from is not None:
         names = ", ".join(not_taken) or "nothing"

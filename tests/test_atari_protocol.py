@@ -13,8 +13,8 @@ import pytest
 from ale_py import roms
 
 from async_rl.config import Config
-from async_rl.envs import make_environment
-from async_rl.envs.atari import Atari, find_game, game_names
+from async_rl.envs import atari, make_environment
+from async_rl.envs.atari import Atari, find_game, game_names, make_ready_emulators
 from async_rl.envs.screens import ScreenStack
 from async_rl.types import Outcome, UserError
 
@@ -239,3 +239,29 @@ def test_a_missing_rom_directory_is_a_user_error(monkeypatch: pytest.MonkeyPatch
 def test_the_emulator_is_silent(capfd: pytest.CaptureFixture[str]) -> None:
     started("pong")
     assert capfd.readouterr() == ("", "")
+
+
+def test_ready_emulators_are_as_good_as_new() -> None:
+    config = Config()
+    fresh, observation = started("breakout")
+    make_ready_emulators("breakout", config, count=1)
+    ready, same = started("breakout")
+    np.testing.assert_array_equal(observation, same)
+    for action in np.random.default_rng(0).integers(4, size=400).tolist():
+        outcome = fresh.step(action, observation)
+        assert ready.step(action, same) == outcome
+        if outcome.over:
+            fresh.reset(observation)
+            ready.reset(same)
+        np.testing.assert_array_equal(observation, same)
+
+
+def test_ready_emulators_are_used_once_and_never_with_sticky_actions() -> None:
+    make_ready_emulators("pong", Config(), count=1)
+    (ready,) = atari._ready["pong", 108_000]
+    sticky = Atari("pong", Config(sticky=0.25), np.random.default_rng(0))
+    first, second = (Atari("pong", Config(), np.random.default_rng(0)) for _ in range(2))
+    assert first._ale is ready
+    assert sticky._ale is not ready and second._ale is not ready
+    make_ready_emulators("pong", Config(sticky=0.25), count=1)
+    assert not atari._ready["pong", 108_000]

@@ -13,7 +13,7 @@ LAYERS = [
     ["replay"],
     ["build"],
     ["worker", "checkpoint", "reporting", "run_directory", "meter"],
-    ["processes", "agent"],
+    ["preload", "processes", "agent"],
     ["supervisor"],
     ["training"],
 ]

@@ -145,7 +145,27 @@ class Atari:
         return Outcome(reward, discount=0.0 if lost else 1.0, over=self._ale.game_truncated())
 
 
+_ready: dict[tuple[str, int], list[ale_py.ALEInterface]] = {}
+"""Emulators that wait to be used, by game and limit of frames; see `make_ready_emulators`."""
+
+
+def make_ready_emulators(game: str, config: Config, count: int) -> None:
+    """Make ``count`` emulators ahead of time, for the next ones that are needed in this process or in its forks.
+
+    Without sticky actions nothing in an emulator is random (its seed makes no difference), so one that was made
+    before the fork is as good as one's own. With sticky actions none is made.
+    """
+    if config.sticky == 0:
+        ready = _ready.setdefault((game, config.max_episode_frames), [])
+        ready.extend(_new_emulator(game, config, seed=0) for _ in range(count))
+
+
 def _emulator(game: str, config: Config, seed: int) -> ale_py.ALEInterface:
+    ready = _ready.get((game, config.max_episode_frames))
+    return ready.pop() if ready and config.sticky == 0 else _new_emulator(game, config, seed)
+
+
+def _new_emulator(game: str, config: Config, seed: int) -> ale_py.ALEInterface:
     ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
     ale = ale_py.ALEInterface()
     ale.setInt("random_seed", seed)

@@ -37,6 +37,17 @@ def make_environment(config: Config, random: np.random.Generator) -> Environment
     return Atari(game, config, random) if game else _from_gymnasium(name, random)
 
 
+def make_ready(config: Config) -> None:
+    """Make what `make_environment` can use later in forks of this process: emulators for one worker's streams."""
+    name = config.env.strip()
+    if name.lower() == Catch.spec.name or is_function_name(name):
+        return
+    from async_rl.envs.atari import find_game, make_ready_emulators
+
+    if game := find_game(name):
+        make_ready_emulators(game, config, config.envs_per_worker)
+
+
 def describe(config: Config) -> EnvSpec:
     """What `make_environment` makes of ``config``; see there for the errors."""
     environment = make_environment(config, np.random.default_rng(config.seed))
