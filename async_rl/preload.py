@@ -1,8 +1,9 @@
 """What the fork server does before it forks the first worker: whatever it imports and makes is there for all of them.
 
-A new emulator costs 70 ms of processor time, nearly all of it for a table of mixed colours that is never used, and 5 MiB
-of memory. As forks of ready ones those of 16 workers with eight each cost next to nothing: all step 6.6 seconds after the
-start of the command instead of 11.4, and a worker's unique memory is 30 MiB instead of 75 (2 cores of a Zen 5 EPYC).
+A new emulator costs 70 ms of processor time, nearly all of it for a table of mixed colours that is never used, and 5
+MiB of memory. As forks of ready ones those of 16 workers with eight each cost next to nothing: all step 6.6 seconds
+after the start of the command instead of 11.4, and a worker's unique memory is 30 MiB instead of 75 (2 cores of a Zen 5
+EPYC).
 
 Nothing imports this module but the fork server.
 """

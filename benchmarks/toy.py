@@ -1,0 +1,90 @@
+"""Steps that each method needs to learn the toy.
+
+``python -m benchmarks.toy``: every method trains on Catch with several seeds; it has learnt when nine of ten balls are
+caught, exploration included: when the mean score of 200 games in a row reaches 0.8.
+"""
+
+import csv
+import dataclasses
+import statistics
+import tempfile
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from async_rl import Config, train
+from async_rl.config import from_toml
+
+GAMES, SCORE = 200, 0.8
+
+METHODS: dict[str, dict[str, Any]] = {
+    "one-step Q": {},
+    "double": {"double": True},
+    "dueling": {"dueling": True},
+    "one-step Sarsa": {"algorithm": "one-step-sarsa"},
+    "n-step Q": {"algorithm": "n-step-q", "t_max": 5},
+    "lambda, layer norm, no target": {
+        "algorithm": "n-step-q",
+        "lambda_": 0.65,
+        "norm": "layer",
+        "target": "none",
+        "t_max": 5,
+        "lr": 1e-3,
+    },
+    "A3C": {"algorithm": "a3c", "t_max": 5, "lr": 1e-2},
+    "replay": {"replay": 20_000, "learning_starts": 2_000, "t_max": 1},
+    "prioritised replay": {"replay": 20_000, "learning_starts": 2_000, "t_max": 1, "prioritized": True},
+}
+"""What each method changes of configs/catch.toml."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Measure the steps that each method needs to learn Catch."""
+
+    methods: tuple[str, ...] = tuple(METHODS)
+    """Names of methods."""
+    seeds: int = 5
+    """Runs of each."""
+    steps: int = 100_000
+    """Length of a run."""
+    output: Path | None = None
+    """CSV file for the results."""
+
+
+def steps_to_learn(config: Config) -> float:
+    """T at which the score was reached first; infinite where it never was."""
+    with tempfile.TemporaryDirectory() as folder:
+        run_dir = train(config, Path(folder) / "run", quiet=True).run_dir
+        last: deque[float] = deque(maxlen=GAMES)
+        with (run_dir / "episodes.csv").open(encoding="utf-8", newline="") as file:
+            for game in csv.DictReader(file):
+                last.append(float(game["score"]))
+                if len(last) == GAMES and statistics.fmean(last) >= SCORE:
+                    return int(game["total_steps"])
+    return float("inf")
+
+
+def main() -> None:
+    """Measure, print the table and write the CSV file."""
+    options = tyro.cli(Options, prog="python -m benchmarks.toy")
+    base = from_toml(Path(__file__).parent.parent / "configs" / "catch.toml")
+    header = ("method", "median", "least", "most", "seeds")
+    print(f"{header[0]:>30}" + "".join(f"{title:>10}" for title in header[1:]))
+    rows = []
+    for name in options.methods:
+        config = dataclasses.replace(base, steps=options.steps, **METHODS[name])
+        needed = [steps_to_learn(dataclasses.replace(config, seed=seed)) for seed in range(options.seeds)]
+        rows.append((name, statistics.median(needed), min(needed), max(needed), options.seeds))
+        print(f"{name:>30}" + "".join(f"{value:>10,.0f}" for value in rows[-1][1:]), flush=True)
+    if options.output:
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+        with options.output.open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerows([header, *rows])
+
+
+if __name__ == "__main__":
+    main()
