@@ -73,6 +73,7 @@ def main() -> None:
     options = tyro.cli(Options, prog="python -m benchmarks.conditioning")
     header = ("game", "pixels", *(f"eigenvalue_{rank}" for rank in RANKS), *(f"ratio_{rank}" for rank in RANKS[1:]))
     rows = []
+    print(" ".join(f"{title:>14}" for title in header))
     for game in options.games:
         observations = states(game, options.states)
         spec = make_environment(Config(env=game), np.random.default_rng(0)).spec
@@ -82,7 +83,6 @@ def main() -> None:
             values = [statistics.median(spectrum[rank - 1] for spectrum in spectra) for rank in RANKS]
             ratios = [statistics.median(s[0] / s[rank - 1] for s in spectra) for rank in RANKS[1:]]
             rows.append((game, pixels, *(f"{value:.3g}" for value in values), *(f"{ratio:.0f}" for ratio in ratios)))
-            print(" ".join(f"{value:>14}" for value in (header if len(rows) == 1 else ())))
             print(" ".join(f"{value:>14}" for value in rows[-1]), flush=True)
     if options.output:
         options.output.parent.mkdir(parents=True, exist_ok=True)
