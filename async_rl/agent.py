@@ -53,6 +53,8 @@ class Agent:
 def load(run_or_checkpoint: str | Path) -> Agent:
     """The agent of a run directory (its latest checkpoint) or of a checkpoint file.
 
+    Nothing in the file is executed; but where the network is a function of the user's own, that function is called.
+
     Raises:
         UserError: there is none, or it is damaged.
     """

@@ -146,9 +146,10 @@ def _experience(config: Config, spec: EnvSpec, random: np.random.Generator) -> E
     if not config.replay:
         return Online()
     share, batch = config.replay // config.workers, Segment(spec, 1, config.batch_size)
+    starts = min(config.learning_starts // config.workers, share // 2)
     if not config.prioritized:
         memory = Replay(spec, share, config.envs_per_worker, Uniform(), random)
-        return FromReplay(memory, batch, config.learning_starts)
+        return FromReplay(memory, batch, starts)
     sampler = Proportional()
     memory = Replay(spec, share, config.envs_per_worker, sampler, random)
     first = sampler.importance_exponent
@@ -156,7 +157,7 @@ def _experience(config: Config, spec: EnvSpec, random: np.random.Generator) -> E
     def beta(total_steps: int) -> float:
         return linear(first, 1.0, config.steps, total_steps)
 
-    return FromPrioritizedReplay(memory, batch, config.learning_starts, sampler, beta)
+    return FromPrioritizedReplay(memory, batch, starts, sampler, beta)
 
 
 def _optimizer(config: Config, index: int, table: SharedTable, gradient: Tensor) -> Optimizer:

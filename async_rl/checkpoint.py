@@ -17,6 +17,7 @@ import torch
 
 from async_rl.build import shared_statistics
 from async_rl.config import Config, from_values
+from async_rl.seeding import STATE_SIZE
 from async_rl.shared import SharedTable
 from async_rl.shared.bind import Layout
 from async_rl.types import EnvSpec, UserError
@@ -136,19 +137,14 @@ def read(run_or_checkpoint: Path) -> Checkpoint:
             arrays = {name: file.get_tensor(name) for name in (*_SAVED_ROWS, *shared_statistics(config))}
         if description["format"] != _FORMAT:
             raise UserError(f"{path} has format {description['format']}, this version reads format {_FORMAT}.")
-        spec, progress = description["spec"], description["progress"]
+        layout = {name: tuple(shape) for name, shape in description["layout"].items()}
+        _check_shapes(arrays, layout)
+        progress = description["progress"]
         return Checkpoint(
             path=path,
             config=config,
-            spec=EnvSpec(
-                name=spec["name"],
-                observation_shape=tuple(spec["observation_shape"]),
-                observation_dtype=spec["observation_dtype"],
-                action_names=tuple(spec["action_names"]),
-                frames_per_step=spec["frames_per_step"],
-                stack=spec["stack"],
-            ),
-            layout={name: tuple(shape) for name, shape in description["layout"].items()},
+            spec=_spec(description["spec"]),
+            layout=layout,
             progress=Progress(**progress | {"incarnations": tuple(progress["incarnations"])}),
             arrays=arrays,
         )
@@ -156,6 +152,29 @@ def read(run_or_checkpoint: Path) -> Checkpoint:
         raise UserError(f"cannot read the checkpoint {path}: {error.strerror or error}.") from None
     except (safetensors.SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path} is not a whole checkpoint of async_rl ({type(error).__name__}: {error}).") from None
+
+
+def _spec(values: dict[str, Any]) -> EnvSpec:
+    return EnvSpec(
+        name=values["name"],
+        observation_shape=tuple(values["observation_shape"]),
+        observation_dtype=values["observation_dtype"],
+        action_names=tuple(values["action_names"]),
+        frames_per_step=values["frames_per_step"],
+        stack=values["stack"],
+    )
+
+
+def _check_shapes(arrays: dict[str, Any], layout: Layout) -> None:
+    """Raise ValueError unless every array has the dtype and shape that the rest of the file calls for."""
+    size = sum(math.prod(shape) for shape in layout.values())
+    workers, streams = arrays["random_states"].shape[:2]
+    expected: dict[str, tuple[str, tuple[int, ...]]] = {"random_states": ("uint64", (workers, streams, 2, STATE_SIZE))}
+    expected |= {name: ("int64", (workers,)) for name in _COUNTS}
+    for name, array in arrays.items():
+        dtype, shape = expected.get(name, ("float32", (size,)))
+        if array.dtype != dtype or array.shape != shape:
+            raise ValueError(f"{name} is {array.dtype} {array.shape}, not {dtype} {shape}")
 
 
 def transfer(checkpoint: Checkpoint, table: SharedTable, layout: Layout) -> list[str]:

@@ -108,7 +108,7 @@ class Config:
     batch_size: int = 32
     """Replay: steps drawn for an update. [2]: 32."""
     learning_starts: int = 50_000
-    """Replay: steps of all workers before the first update. [2]: 50,000."""
+    """Replay: steps that the memories hold before the first update; half of --replay, if that is less. [2]: 50,000."""
     prioritized: bool = False
     """Replay: draw steps in proportion to their TD error to the power 0.6, with importance weights whose exponent rises
     from 0.4 to 1 over the run. [4], arXiv 1511.05952."""

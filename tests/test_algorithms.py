@@ -319,13 +319,13 @@ def test_replay_learns_from_batches_of_its_own_once_it_may() -> None:
         config = Config(replay=500, learning_starts=100, batch_size=16, prioritized=prioritized, steps=1000, t_max=1)
         worker, parameters = worker_on_catch(config)
         before = parameters.copy()
-        while worker._table.total_steps() < 100:
+        while worker._table.total_steps() < 96:
             worker._collect()
             worker._learn()
             worker._advance()
         assert worker._table["updates"][0] == 0 and np.array_equal(parameters, before)
         worker.run()
-        assert worker._table["updates"][0] == (1000 - 104) // 8
+        assert worker._table["updates"][0] == (1000 - 96) // 8
         assert np.isfinite(parameters).all() and not np.array_equal(parameters, before)
 
 

@@ -3,10 +3,13 @@
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
+import safetensors
+import safetensors.numpy
 from conftest import ROOT, command
 
-from async_rl import Config, UserError
+from async_rl import Config, UserError, checkpoint, train
 from async_rl.config import from_toml, from_values, to_toml
 from launch.train import parse
 
@@ -142,3 +145,26 @@ def test_runs_get_a_directory_of_their_own(tmp_path: Path) -> None:
     names = {path.name for path in made.iterdir()}
     assert {"config.toml", "run.json", "metrics.csv", "episodes.csv", "checkpoints"} <= names
     assert {path.stem for path in (made / "checkpoints").iterdir()} == {"latest", "best"}
+
+
+def test_a_checkpoint_whose_parts_do_not_fit_together_is_refused(tmp_path: Path) -> None:
+    result = train(Config(env="catch", workers=1, steps=100), tmp_path / "run", quiet=True)
+    path = result.run_dir / checkpoint.LATEST
+    arrays = safetensors.numpy.load_file(path)
+    with safetensors.safe_open(path, framework="np") as file:
+        metadata = file.metadata()
+    for name, wrong in {
+        "parameters": arrays["parameters"][:-1],
+        "target": arrays["target"].astype(np.float64),
+        "steps": arrays["steps"][None],
+        "random_states": arrays["random_states"][..., :3],
+    }.items():
+        safetensors.numpy.save_file(arrays | {name: np.ascontiguousarray(wrong)}, path, metadata)
+        with pytest.raises(UserError, match=f"not a whole checkpoint .*{name} is "):
+            checkpoint.read(result.run_dir)
+    safetensors.numpy.save_file({k: v for k, v in arrays.items() if k != "target"}, path, metadata)
+    with pytest.raises(UserError, match="not a whole checkpoint"):
+        checkpoint.read(result.run_dir)
+    safetensors.numpy.save_file(arrays, path, {"async_rl": "[]"})
+    with pytest.raises(UserError, match="not a whole checkpoint"):
+        checkpoint.read(result.run_dir)

@@ -37,18 +37,21 @@ class FromReplay:
     Args:
         replay: the memory.
         batch: written with each sample, [1, B].
-        learning_starts: T before which nothing is learnt.
+        learning_starts: steps in the memory before which nothing is learnt; a worker that was started again, and a
+            resumed run, fill it anew.
     """
 
     def __init__(self, replay: Replay, batch: Segment, learning_starts: int) -> None:
         self._replay = replay
         self._batch = batch
         self._learning_starts = learning_starts
+        self._started = False
 
     def batch(self, segment: Segment, total_steps: int) -> Segment | None:
         """A sample; see `Experience`."""
         self._replay.add(segment)
-        if total_steps < self._learning_starts:
+        self._started = self._started or len(self._replay) >= self._learning_starts
+        if not self._started:
             return None
         self._indices = self._replay.sample(self._batch)
         return self._batch
