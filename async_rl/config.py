@@ -293,7 +293,7 @@ def from_values(values: dict[str, Any]) -> Config:
 def to_toml(config: Config) -> str:
     """The whole configuration as TOML; `from_toml` gives the same configuration back."""
     values = dataclasses.asdict(config).items()
-    return tomli_w.dumps({key: _plain(value) for key, value in values if value is not None})
+    return tomli_w.dumps({key.rstrip("_"): _plain(value) for key, value in values if value is not None})
 
 
 def _plain(value: Any) -> Any:

@@ -11,12 +11,9 @@ Nothing imports this module but the fork server.
 import contextlib
 import os
 
-import async_rl.worker  # noqa: F401  (torch, OpenCV and all the rest)
 from async_rl.config import from_text
 from async_rl.envs import make_ready
-
-CONFIG = "ASYNC_RL_PRELOAD"
-"""Environment variable with the configuration as TOML: a fork server takes no arguments."""
+from async_rl.processes import PRELOAD_VARIABLE  # and with it torch, OpenCV and all the rest
 
 with contextlib.suppress(Exception):  # the workers will meet it again, and report it
-    make_ready(from_text(os.environ[CONFIG]))
+    make_ready(from_text(os.environ[PRELOAD_VARIABLE]))

@@ -25,6 +25,9 @@ from async_rl.worker import worker_process
 
 START_METHOD = "forkserver" if sys.platform == "linux" else "spawn"
 
+PRELOAD_VARIABLE = "ASYNC_RL_PRELOAD"
+"""Environment variable by which the fork server, which takes no arguments, gets the configuration, as TOML."""
+
 STOP_SECONDS = 8.0
 """Patience with workers that were asked to stop; then they are killed."""
 
@@ -36,10 +39,10 @@ def prepare(config: Config) -> None:
     """Let the fork server do what is in `async_rl.preload`, while the launcher still has other things to do."""
     if START_METHOD == "forkserver":
         forkserver.set_forkserver_preload(["async_rl.preload"])
-        os.environ["ASYNC_RL_PRELOAD"] = to_toml(config)
+        os.environ[PRELOAD_VARIABLE] = to_toml(config)
         with _signals_blocked():
             forkserver.ensure_running()
-        del os.environ["ASYNC_RL_PRELOAD"]
+        del os.environ[PRELOAD_VARIABLE]
 
 
 class Member:

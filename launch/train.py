@@ -17,8 +17,9 @@ from async_rl.types import UserError
 class Command(Config):
     """Asynchronous actor-learners: many processes, one Q-network in shared memory, no lock.
 
-    [1] is Mnih et al. 2016, arXiv 1602.01783; [2] is Mnih et al. 2015, doi:10.1038/nature14236. A step is one decision
-    in one emulator, four frames on Atari.
+    [1] is Mnih et al. 2016, arXiv 1602.01783; [2] Mnih et al. 2015, doi:10.1038/nature14236; [3] Gallici et al. 2024,
+    arXiv 2407.04811; [4] Schaul et al. 2016, arXiv 1511.05952. A step is one decision in one emulator, four frames on
+    Atari.
     """
 
     lambda_: Annotated[float | None, tyro.conf.arg(name="lambda")] = None

@@ -19,6 +19,7 @@ LAYERS = [
 ]
 WITHIN_A_LAYER = {
     ("config", "types"),
+    ("preload", "processes"),
     ("networks", "seeding"),
     ("networks", "user_code"),
     ("schedules", "seeding"),
