@@ -6,7 +6,6 @@ eigenvector at a rate proportional to its eigenvalue, and is stable only as long
 ratio of the first to the n-th eigenvalue is about the number of updates that the n-th direction takes.
 """
 
-import csv
 import statistics
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from async_rl.config import Config
 from async_rl.envs import make_environment
 from async_rl.networks import make_network
 from async_rl.shared import bind_gradients, parameter_count
+from benchmarks import table
 
 Pixels = Literal["standardized", "unit"]
 RANKS = (1, 5, 20)
@@ -84,10 +84,7 @@ def main() -> None:
             ratios = [statistics.median(s[0] / s[rank - 1] for s in spectra) for rank in RANKS[1:]]
             rows.append((game, pixels, *(f"{value:.3g}" for value in values), *(f"{ratio:.0f}" for ratio in ratios)))
             print(" ".join(f"{value:>14}" for value in rows[-1]), flush=True)
-    if options.output:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        with options.output.open("w", encoding="utf-8", newline="") as file:
-            csv.writer(file).writerows([header, *rows])
+    table.write(options.output, header, rows)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ seconds until all workers take steps, unique memory (USS) and proportional memor
 the workers, and the launcher's processor time as a share of one core.
 """
 
-import csv
 import signal
 import statistics
 import subprocess
@@ -19,7 +18,7 @@ import psutil
 import tyro
 
 from async_rl.run_directory import machine
-from benchmarks.throughput import read_reports
+from benchmarks import table
 
 MIB = 2**20
 
@@ -76,7 +75,7 @@ def measure(options: Options, workers: int) -> dict[str, float]:
 
 def stepping(run_dir: Path) -> int:
     """Workers that take steps, by the newest row of ``metrics.csv``."""
-    reports = read_reports(run_dir / "metrics.csv")
+    reports = table.read(run_dir / "metrics.csv")
     return int(reports[-1]["workers_alive"]) if reports else 0
 
 
@@ -90,12 +89,8 @@ def main() -> None:
         if len(rows) == 1:
             print(" ".join(f"{title:>16}" for title in rows[0]))
         print(" ".join(f"{value:>16}" for value in rows[-1].values()), flush=True)
-    if options.output:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        with options.output.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, [*rows[0], "processor", "cores"])
-            writer.writeheader()
-            writer.writerows(row | {key: machine()[key] for key in ("processor", "cores")} for row in rows)
+    named = [(*row.values(), machine()["processor"], machine()["cores"]) for row in rows]
+    table.write(options.output, (*rows[0], "processor", "cores"), named)
 
 
 if __name__ == "__main__":

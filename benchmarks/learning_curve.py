@@ -4,7 +4,6 @@
 of all streams and, apart, of each final epsilon) and ``NAME.png``.
 """
 
-import csv
 import json
 import statistics
 from collections import defaultdict
@@ -14,6 +13,8 @@ from typing import Annotated
 
 import matplotlib
 import tyro
+
+from benchmarks import table
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # after the choice of a backend that needs no screen
@@ -47,9 +48,8 @@ def binned(run: Path, bin_steps: int) -> tuple[list[dict[str, float]], list[floa
     """One row for each bin of T in which games ended, and the final epsilons that occur."""
     of_stream = final_epsilons(run)
     bins: dict[int, list[dict[str, str]]] = defaultdict(list)
-    with (run / "episodes.csv").open(encoding="utf-8", newline="") as file:
-        for game in csv.DictReader(file):
-            bins[int(game["total_steps"]) // bin_steps].append(game)
+    for game in table.read(run / "episodes.csv"):
+        bins[int(game["total_steps"]) // bin_steps].append(game)
     epsilons = sorted(set(of_stream.values()))
     rows = []
     for number, games in sorted(bins.items()):
@@ -91,11 +91,9 @@ def main() -> None:
     """Write the CSV file and the picture."""
     options = tyro.cli(Options, prog="python -m benchmarks.learning_curve")
     rows, epsilons = binned(options.run, options.bin_steps)
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    with options.output.with_suffix(".csv").open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, rows[0].keys())
-        writer.writeheader()
-        writer.writerows(rows)
+    if not rows:
+        raise SystemExit(f"{options.run} has no finished games")
+    table.write(options.output.with_suffix(".csv"), list(rows[0]), [list(row.values()) for row in rows])
     draw(rows, epsilons, options)
     print(f"{len(rows)} points; the last one: {rows[-1]}")
 

@@ -2,10 +2,9 @@
 
 ``python -m benchmarks.throughput``: every shape runs once in a round, round after round, so that a machine whose speed
 drifts is unfair to none; the table gives medians over rounds, and each shape's ratio to the first of the same round.
-Start-up is left out: the speed of a run is that of its reports after the first few seconds.
+Start-up is left out: the speed of a run is that between its reports from the first one in which all workers take steps.
 """
 
-import csv
 import signal
 import statistics
 import subprocess
@@ -18,8 +17,7 @@ from pathlib import Path
 import tyro
 
 from async_rl.run_directory import machine
-
-WARM_UP_SECONDS = 3.0
+from benchmarks import table
 
 
 @dataclass(frozen=True)
@@ -47,26 +45,25 @@ def measure(env: str, workers: int, envs_per_worker: int, seconds: float) -> flo
         run = subprocess.Popen(
             [sys.executable, "-m", "launch.async", *flags, "--run-dir", str(run_dir)], stdout=subprocess.DEVNULL
         )
-        reports: list[dict[str, str]] = []
-        while not reports or float(reports[-1]["seconds"]) < WARM_UP_SECONDS + seconds:
-            time.sleep(0.5)
-            if run.poll() is not None:
-                raise SystemExit(f"the run ended by itself, with exit code {run.returncode}")
-            reports = read_reports(run_dir / "metrics.csv")
-        run.send_signal(signal.SIGINT)
-        run.wait()
-    warm = [report for report in reports if float(report["seconds"]) >= WARM_UP_SECONDS]
-    first, last = warm[0], warm[-1]
+        try:
+            first, last = wait_for_reports(run, run_dir, workers, seconds)
+        finally:
+            run.send_signal(signal.SIGINT)
+            run.wait()
     steps = int(last["total_steps"]) - int(first["total_steps"])
     return steps / (float(last["seconds"]) - float(first["seconds"]))
 
 
-def read_reports(path: Path) -> list[dict[str, str]]:
-    """The rows of ``metrics.csv``; none if it is not there yet."""
-    if not path.exists():
-        return []
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+def wait_for_reports(
+    run: subprocess.Popen[bytes], run_dir: Path, workers: int, seconds: float
+) -> tuple[dict[str, str], dict[str, str]]:
+    """The first report in which all workers take steps, and one that is ``seconds`` later."""
+    while run.poll() is None:
+        time.sleep(0.5)
+        warm = [report for report in table.read(run_dir / "metrics.csv") if int(report["workers_alive"]) == workers]
+        if warm and float(warm[-1]["seconds"]) - float(warm[0]["seconds"]) >= seconds:
+            return warm[0], warm[-1]
+    raise SystemExit(f"the run ended by itself, with exit code {run.returncode}")
 
 
 def main() -> None:
@@ -87,12 +84,8 @@ def main() -> None:
     print(" ".join(f"{title:>16}" for title in header))
     for row in rows:
         print(" ".join(f"{value!s:>16}" for value in row))
-    if options.output:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        with options.output.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow((*header, "processor", "cores"))
-            writer.writerows((*row, machine()["processor"], machine()["cores"]) for row in rows)
+    named = [(*row, machine()["processor"], machine()["cores"]) for row in rows]
+    table.write(options.output, (*header, "processor", "cores"), named)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@
 caught, exploration included: when the mean score of 200 games in a row reaches 0.8.
 """
 
-import csv
 import dataclasses
 import statistics
 import tempfile
@@ -17,6 +16,7 @@ import tyro
 
 from async_rl import Config, train
 from async_rl.config import from_toml
+from benchmarks import table
 
 GAMES, SCORE = 200, 0.8
 
@@ -60,11 +60,10 @@ def steps_to_learn(config: Config) -> float:
     with tempfile.TemporaryDirectory() as folder:
         run_dir = train(config, Path(folder) / "run", quiet=True).run_dir
         last: deque[float] = deque(maxlen=GAMES)
-        with (run_dir / "episodes.csv").open(encoding="utf-8", newline="") as file:
-            for game in csv.DictReader(file):
-                last.append(float(game["score"]))
-                if len(last) == GAMES and statistics.fmean(last) >= SCORE:
-                    return int(game["total_steps"])
+        for game in table.read(run_dir / "episodes.csv"):
+            last.append(float(game["score"]))
+            if len(last) == GAMES and statistics.fmean(last) >= SCORE:
+                return int(game["total_steps"])
     return float("inf")
 
 
@@ -80,10 +79,7 @@ def main() -> None:
         needed = [steps_to_learn(dataclasses.replace(config, seed=seed)) for seed in range(options.seeds)]
         rows.append((name, statistics.median(needed), min(needed), max(needed), options.seeds))
         print(f"{name:>30}" + "".join(f"{value:>10,.0f}" for value in rows[-1][1:]), flush=True)
-    if options.output:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        with options.output.open("w", encoding="utf-8", newline="") as file:
-            csv.writer(file).writerows([header, *rows])
+    table.write(options.output, header, rows)
 
 
 if __name__ == "__main__":
