@@ -43,9 +43,11 @@ def test_pong_for_real(start) -> None:  # type: ignore[no-untyped-def]
     assert len(games) >= 8
     assert {int(game["length"]) for game in games} <= set(range(493, 501))  # 2000 frames less 1 to 30 no-ops
     assert all(-21 <= float(game["score"]) < 10 for game in games)
-    last = rows(run.run_dir / "metrics.csv")[-1]
-    assert int(last["total_frames"]) == 4 * int(last["total_steps"]) >= 32_000
-    assert float(last["td_loss"]) > 0 and float(last["gradient_norm"]) > 0 and last["dropped_gradients"] == "0"
+    reports = rows(run.run_dir / "metrics.csv")
+    assert int(reports[-1]["total_frames"]) == 4 * int(reports[-1]["total_steps"]) >= 32_000
+    assert reports[-1]["dropped_gradients"] == "0"
+    measured = [report for report in reports if report["td_loss"] != "nan"]  # nan: no update in that tenth of a second
+    assert measured and all(float(report["td_loss"]) > 0 and float(report["gradient_norm"]) > 0 for report in measured)
     agent = load(run.run_dir / "checkpoints" / "latest.safetensors")
     assert agent.spec.action_names == ("NOOP", "FIRE", "RIGHT", "LEFT", "RIGHTFIRE", "LEFTFIRE")
     observation = np.random.default_rng(0).integers(0, 256, size=(84, 84, 4), dtype=np.uint8)

@@ -25,7 +25,14 @@ def shared_memory_files() -> set[str]:
 
 
 def gone(family: list[psutil.Process]) -> bool:
-    return not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in family)
+    return not any(map(running, family))
+
+
+def running(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:  # it ended between the two questions
+        return False
 
 
 def test_one_worker_and_one_seed_give_the_same_bits_twice(tmp_path: Path) -> None:
