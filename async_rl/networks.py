@@ -35,7 +35,7 @@ class StandardizedPixels(nn.Module):
 
     Why: of the fresh network's tangent kernel over 100 states of Pong, the first eigenvalue, which is the common level
     of all values, is 17,000 times the twentieth; with standardised screens 1,700 times. Gradient descent must be slow
-    enough for the first, so what tells states apart is learnt that much faster (``python -m benchmarks.conditioning``).
+    enough for the first, so what tells states apart should be learnt faster (``python -m benchmarks.conditioning``).
 
     ``functional.layer_norm`` does the same in 140 microseconds a sample, ``torch.std_mean`` in 160, this way takes 10.
     """
