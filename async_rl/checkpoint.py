@@ -16,7 +16,8 @@ import safetensors.numpy
 import torch
 
 from async_rl.build import shared_statistics
-from async_rl.config import Config, from_values
+from async_rl.config import Config
+from async_rl.config_file import from_values
 from async_rl.seeding import STATE_SIZE
 from async_rl.shared import SharedTable
 from async_rl.shared.bind import Layout

@@ -11,7 +11,7 @@ Nothing imports this module but the fork server.
 import contextlib
 import os
 
-from async_rl.config import from_text
+from async_rl.config_file import from_text
 from async_rl.envs import make_ready
 from async_rl.processes import PRELOAD_VARIABLE  # and with it torch, OpenCV and all the rest
 

@@ -19,7 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
-from async_rl.config import Config, to_toml
+from async_rl.config import Config
+from async_rl.config_file import to_toml
 from async_rl.shared import SharedTable
 from async_rl.worker import worker_process
 

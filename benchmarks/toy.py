@@ -15,7 +15,7 @@ from typing import Any
 import tyro
 
 from async_rl import Config, train
-from async_rl.config import from_toml
+from async_rl.config_file import from_toml
 from benchmarks import table
 
 GAMES, SCORE = 200, 0.8

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 import tyro
 
-from async_rl.config import Config, from_toml
+from async_rl.config import Config
+from async_rl.config_file import from_toml
 from async_rl.types import UserError
 
 

@@ -10,7 +10,7 @@ import safetensors.numpy
 from conftest import ROOT, command
 
 from async_rl import Config, UserError, checkpoint, train
-from async_rl.config import from_toml, from_values, to_toml
+from async_rl.config_file import from_toml, from_values, to_toml
 from launch.train import parse
 
 

@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LAYERS = [
-    ["config", "types"],
+    ["config", "config_file", "types"],
     ["returns", "schedules", "networks", "optimizers", "policies", "rewards", "seeding", "user_code"],
     ["algorithms", "shared", "envs"],
     ["replay"],
@@ -19,6 +19,8 @@ LAYERS = [
 ]
 WITHIN_A_LAYER = {
     ("config", "types"),
+    ("config_file", "config"),
+    ("config_file", "types"),
     ("preload", "processes"),
     ("networks", "seeding"),
     ("networks", "user_code"),
