@@ -211,9 +211,8 @@ def _signals_blocked() -> Iterator[None]:
     Both reach the whole process group, and a mask is inherited, so there is no moment in which they could strike.
     """
     resource_tracker.ensure_running()  # starting it unblocks the signals, so it has to run before
-    numbers = {signal.SIGINT, signal.SIGTERM}
-    signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

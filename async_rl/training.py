@@ -4,6 +4,7 @@ import dataclasses
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -50,12 +51,7 @@ def train(
     """Train until ``config.steps``; the same as ``python -m launch.async``.
 
     Worker processes import the caller's main module, as with all of Python's multiprocessing, so a script calls this
-    under ``if __name__ == "__main__":``.
-
-    >>> from async_rl import Config, load, train
-    >>> if __name__ == "__main__":  # doctest: +SKIP
-    ...     result = train(Config(env="catch", steps=50_000))
-    ...     agent = load(result.run_dir)
+    under ``if __name__ == "__main__":`` (the README has an example).
 
     Args:
         config: all settings.
@@ -77,21 +73,24 @@ def train(
     saved = None if resume is None else _restore(resume, table, config, spec, network_layout)
     not_taken = [] if init_from is None else checkpoint.transfer(checkpoint.read(init_from), table, network_layout)
     run_dir = resume or run_directory.make_run_dir(run_dir or run_directory.default_run_dir(config, spec))
-    epsilons = {f"worker {index}": final_epsilons(config, index).tolist() for index in range(config.workers)}
-    run_directory.record(run_dir, config, spec, {"seed": config.seed, "final_epsilons": epsilons})
+    run_directory.record(run_dir, config, spec, _seeds(config))
     processes.prepare(config)
     terminal = reporting.Quiet() if quiet else reporting.terminal(config, run_dir)
     if init_from is not None:
         names = ", ".join(not_taken) or "nothing"
         terminal.say(f"started from the network of {init_from}; new, because it did not fit: {names}")
-    logs = reporting.open_logs(
-        run_dir, dataclasses.asdict(config), table.total_steps() if saved else None, terminal.say
-    )
+    resumed_at = table.total_steps() if saved else None
+    logs = reporting.open_logs(run_dir, dataclasses.asdict(config), resumed_at, terminal.say)
     progress = saved.progress if saved else Progress()
-    supervisor = Supervisor(config, spec, network_layout, table, progress, run_dir, logs, terminal)
-    ending = supervisor.run()
+    ending = Supervisor(config, spec, network_layout, table, progress, run_dir, logs, terminal).run()
     resumable = (run_dir / checkpoint.LATEST).is_file()
     return Result(run_dir, ending, table.total_steps(), logs.statistics.mean_score, resumable)
+
+
+def _seeds(config: Config) -> dict[str, Any]:
+    """What the seed made of the run, for its record."""
+    epsilons = {f"worker {index}": final_epsilons(config, index).tolist() for index in range(config.workers)}
+    return {"seed": config.seed, "final_epsilons": epsilons}
 
 
 def _require_memory(config: Config, spec: EnvSpec) -> None:
