@@ -7,11 +7,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from async_rl.algorithms import Algorithm, Segment, make_algorithm
+from async_rl.algorithms import Algorithm, Network, Segment, make_algorithm
 from async_rl.config import Config
 from async_rl.envs import Streams, make_environment
 from async_rl.networks import make_network
 from async_rl.optimizers import OPTIMIZERS, Optimizer, make_optimizer
+from async_rl.passes import Passes, make_passes
 from async_rl.policies import draw_final_epsilon, ladder
 from async_rl.replay import Experience, FromPrioritizedReplay, FromReplay, Online, Proportional, Replay, Uniform
 from async_rl.rewards import REWARDS, Shape
@@ -24,6 +25,7 @@ from async_rl.seeding import (
     stream_generators,
 )
 from async_rl.shared import Row, SharedTable, bind, bind_gradients, flatten, parameter_count
+from async_rl.stopwatch import PHASES, Stopwatch
 from async_rl.types import EnvSpec
 
 GAMES_RING = 4096
@@ -42,9 +44,9 @@ class Parts:
 
     streams: Streams
     segment: Segment
-    network: nn.Module  # bound to ``parameters``
+    passes: Passes  # of the network that is bound to ``parameters``
     parameters: Tensor  # [P], the shared theta itself or, where the algorithm says so, a private copy
-    target: nn.Module  # bound to the shared target; without one, the network itself
+    target: Network  # on the shared target; without one, the network that learns
     gradient: Tensor  # [P], private; the network's gradients are views of it
     limited_gradients: list[Tensor]  # views of ``gradient`` whose norms are limited, each for itself; none: no limit
     optimizer: Optimizer
@@ -54,6 +56,7 @@ class Parts:
     final_epsilons: np.ndarray  # [E]
     emulator_generators: list[np.random.Generator]
     policy_generators: list[np.random.Generator]
+    stopwatch: Stopwatch
 
 
 def table_rows(config: Config, parameters: int) -> list[Row]:
@@ -69,6 +72,7 @@ def table_rows(config: Config, parameters: int) -> list[Row]:
         Row("updates", (workers,), "int64", "own worker", "updates applied"),
         Row("dropped", (workers,), "int64", "own worker", "gradients dropped because they were not finite"),
         Row("sums", (workers, len(SUMS)), "float64", "own worker", "totals of SUMS since the start"),
+        Row("phases", (workers, len(PHASES)), "float64", "own worker", "seconds in each of PHASES since its start"),
         Row("heartbeat", (workers,), "float64", "own worker", "time.monotonic() of the last sign of life, seconds"),
         Row("games", (workers, GAMES_RING, len(GAME_FIELDS)), "float64", "own worker", "ring of finished games"),
         Row("games_written", (workers,), "int64", "own worker", "games ever put into the ring"),
@@ -93,7 +97,7 @@ def make_table(config: Config, spec: EnvSpec) -> SharedTable:
     table = SharedTable(table_rows(config, parameter_count(network)))
     for name in ("parameters", "target"):
         table.tensor(name).copy_(flatten(network))
-    for name in (*shared_statistics(config), "sums", *(r.name for r in table.rows if r.dtype == "int64")):
+    for name in (*shared_statistics(config), "sums", "phases", *(r.name for r in table.rows if r.dtype == "int64")):
         table[name].fill(0)
     return table
 
@@ -102,19 +106,21 @@ def make_parts(config: Config, index: int, incarnation: int, table: SharedTable)
     """The parts of worker ``index``; random states that a checkpoint left in the table win over those of the seed."""
     emulators, policies = stream_generators(config.seed, index, incarnation, config.envs_per_worker)
     _restore_generators(emulators, policies, table["random_states"][index])
-    streams = Streams([make_environment(config, generator) for generator in emulators])
+    stopwatch = Stopwatch()
+    streams = Streams([make_environment(config, generator, stopwatch) for generator in emulators])
     spec, algorithm = streams.spec, make_algorithm(config)
     network, shared = make_network(config, spec), table.tensor("parameters")
     parameters = shared.clone() if algorithm.copies_parameters else shared
     bind(network, parameters)
     gradient = torch.zeros_like(shared)
     bind_gradients(network, gradient)
+    passes = make_passes(network, gradient)
     return Parts(
         streams=streams,
         segment=Segment(spec, config.t_max, config.envs_per_worker),
-        network=network,
+        passes=passes,
         parameters=parameters,
-        target=_target(config, spec, table) if config.uses_target else network,
+        target=_target(config, spec, table) if config.uses_target else passes,
         gradient=gradient,
         limited_gradients=_limited_gradients(config, network, gradient),
         optimizer=_optimizer(config, index, table, gradient),
@@ -124,13 +130,14 @@ def make_parts(config: Config, index: int, incarnation: int, table: SharedTable)
         final_epsilons=final_epsilons(config, index),
         emulator_generators=emulators,
         policy_generators=policies,
+        stopwatch=stopwatch,
     )
 
 
-def _target(config: Config, spec: EnvSpec, table: SharedTable) -> nn.Module:
+def _target(config: Config, spec: EnvSpec, table: SharedTable) -> Network:
     target = make_network(config, spec).requires_grad_(False)
     bind(target, table.tensor("target"))
-    return target
+    return make_passes(target, torch.empty(0))
 
 
 def _limited_gradients(config: Config, network: nn.Module, gradient: Tensor) -> list[Tensor]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from async_rl import kernels
 from async_rl.config import Config
 from async_rl.seeding import network_seed
 from async_rl.types import EnvSpec, UserError
@@ -37,21 +38,26 @@ class StandardizedPixels(nn.Module):
     of all values, is 17,000 times the twentieth; with standardised screens 1,700 times. Gradient descent must be slow
     enough for the first, so what tells states apart should be learnt faster (``python -m benchmarks.conditioning``).
 
-    ``functional.layer_norm`` does the same in 140 microseconds a sample, ``torch.std_mean`` in 160, this way takes 10.
+    With one core of a Zen 4 EPYC a sample takes 4 microseconds; 12 to 15 with plain tensor operations, which read and
+    write the floats four times, 140 with ``functional.layer_norm``.
     """
 
     def forward(self, observation: Tensor) -> Tensor:
-        pixels = observation.to(torch.float32).flatten(1)
-        count = pixels.shape[1]
-        mean = pixels.sum(dim=1, keepdim=True).div_(count)
-        square = torch.linalg.vector_norm(pixels, dim=1, keepdim=True).square_().div_(count)
-        # Grey levels run to 255: adding 1 to their variance changes nothing but a screen of one colour.
-        scale = square.sub_(mean.square()).add_(1.0).rsqrt_()
-        return pixels.sub_(mean).mul_(scale).view(observation.shape).permute(0, 3, 1, 2)
+        pixels = observation.reshape(len(observation), -1)
+        standardized = torch.empty(pixels.shape)
+        kernels.standardize(pixels.numpy(), standardized.numpy())
+        return standardized.view(observation.shape).permute(0, 3, 1, 2)
 
 
 PIXELS: dict[str, type[nn.Module]] = {"standardized": StandardizedPixels, "unit": UnitPixels}
 """How screens enter a convolutional network."""
+
+
+class FlattenPixels(nn.Module):
+    """``[B, channels, height, width]`` -> ``[B, height * width * channels]``, the order in which they lie in memory."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.permute(0, 2, 3, 1).flatten(1)
 
 
 class Scale(nn.Module):
@@ -102,7 +108,7 @@ def _convolutional_features(
         convolution = nn.Conv2d(channels, filters, kernel, stride)
         layers += [convolution, *_rectifier(norm, (filters, height, width))]
         channels = filters
-    return [*layers, nn.Flatten()], channels * height * width
+    return [*layers, FlattenPixels()], channels * height * width
 
 
 def _mlp_features(shape: tuple[int, ...], norm: str) -> tuple[list[nn.Module], int]:

@@ -18,6 +18,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from torch import Tensor
 
 from async_rl.algorithms import Learning
 from async_rl.build import Parts, make_parts
@@ -46,6 +47,8 @@ class Worker:
         self._continues = segment.continues.numpy()
         self._chosen: np.ndarray | None = None  # actions [E] already chosen for what the streams see now
         self._total_steps = table.total_steps()
+        self._lap = parts.stopwatch.lap
+        self._random_states_due = 0.0
 
     def run(self) -> None:
         """Learn until the supervisor says stop or T reaches its goal."""
@@ -54,6 +57,7 @@ class Worker:
             self._collect()
             self._learn()
             self._advance()
+        self._publish_random_states()
 
     def _finished(self) -> bool:
         return bool(self._table["stop"][0]) or self._total_steps >= self._config.steps
@@ -62,43 +66,54 @@ class Worker:
         """Take a copy of theta, where the algorithm works on one."""
         if self._parts.algorithm.copies_parameters:
             self._parts.parameters.copy_(self._table.tensor("parameters"))
+        self._lap("synchronise")
 
     def _collect(self) -> None:
         """Play ``t_max`` steps of every stream with the network as it is at each of them."""
         streams = self._parts.streams
         explore = epsilons(self._config, self._parts.final_epsilons, self._total_steps)
         for t in range(self._config.t_max):
-            np.copyto(self._observations[t], streams.observation)
-            self._actions[t] = self._choose(explore) if self._chosen is None else self._chosen
+            self._actions[t] = self._act(t, explore)
+            self._lap("act")
             streams.step(self._actions[t], self._next_observations[t])
             self._rewards[t] = streams.reward
             self._discounts[t] = streams.discount
             self._continues[t] = streams.continues
+            self._lap("emulate")
             if self._parts.algorithm.needs_next_action:
-                self._chosen = self._choose(explore)
+                self._chosen = self._choose(self._parts.passes(torch.from_numpy(streams.observation)), explore)
                 self._next_actions[t] = np.where(streams.continues, self._chosen, -1)
+                self._lap("act")
             for stream, score, length in streams.finished:
                 self._record_game(stream, score, length, explore[stream])
         self._parts.shape_rewards(self._rewards)
         self._discounts *= self._config.gamma
 
-    def _choose(self, explore: np.ndarray) -> np.ndarray:
-        """Actions [E] for what the streams see now."""
-        with torch.no_grad():
-            outputs = self._parts.network(torch.from_numpy(self._parts.streams.observation))
+    def _act(self, t: int, explore: np.ndarray) -> np.ndarray:
+        """Actions [E] for what the streams see now; the pass through the network is kept for its gradient."""
+        np.copyto(self._observations[t], self._parts.streams.observation)
+        outputs = self._parts.passes.act(self._parts.segment.observation[t], t, self._config.t_max)
+        return self._choose(outputs, explore) if self._chosen is None else self._chosen
+
+    def _choose(self, outputs: Tensor, explore: np.ndarray) -> np.ndarray:
         return self._parts.algorithm.policy(outputs.numpy(), explore, self._parts.policy_generators)
 
     def _learn(self) -> None:
         """Differentiate what there is to learn from, and update the shared parameters."""
-        parts = self._parts
-        batch = parts.experience.batch(self._segment, self._total_steps)
+        passes, learner = self._parts.passes, self._parts.algorithm.learner
+        batch = self._parts.experience.batch(self._segment, self._total_steps)
+        self._lap("report")
         if batch is None:
             return
-        parts.gradient.zero_()
-        learning = parts.algorithm.learn(parts.network, parts.target, batch)
-        learning.loss.backward()
-        parts.experience.learnt(learning.errors)
+        returns = learner.returns(passes, self._parts.target, batch)
+        self._lap("target")
+        outputs = (passes.acted if batch is self._segment else passes.learn)(batch.observation)
+        learning = learner.learning(outputs.requires_grad_(), returns, batch)
+        passes.backward(*torch.autograd.grad(learning.loss, outputs))
+        self._lap("gradient")
+        self._parts.experience.learnt(learning.errors)
         self._apply(learning)
+        self._lap("apply")
 
     def _apply(self, learning: Learning) -> None:
         """Update the shared parameters; a gradient that is not finite is dropped and counted."""
@@ -123,13 +138,22 @@ class Worker:
             np.copyto(self._table["target"], self._table["parameters"])
             refreshes[0] += 1
         self._publish()
+        self._lap("report")
 
     def _publish(self) -> None:
-        """Show a sign of life, and leave the random states where a checkpoint finds them."""
+        """Show a sign of life."""
+        now = time.monotonic()
+        self._table["phases"][self._index] = list(self._parts.stopwatch.seconds.values())
+        self._table["heartbeat"][self._index] = now
+        if now >= self._random_states_due:
+            self._publish_random_states()
+            self._random_states_due = now + 1.0
+
+    def _publish_random_states(self) -> None:
+        """Leave the random states where a checkpoint finds them."""
         states = self._table["random_states"][self._index]
         for stream, pair in enumerate(zip(self._parts.emulator_generators, self._parts.policy_generators, strict=True)):
             states[stream] = [state_of(generator) for generator in pair]
-        self._table["heartbeat"][self._index] = time.monotonic()
 
     def _record_game(self, stream: int, score: float, length: int, epsilon: float) -> None:
         """Append to this worker's ring, which only the supervisor reads: the record first, the count after it."""

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from async_rl import checkpoint, train
-from async_rl.algorithms import Segment, make_algorithm
+from async_rl.algorithms import Learning, Segment, make_algorithm
 from async_rl.build import final_epsilons, make_parts, make_table
 from async_rl.config import Config
 from async_rl.envs import describe
@@ -63,6 +63,13 @@ class Linear(nn.Module):
 
     def of(self, state: torch.Tensor) -> list[float]:
         return [sum(w * s for w, s in zip(row, state.tolist(), strict=True)) for row in self.weight.tolist()]
+
+
+def learn(config: Config, theta: nn.Module, target: nn.Module, segment: Segment) -> Learning:
+    learner = make_algorithm(config).learner
+    returns = learner.returns(theta, target, segment)
+    outputs = theta(segment.observation.flatten(0, 1)).unflatten(0, segment.action.shape)
+    return learner.learning(outputs, returns, segment)
 
 
 def n_step(segment: Segment, next_value: list[float], e: int, t: int, n: int) -> float:
@@ -149,7 +156,7 @@ def test_gradients_of_value_methods(config: Config, segment: Segment) -> None:
             gradient[action] -= 2 * slope * segment.observation[t, e].numpy()
             errors += error**2
             value_sum += value
-    learning = make_algorithm(config).learn(theta, target, segment)
+    learning = learn(config, theta, target, segment)
     learning.loss.backward()
     assert theta.weight.grad is not None and target.weight.grad is None
     np.testing.assert_allclose(theta.weight.grad.numpy(), gradient, rtol=1e-3, atol=1e-3)
@@ -186,8 +193,7 @@ def test_gradient_of_a3c_is_that_of_algorithm_s3(segment: Segment) -> None:
             total += (returns[e][t] - outputs[2]) ** 2
         return total
 
-    learner = make_algorithm(Config(algorithm="a3c", entropy_weight=beta)).learn
-    learner(network, network, segment).loss.backward()
+    learn(Config(algorithm="a3c", entropy_weight=beta), network, network, segment).loss.backward()
     weights = network.weight.detach().double().numpy()
     assert network.weight.grad is not None
     for index in np.ndindex(weights.shape):
@@ -257,22 +263,23 @@ def test_algorithms_on_a_copy_see_the_shared_parameters_only_at_the_start_of_a_s
 
 
 def one_gradient(**settings: object) -> tuple[torch.Tensor, list[torch.Tensor]]:
-    """The gradient of the first segment on Catch, whole and by layers, as the optimiser gets it."""
+    """The gradient of the first segment on Catch as the optimiser gets it, and the parts whose norms were limited."""
     worker, _ = worker_on_catch(Config(steps=10**9, **settings))  # type: ignore[arg-type]
     worker._collect()
     worker._learn()
-    layers = [parameter.grad for parameter in worker._parts.network.parameters() if parameter.grad is not None]
-    return worker._parts.gradient, layers
+    return worker._parts.gradient, worker._parts.limited_gradients
 
 
 def test_long_gradients_are_scaled_to_the_limit() -> None:
-    free, layers = one_gradient()
+    free, _ = one_gradient()
     limited, _ = one_gradient(max_gradient_norm=0.1)
     assert float(free.norm()) > 0.1
     torch.testing.assert_close(limited, free * 0.1 / free.norm())
     _, limited_layers = one_gradient(max_gradient_norm=0.1, clip_gradients="layer")
+    layers = free.split([layer.numel() for layer in limited_layers])
+    assert len(layers) == 6  # three weights, three biases
     for layer, before in zip(limited_layers, layers, strict=True):
-        torch.testing.assert_close(layer, before * min(1.0, 0.1 / float(before.norm())))
+        torch.testing.assert_close(layer.flatten(), before * min(1.0, 0.1 / float(before.norm())))
     assert Config(algorithm="a3c").gradient_norm_limit == 40 and Config().gradient_norm_limit == math.inf
 
 

@@ -15,7 +15,7 @@ from ale_py import roms
 from async_rl.config import Config
 from async_rl.envs import atari, make_environment
 from async_rl.envs.atari import Atari, find_game, game_names, make_ready_emulators
-from async_rl.envs.screens import ScreenStack
+from async_rl.envs.screens import GreyScreen, ScreenStack
 from async_rl.types import Outcome, UserError
 
 assert ale_py.__version__  # importing it registers the games with Gymnasium
@@ -96,7 +96,7 @@ def test_observations_slide_by_one_screen_a_step() -> None:
 def test_shrinking_only_what_changed_is_bit_equal(height: int) -> None:
     random = np.random.default_rng(0)
     screen = random.integers(256, size=(height, 160), dtype=np.uint8)
-    stack = ScreenStack(height, 160)
+    stack = ScreenStack(height)
     observation = np.empty((84, 84, 4), np.uint8)
     stack.restart(screen)
     last = [shrunk(screen)] * 4
@@ -104,10 +104,31 @@ def test_shrinking_only_what_changed_is_bit_equal(height: int) -> None:
         top, end = np.sort(random.integers(height + 1, size=2))
         screen = screen.copy()
         screen[top:end, random.integers(160)] = random.integers(256)  # sometimes nothing
-        stack.push(screen)
+        stack.push(screen, int(top), int(end))
         last = [*last[1:], shrunk(screen)]
         stack.write(observation)
         np.testing.assert_array_equal(observation, np.stack(last, axis=-1))
+
+
+@pytest.mark.parametrize("game", ["pong", "seaquest", "kangaroo", "freeway"])
+def test_grey_levels_are_those_of_the_emulator(game: str) -> None:
+    """Read at random moments, as colours come and go; the rows that changed are among those that it says."""
+    random = np.random.default_rng(0)
+    ale = make_environment(Config(env=game), random)._ale  # type: ignore[attr-defined]
+    palette = np.full(256, -1, np.int16)
+    screens = [GreyScreen(ale, palette) for _ in range(2)]
+    actions = ale.getMinimalActionSet()
+    for _ in range(400):
+        for _ in range(int(random.integers(1, 6))):
+            ale.act(actions[random.integers(len(actions))])
+        if ale.game_over():
+            ale.reset_game()
+        screen = screens[random.integers(2)]
+        before = screen.grey.copy()
+        first, end = screen.read()
+        np.testing.assert_array_equal(screen.grey, ale.getScreenGrayscale())
+        changed = np.flatnonzero((before != screen.grey).any(axis=1))
+        assert changed.size == 0 or (first <= changed[0] and changed[-1] < end)
 
 
 @pytest.mark.parametrize("limit", [41, 42, 43, 44])  # wherever in a step the limit falls
@@ -129,8 +150,7 @@ def test_last_observation_of_a_cut_game_shows_the_last_frame() -> None:
     assert cut.step(2, observation).over
     whole._ale.act(ale_py.Action.RIGHT)
     np.testing.assert_array_equal(cut.screen_rgb(), whole.screen_rgb())
-    whole._ale.getScreenGrayscale(whole._screen)
-    np.testing.assert_array_equal(observation[..., 3], shrunk(whole._screen))
+    np.testing.assert_array_equal(observation[..., 3], shrunk(whole._ale.getScreenGrayscale()))
 
 
 def test_a_game_goes_on_after_a_cut() -> None:

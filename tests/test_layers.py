@@ -7,9 +7,9 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LAYERS = [
-    ["config", "config_file", "types"],
+    ["config", "config_file", "types", "kernels", "stopwatch"],
     ["returns", "schedules", "networks", "optimizers", "policies", "rewards", "seeding", "user_code"],
-    ["algorithms", "shared", "envs"],
+    ["algorithms", "shared", "envs", "passes"],
     ["replay"],
     ["build"],
     ["worker", "checkpoint", "reporting", "run_directory", "meter"],

@@ -1,7 +1,7 @@
 """Learning algorithms: each a small record of choices for the one loop in `async_rl.worker`."""
 
 from async_rl.algorithms.actor_critic import ActorCritic
-from async_rl.algorithms.segment import Algorithm, Learning, Segment
+from async_rl.algorithms.segment import Algorithm, Learning, Network, Segment
 from async_rl.algorithms.values import (
     NextValue,
     ValueLearner,
@@ -14,7 +14,7 @@ from async_rl.algorithms.values import (
 from async_rl.config import Config
 from async_rl.policies import epsilon_greedy, softmax_sample
 
-__all__ = ["Algorithm", "Learning", "Segment", "make_algorithm"]
+__all__ = ["Algorithm", "Learning", "Network", "Segment", "make_algorithm"]
 
 
 def make_algorithm(config: Config) -> Algorithm:

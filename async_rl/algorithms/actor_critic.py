@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from async_rl.algorithms.segment import Learning, Segment
+from async_rl.algorithms.segment import Learning, Network, Segment
 from async_rl.algorithms.values import values
 from async_rl.returns import entropy, lambda_returns, taken
 
@@ -27,12 +27,15 @@ class ActorCritic:
 
     entropy_weight: float
 
-    def __call__(self, network: nn.Module, target: nn.Module, segment: Segment) -> Learning:
-        """The loss of a segment; see `async_rl.algorithms.segment.Algorithm`."""
-        with torch.no_grad():
-            next_value = split(values(network, segment.next_observation))[1]
-            returns = lambda_returns(segment.reward, segment.discount, segment.continues, next_value, decay=1.0)
-        logits, value = split(values(network, segment.observation))
+    @torch.no_grad()
+    def returns(self, network: Network, target: Network, segment: Segment) -> Tensor:
+        """Returns to the end of the segment; see `async_rl.algorithms.segment.Learner`."""
+        next_value = split(values(network, segment.next_observation))[1]
+        return lambda_returns(segment.reward, segment.discount, segment.continues, next_value, decay=1.0)
+
+    def learning(self, outputs: Tensor, returns: Tensor, segment: Segment) -> Learning:
+        """The loss of policy and value; see `async_rl.algorithms.segment.Learner`."""
+        logits, value = split(outputs)
         advantage = returns - value
         log_probability = taken(torch.log_softmax(logits, dim=-1), segment.action)
         actor = (log_probability * advantage.detach()).sum() + self.entropy_weight * entropy(logits).sum()

@@ -2,15 +2,20 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from async_rl.types import EnvSpec
 
 Policy = Callable[[np.ndarray, np.ndarray, Sequence[np.random.Generator]], np.ndarray]
 """(network outputs [E, outputs], epsilons [E], one generator of each stream) -> actions [E] int64."""
+
+
+Network = Callable[[Tensor], Tensor]
+"""Observations [B, *observation_shape] -> outputs [B, outputs], such as a torch module."""
 
 
 class Segment:
@@ -61,19 +66,29 @@ class Learning:
         return self.errors.square().sum()
 
 
+class Learner(Protocol):
+    """What a network is moved towards, and how its distance from there is measured."""
+
+    def returns(self, network: Network, target: Network, segment: Segment) -> Tensor:
+        """Returns [T, E] that the values are moved towards; constants, nothing is differentiated through them."""
+
+    def learning(self, outputs: Tensor, returns: Tensor, segment: Segment) -> Learning:
+        """The loss, given the network's ``outputs`` [T, E, outputs] for ``segment.observation``."""
+
+
 @dataclass(frozen=True)
 class Algorithm:
     """The choices by which one algorithm differs from the others; all of them run in `async_rl.worker`'s one loop.
 
     Attributes:
-        learn: (network, target network, segment) -> `Learning`.
+        learner: of values, or of a policy and its value.
         policy: how actions are chosen from the network's outputs.
         copies_parameters: whether a worker works on a copy of theta that it takes at the start of each segment
             (Algorithms S2 and S3), or on the live shared theta (Algorithms 1 and S1).
         needs_next_action: whether ``segment.next_action`` is to be filled.
     """
 
-    learn: Callable[[nn.Module, nn.Module, Segment], Learning]
+    learner: Learner
     policy: Policy
     copies_parameters: bool = False
     needs_next_action: bool = False

@@ -8,33 +8,33 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
-from async_rl.algorithms.segment import Learning, Segment
+from async_rl.algorithms.segment import Learning, Network, Segment
 from async_rl.returns import lambda_returns, taken
 
-NextValue = Callable[[nn.Module, nn.Module, Segment], Tensor]
+NextValue = Callable[[Network, Network, Segment], Tensor]
 """(network, target network, segment) -> value of each ``next_observation``, [T, E]."""
 
 
-def values(network: nn.Module, observation: Tensor) -> Tensor:
+def values(network: Network, observation: Tensor) -> Tensor:
     """Q [T, E, A] of observations [T, E, *observation_shape], in one pass."""
     return network(observation.flatten(0, 1)).unflatten(0, observation.shape[:2])
 
 
-def best_value(network: nn.Module, target: nn.Module, segment: Segment) -> Tensor:
+def best_value(network: Network, target: Network, segment: Segment) -> Tensor:
     """``max_a Q(s', a; theta^-)``, [T, E]: Q-learning ([1], Algorithms 1 and S2)."""
     return values(target, segment.next_observation).amax(dim=-1)
 
 
-def double_value(network: nn.Module, target: nn.Module, segment: Segment) -> Tensor:
+def double_value(network: Network, target: Network, segment: Segment) -> Tensor:
     """``Q(s', argmax_a Q(s', a; theta); theta^-)``, [T, E]: double Q-learning (van Hasselt et al. 2015, 1509.06461)."""
     best = values(network, segment.next_observation).argmax(dim=-1)
     return taken(values(target, segment.next_observation), best)
 
 
-def taken_value(network: nn.Module, target: nn.Module, segment: Segment) -> Tensor:
+def taken_value(network: Network, target: Network, segment: Segment) -> Tensor:
     """``Q(s', a'; theta^-)`` of the action taken next, [T, E]: Sarsa ([1], Algorithm S1).
 
     Where a game was cut no action was taken at its last observation; the best one stands in.
@@ -68,12 +68,15 @@ class ValueLearner:
     decay: float
     loss: Callable[[Tensor], Tensor]
 
-    def __call__(self, network: nn.Module, target: nn.Module, segment: Segment) -> Learning:
-        """The loss of a segment; see `async_rl.algorithms.segment.Algorithm`."""
-        with torch.no_grad():
-            next_value = self.next_value(network, target, segment)
-            returns = lambda_returns(segment.reward, segment.discount, segment.continues, next_value, self.decay)
-        value = taken(values(network, segment.observation), segment.action)
+    @torch.no_grad()
+    def returns(self, network: Network, target: Network, segment: Segment) -> Tensor:
+        """Lambda-returns; see `async_rl.algorithms.segment.Learner`."""
+        next_value = self.next_value(network, target, segment)
+        return lambda_returns(segment.reward, segment.discount, segment.continues, next_value, self.decay)
+
+    def learning(self, outputs: Tensor, returns: Tensor, segment: Segment) -> Learning:
+        """The loss of the actions taken; see `async_rl.algorithms.segment.Learner`."""
+        value = taken(outputs, segment.action)
         errors = returns - value
         loss = (segment.weight * self.loss(errors)).sum()
         return Learning(loss, value.detach().sum(), errors.detach())

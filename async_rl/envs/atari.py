@@ -28,7 +28,8 @@ import numpy as np
 from ale_py import roms
 
 from async_rl.config import Config
-from async_rl.envs.screens import SIZE, STACK, ScreenStack
+from async_rl.envs.screens import SIZE, STACK, GreyScreen, ScreenStack
+from async_rl.stopwatch import Stopwatch
 from async_rl.types import EnvSpec, Outcome, UserError
 
 FRAMES_PER_STEP = 4
@@ -73,12 +74,16 @@ class Atari:
         game: plain name, as in `game_names`.
         config: the Atari protocol's fields are read.
         random: draws the emulator's seed and the number of no-ops of each game.
+        stopwatch: gets the time that the emulator itself takes.
 
     Raises:
         UserError: the ROM is missing or damaged, or has no game for a single player.
     """
 
-    def __init__(self, game: str, config: Config, random: np.random.Generator) -> None:
+    def __init__(
+        self, game: str, config: Config, random: np.random.Generator, stopwatch: Stopwatch | None = None
+    ) -> None:
+        self._lap = (stopwatch or Stopwatch()).lap
         self._random = random
         self._no_ops = config.no_ops
         self._life_loss_ends_return = config.life_loss_ends_return
@@ -92,9 +97,10 @@ class Atari:
             frames_per_step=FRAMES_PER_STEP,
             stack=STACK,
         )
-        height, width = self._ale.getScreenDims()  # the height differs between games
-        self._screen, self._previous_screen = np.zeros((2, height, width), np.uint8)
-        self._stack = ScreenStack(height, width)
+        palette = np.full(256, -1, np.int16)
+        self._screen, self._previous_screen = (GreyScreen(self._ale, palette) for _ in range(2))
+        self._brightest = np.zeros_like(self._screen.grey)  # of the two, pixel by pixel
+        self._stack = ScreenStack(len(self._brightest))
         self._lives = 0
 
     @property
@@ -115,26 +121,47 @@ class Atari:
             if self._ale.game_over():
                 self._ale.reset_game()
         self._lives = self.lives
-        self._ale.getScreenGrayscale(self._screen)
-        self._stack.restart(self._screen)
+        for screen in (self._screen, self._previous_screen):
+            screen.read()
+        np.copyto(self._brightest, self._screen.grey)
+        self._stack.restart(self._brightest)
         self._stack.write(observation)
 
     def step(self, action: int, observation: np.ndarray) -> Outcome:
         """Hold action number ``action`` for four frames and write the last four steps' screens into ``observation``."""
-        ale, code = self._ale, self._actions[action]
+        ale, code, lap = self._ale, self._actions[action], self._lap
         reward = 0.0
+        previous_rows = None  # those that changed
+        lap("preprocess")  # of the stream before, with its bookkeeping
         for frame in range(1, FRAMES_PER_STEP + 1):
             reward += ale.act(code)
             if frame == FRAMES_PER_STEP - 1:
-                ale.getScreenGrayscale(self._previous_screen)
+                lap("emulate")
+                previous_rows = self._previous_screen.read()
+                lap("preprocess")
             if ale.game_over():  # by its own end or by the limit of frames
                 break
-        ale.getScreenGrayscale(self._screen)
-        if frame >= FRAMES_PER_STEP - 1:  # else the game ended before this step's first screen was read
-            np.maximum(self._screen, self._previous_screen, out=self._screen)
-        self._stack.push(self._screen)
+        lap("emulate")
+        self._push_brightest(previous_rows)
         self._stack.write(observation)
+        lap("preprocess")
         return self._outcome(reward)
+
+    def _push_brightest(self, previous_rows: tuple[int, int] | None) -> None:
+        """Put the maximum of this step's two screens on the stack, given the rows of the first one that changed.
+
+        None: the game ended before the first one was read, so the second one stands alone.
+        """
+        first, end = self._screen.read()
+        if previous_rows is None:
+            np.copyto(self._brightest, self._screen.grey)
+            self._stack.push(self._brightest, 0, len(self._brightest))
+            return
+        spans = [span for span in ((first, end), previous_rows) if span[1]]
+        first, end = min((span[0] for span in spans), default=0), max((span[1] for span in spans), default=0)
+        rows = slice(first, end)
+        np.maximum(self._screen.grey[rows], self._previous_screen.grey[rows], out=self._brightest[rows])
+        self._stack.push(self._brightest, first, end)
 
     def _outcome(self, reward: float) -> Outcome:
         lives = self._ale.lives()

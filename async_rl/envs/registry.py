@@ -9,11 +9,12 @@ import numpy as np
 
 from async_rl.config import Config
 from async_rl.envs.catch import Catch
+from async_rl.stopwatch import Stopwatch
 from async_rl.types import Environment, EnvSpec, UserError
 from async_rl.user_code import add_working_directory, import_function, is_function_name, one_line
 
 
-def make_environment(config: Config, random: np.random.Generator) -> Environment:
+def make_environment(config: Config, random: np.random.Generator, stopwatch: Stopwatch | None = None) -> Environment:
     """The environment that ``config.env`` names.
 
     Names are tried in this order: ``catch``; ``package.module:function``; an Atari game by its plain name or any of
@@ -22,6 +23,7 @@ def make_environment(config: Config, random: np.random.Generator) -> Environment
     Args:
         config: its ``env`` and the fields of the Atari protocol.
         random: the generator of this stream's environment; all chance in it comes from here.
+        stopwatch: told where the game itself ends and the making of an observation begins, if the environment knows.
 
     Raises:
         UserError: nothing of that name (the nearest are named), or it cannot be made or used.
@@ -34,7 +36,7 @@ def make_environment(config: Config, random: np.random.Generator) -> Environment
     from async_rl.envs.atari import Atari, find_game
 
     game = find_game(name)
-    return Atari(game, config, random) if game else _from_gymnasium(name, random)
+    return Atari(game, config, random, stopwatch) if game else _from_gymnasium(name, random)
 
 
 def make_ready(config: Config) -> None:

@@ -1,0 +1,73 @@
+"""The loops that are worth compiling: one pass over memory instead of the four to seven of array operations.
+
+Plain Python for numba, compiled at the first call; the fork server does that once for all workers. Scalars are
+np.float32, because numba would compute in float64 with Python's.
+"""
+
+import numba
+import numpy as np
+
+_compiled = numba.njit(error_model="numpy", fastmath={"contract", "reassoc", "arcp", "afn", "nsz"})
+# Divisions and roots may be rounded in the last bits, sums may be reordered; NaN and infinity stay what they are.
+
+
+@_compiled
+def rmsprop(
+    parameters: np.ndarray,
+    gradient: np.ndarray,
+    mean_square: np.ndarray,
+    decay: np.float32,
+    fresh: np.float32,
+    epsilon: np.float32,
+    lr: np.float32,
+) -> None:
+    """One update of `async_rl.optimizers.RMSProp` on vectors [P] float32; ``fresh`` is ``1 - decay``."""
+    for i in range(parameters.size):
+        mean_square[i] = decay * mean_square[i] + fresh * gradient[i] * gradient[i]
+        parameters[i] -= lr * gradient[i] / np.sqrt(mean_square[i] + epsilon)
+
+
+@_compiled
+def standardize(pixels: np.ndarray, out: np.ndarray) -> None:
+    """``out`` [B, N] float32: each row of ``pixels`` [B, N] uint8 with mean 0 and, but for the added 1, variance 1."""
+    count = np.float32(pixels.shape[1])
+    for row in range(pixels.shape[0]):
+        total = squares = np.int64(0)
+        for value in pixels[row]:
+            total += np.int64(value)
+            squares += np.int64(value) * np.int64(value)
+        mean = np.float64(total) / count
+        variance = np.float64(squares) / count - mean * mean
+        shift, scale = np.float32(mean), np.float32(1 / np.sqrt(variance + 1))
+        for i in range(pixels.shape[1]):
+            out[row, i] = (np.float32(pixels[row, i]) - shift) * scale
+
+
+@_compiled
+def update_grey(colours: np.ndarray, last: np.ndarray, grey: np.ndarray, palette: np.ndarray) -> tuple[int, int, bool]:
+    """Bring ``grey`` and ``last`` [height, width] uint8 up to date with the ``colours`` of a screen.
+
+    ``palette`` [256] int16 has the grey level of each colour, -1 where it is not known.
+
+    Returns:
+        The first row that changed, the one after the last that changed (0, 0: none), and whether all colours met in
+        the changed pixels are known.
+    """
+    wide_colours, wide_last = colours.view(np.uint64), last.view(np.uint64)  # eight pixels at a time
+    first, end, known = 0, 0, True
+    for row in range(colours.shape[0]):
+        differs = np.uint64(0)
+        for eight in range(wide_colours.shape[1]):
+            differs |= wide_colours[row, eight] ^ wide_last[row, eight]
+        if differs == 0:
+            continue
+        first = first if end else row
+        end = row + 1
+        for eight in range(wide_colours.shape[1]):
+            if wide_colours[row, eight] != wide_last[row, eight]:
+                for column in range(8 * eight, 8 * eight + 8):
+                    level = palette[colours[row, column]]
+                    known &= level >= 0
+                    grey[row, column] = level
+                    last[row, column] = colours[row, column]
+    return first, end, known

@@ -1,0 +1,345 @@
+"""Forward and backward passes of the network that learns: what acting has computed is not computed again to learn.
+
+The paper differentiates at the very parameters it acts with (Mnih et al. 2016, arXiv 1602.01783, Algorithm 1), so the
+pass that chose an action holds all that its gradient needs. `Chain` keeps it: of the four passes that a step of
+one-step Q-learning takes (act, value the next observation, forward, backward) the third goes. It takes the published
+networks, and any ``nn.Sequential`` of the same layers, and works on memory that is made once: gradients are written
+where the optimiser reads them. `Autograd` takes every other module, and passes again to learn.
+
+Forward and backward of a layer call the kernels that torch's own autograd calls, so the two agree to the last bits.
+"""
+
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from async_rl.networks import PIXELS, Dueling, FlattenPixels, Scale
+
+
+class Passes(Protocol):
+    """How a worker uses the network that learns; its parameters and gradients are bound to flat vectors."""
+
+    def __call__(self, observation: Tensor) -> Tensor:
+        """Outputs [B, outputs] for observations [B, *observation_shape]; nothing is kept."""
+
+    def act(self, observation: Tensor, step: int, steps: int) -> Tensor:
+        """Outputs [E, outputs] for what E streams see at ``step`` of a segment of ``steps`` steps."""
+
+    def acted(self, observation: Tensor) -> Tensor:
+        """Outputs [T, E, outputs] of the whole segment [T, E, *observation_shape] that `act` has seen, to learn from.
+
+        A `backward` has to follow before the next `act`.
+        """
+
+    def learn(self, observation: Tensor) -> Tensor:
+        """The same for observations [T, E, *observation_shape] that `act` has not seen."""
+
+    def backward(self, gradient: Tensor) -> None:
+        """Write the gradients of the parameters, given that [T, E, outputs] of the outputs."""
+
+
+class Autograd:
+    """Passes of any module, differentiated by torch.
+
+    Args:
+        network: its parameters' gradients are views of ``gradient``.
+        gradient: [P].
+    """
+
+    def __init__(self, network: nn.Module, gradient: Tensor):
+        self._network = network
+        self._gradient = gradient
+
+    @torch.no_grad()
+    def __call__(self, observation: Tensor) -> Tensor:
+        """See `Passes`."""
+        return self._network(observation)
+
+    def act(self, observation: Tensor, step: int, steps: int) -> Tensor:
+        """See `Passes`."""
+        return self(observation)
+
+    def acted(self, observation: Tensor) -> Tensor:
+        """See `Passes`."""
+        return self.learn(observation)
+
+    def learn(self, observation: Tensor) -> Tensor:
+        """See `Passes`."""
+        self._outputs = self._network(observation.flatten(0, 1))
+        return self._outputs.detach().unflatten(0, observation.shape[:2])
+
+    def backward(self, gradient: Tensor) -> None:
+        """See `Passes`."""
+        self._gradient.zero_()
+        self._outputs.backward(gradient.flatten(0, 1))
+        del self._outputs
+
+
+class Chain:
+    """Passes of a sequence of layers that is known here, by hand.
+
+    Args:
+        network: one that `is_chain`; its parameters' gradients are views of one flat vector.
+    """
+
+    def __init__(self, network: nn.Module):
+        self._layers = _layers(network)
+        self._kept_outputs = Kept()
+
+    @torch.no_grad()
+    def __call__(self, observation: Tensor) -> Tensor:
+        """See `Passes`."""
+        return _forward(self._layers, observation, None)
+
+    @torch.no_grad()
+    def act(self, observation: Tensor, step: int, steps: int) -> Tensor:
+        """See `Passes`."""
+        rows = Rows(step * len(observation), steps * len(observation))
+        outputs = _forward(self._layers, observation, rows)
+        self._kept_outputs.put(outputs, rows)
+        return outputs
+
+    def acted(self, observation: Tensor) -> Tensor:
+        """See `Passes`."""
+        return self._kept_outputs.all.unflatten(0, observation.shape[:2])
+
+    def learn(self, observation: Tensor) -> Tensor:
+        """See `Passes`."""
+        self.act(observation.flatten(0, 1), step=0, steps=1)
+        return self.acted(observation)
+
+    @torch.no_grad()
+    def backward(self, gradient: Tensor) -> None:
+        """See `Passes`."""
+        _backward(self._layers, gradient.flatten(0, 1), needed=False)
+
+
+class Rows(NamedTuple):
+    """Which rows of the batch that is learnt from a pass makes: those from ``first`` on, of ``total``."""
+
+    first: int
+    total: int
+
+
+class Kept:
+    """What a layer has to remember of all rows of a batch, in memory that is made once."""
+
+    def __init__(self) -> None:
+        self.all = torch.empty(0)
+        self._memory = torch.empty(0)
+
+    def put(self, rows: Tensor, where: Rows) -> None:
+        """Remember some rows; all of them at once are not even copied."""
+        if len(rows) == where.total:
+            self.all = rows
+            return
+        shape = (where.total, *rows.shape[1:])
+        if self._memory.shape != shape:
+            order = torch.channels_last if _is_channels_last(rows) else torch.contiguous_format
+            self._memory = torch.empty(shape, dtype=rows.dtype, memory_format=order)
+        self._memory[where.first : where.first + len(rows)] = rows
+        self.all = self._memory
+
+
+class Layer(Protocol):
+    """One layer by hand."""
+
+    def forward(self, x: Tensor, rows: Rows | None) -> Tensor:
+        """Output for ``x``; what `backward` needs is kept, if ``rows`` says where it belongs."""
+
+    def backward(self, gradient: Tensor, needed: bool) -> Tensor:
+        """Write the gradients of the layer's parameters; return that of its input, where it is ``needed``."""
+
+
+class Unlearning:
+    """A layer before all parameters: nothing is ever asked for its gradient."""
+
+    def __init__(self, module: nn.Module):
+        self._module = module
+
+    def forward(self, x: Tensor, rows: Rows | None) -> Tensor:
+        """See `Layer`."""
+        return self._module(x)
+
+    def backward(self, gradient: Tensor, needed: bool) -> Tensor:
+        """See `Layer`."""
+        return gradient
+
+
+class Flattening:
+    """All axes but the first become one."""
+
+    def __init__(self, module: nn.Module):
+        self._module = module
+        self._shape = torch.Size()
+
+    def forward(self, x: Tensor, rows: Rows | None) -> Tensor:
+        """See `Layer`."""
+        self._shape = x.shape[1:]
+        return self._module(x)
+
+    def backward(self, gradient: Tensor, needed: bool) -> Tensor:
+        """See `Layer`."""
+        if isinstance(self._module, FlattenPixels):
+            channels, height, width = self._shape
+            return gradient.unflatten(1, (height, width, channels)).permute(0, 3, 1, 2)
+        return gradient.unflatten(1, self._shape)
+
+
+class Rectifier:
+    """ReLU."""
+
+    def __init__(self) -> None:
+        self._output = Kept()
+
+    def forward(self, x: Tensor, rows: Rows | None) -> Tensor:
+        """See `Layer`."""
+        output = torch.relu(x)
+        if rows is not None:
+            self._output.put(output, rows)
+        return output
+
+    def backward(self, gradient: Tensor, needed: bool) -> Tensor:
+        """See `Layer`."""
+        return torch.ops.aten.threshold_backward(gradient, self._output.all, 0)
+
+
+class Learning:
+    """What layers with a weight and a bias share."""
+
+    def __init__(self, module: nn.Conv2d | nn.Linear):
+        assert module.bias is not None
+        self._weight, self._bias = module.weight, module.bias
+        self._input = Kept()
+
+    def _keep(self, x: Tensor, rows: Rows | None) -> None:
+        if rows is not None:
+            self._input.put(x, rows)
+
+
+class Convolution(Learning):
+    """A convolution without padding."""
+
+    def __init__(self, module: nn.Conv2d):
+        super().__init__(module)
+        self._stride = module.stride
+
+    def forward(self, x: Tensor, rows: Rows | None) -> Tensor:
+        """See `Layer`."""
+        self._keep(x, rows)
+        return functional.conv2d(x, self._weight, self._bias, self._stride)
+
+    def backward(self, gradient: Tensor, needed: bool) -> Tensor:
+        """See `Layer`."""
+        geometry = (self._stride, [0, 0], [1, 1], False, [0, 0], 1)
+        of_input, of_weight, of_bias = torch.ops.aten.convolution_backward(
+            gradient, self._input.all, self._weight, [len(self._bias)], *geometry, [needed, True, True]
+        )
+        _gradient(self._weight).copy_(of_weight)
+        _gradient(self._bias).copy_(of_bias)
+        return of_input
+
+
+class FullyConnected(Learning):
+    """A linear layer."""
+
+    def forward(self, x: Tensor, rows: Rows | None) -> Tensor:
+        """See `Layer`."""
+        self._keep(x, rows)
+        return functional.linear(x, self._weight, self._bias)
+
+    def backward(self, gradient: Tensor, needed: bool) -> Tensor:
+        """See `Layer`."""
+        torch.mm(gradient.t(), self._input.all, out=_gradient(self._weight))
+        torch.sum(gradient, dim=0, out=_gradient(self._bias))
+        return gradient @ self._weight if needed else gradient
+
+
+class DuelingHeads:
+    """``Q = V + A - mean A``, see `async_rl.networks.Dueling`."""
+
+    def __init__(self, module: Dueling):
+        self._value, self._advantage = _layers(module.value), _layers(module.advantage)
+
+    def forward(self, x: Tensor, rows: Rows | None) -> Tensor:
+        """See `Layer`."""
+        advantage = _forward(self._advantage, x, rows)
+        return _forward(self._value, x, rows) + advantage - advantage.mean(dim=-1, keepdim=True)
+
+    def backward(self, gradient: Tensor, needed: bool) -> Tensor:
+        """See `Layer`."""
+        of_value = _backward(self._value, gradient.sum(dim=-1, keepdim=True), needed)
+        return of_value + _backward(self._advantage, gradient - gradient.mean(dim=-1, keepdim=True), needed)
+
+
+def _gradient(parameter: Tensor) -> Tensor:
+    """Where the gradient of ``parameter`` is to be written."""
+    assert parameter.grad is not None, "bind_gradients comes first"
+    return parameter.grad
+
+
+def _forward(layers: list[Layer], x: Tensor, rows: Rows | None) -> Tensor:
+    for layer in layers:
+        x = layer.forward(x, rows)
+    return x
+
+
+def _backward(layers: list[Layer], gradient: Tensor, needed: bool) -> Tensor:
+    """As `Layer.backward`; below the first layer that learns nobody needs a gradient."""
+    first = 0 if needed else next(n for n, layer in enumerate(layers) if not isinstance(layer, _WITHOUT_PARAMETERS))
+    for number in range(len(layers) - 1, first - 1, -1):
+        gradient = layers[number].backward(gradient, needed or number > first)
+    return gradient
+
+
+_WITHOUT_PARAMETERS = (Unlearning, Flattening, Rectifier)
+
+
+def make_passes(network: nn.Module, gradient: Tensor) -> Passes:
+    """The fastest passes for ``network``, whose parameters' gradients are views of ``gradient`` [P]."""
+    return Chain(network) if is_chain(network) else Autograd(network, gradient)
+
+
+def is_chain(network: nn.Module) -> bool:
+    """Whether ``network`` is a sequence of layers that `Chain` knows, pixels and the like before those that learn."""
+    modules = list(network.children())
+    if type(network) is not nn.Sequential or not all(_is_known(module) for module in modules):
+        return False
+    learning = [any(True for _ in module.parameters()) for module in modules]
+    return any(learning) and not any(isinstance(m, _INPUTS) for m in modules[learning.index(True) :])
+
+
+_INPUTS = (*PIXELS.values(), Scale)
+
+
+def _is_known(module: nn.Module) -> bool:
+    if type(module) is Dueling:
+        return is_chain(module.value) and is_chain(module.advantage)
+    if type(module) is nn.Conv2d:
+        plain = module.padding == (0, 0) and module.dilation == (1, 1) and module.groups == 1
+        return plain and module.bias is not None
+    if type(module) is nn.Linear:
+        return module.bias is not None
+    return type(module) in (nn.ReLU, nn.Flatten, FlattenPixels, *_INPUTS)
+
+
+def _layers(network: nn.Module) -> list[Layer]:
+    return [_layer(module) for module in network.children()]
+
+
+def _layer(module: nn.Module) -> Layer:
+    if isinstance(module, nn.Conv2d):
+        return Convolution(module)
+    if isinstance(module, nn.Linear):
+        return FullyConnected(module)
+    if isinstance(module, Dueling):
+        return DuelingHeads(module)
+    if isinstance(module, nn.ReLU):
+        return Rectifier()
+    return Flattening(module) if isinstance(module, nn.Flatten | FlattenPixels) else Unlearning(module)
+
+
+def _is_channels_last(x: Tensor) -> bool:
+    return x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,85 @@
+"""The passes by hand are those of torch's autograd."""
+
+import itertools
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+
+from async_rl.config import Config
+from async_rl.networks import make_network
+from async_rl.passes import Autograd, Chain, Passes, is_chain, make_passes
+from async_rl.shared import bind_gradients, parameter_count
+from async_rl.types import EnvSpec
+
+SCREENS = EnvSpec("screens", (84, 84, 4), "uint8", ("a", "b", "c"), stack=4)
+VECTOR = EnvSpec("vector", (5,), "float32", ("a", "b", "c"))
+NETWORKS = {
+    f"{spec.name} {network} {pixels} {'dueling' if dueling else ''}": (network, spec, pixels, dueling)
+    for (network, spec), dueling, pixels in itertools.product(
+        (("nips", SCREENS), ("nature", SCREENS), ("mlp", VECTOR)), (False, True), ("standardized", "unit")
+    )
+}
+
+
+def observations(spec: EnvSpec, *shape: int) -> torch.Tensor:
+    if spec.observation_dtype == "uint8":
+        return torch.randint(0, 256, (*shape, *spec.observation_shape), dtype=torch.uint8)
+    return torch.randn(*shape, *spec.observation_shape)
+
+
+def made(network: nn.Module, make: Callable[[nn.Module, torch.Tensor], Passes]) -> tuple[Passes, torch.Tensor]:
+    gradient = torch.full((parameter_count(network),), torch.nan)  # whatever was there is not to be added to
+    bind_gradients(network, gradient)
+    return make(network, gradient), gradient
+
+
+@pytest.mark.parametrize("case", NETWORKS)
+@pytest.mark.parametrize(("t_max", "streams"), [(1, 4), (3, 2)])
+def test_a_chain_is_autograd(case: str, t_max: int, streams: int) -> None:
+    """Outputs while acting, kept outputs and all gradients; twice, because memory is used again."""
+    torch.manual_seed(0)
+    name, spec, pixels, dueling = NETWORKS[case]
+    network = make_network(Config(network=name, pixels=pixels, dueling=dueling), spec)  # type: ignore[arg-type]
+    chain, gradient = made(network, make_passes)
+    assert isinstance(chain, Chain)
+    for _ in range(2):
+        seen, slope = observations(spec, t_max, streams), torch.randn(t_max, streams, 3)
+        acted = torch.stack([chain.act(seen[t], t, t_max) for t in range(t_max)])
+        torch.testing.assert_close(chain.acted(seen), acted)
+        chain(observations(spec, 2))  # keeps nothing
+        chain.backward(slope)
+        own = gradient.clone()
+        reference, expected = made(network, Autograd)
+        torch.testing.assert_close(acted, reference.acted(seen))
+        reference.backward(slope)
+        torch.testing.assert_close(own, expected, rtol=1e-4, atol=1e-4)
+        chain, gradient = made(network, make_passes)
+        torch.testing.assert_close(chain.learn(seen), acted)  # as from replay
+        chain.backward(slope)
+        torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_only_known_layers_are_taken_and_all_others_learn_too() -> None:
+    class Own(nn.Linear):
+        pass
+
+    known = [nn.Flatten(), nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 3)]
+    assert is_chain(nn.Sequential(*known))
+    unknown = (
+        nn.Sequential(Own(5, 3)),
+        nn.Sequential(nn.Linear(5, 3, bias=False)),
+        nn.Sequential(*known, nn.Tanh()),
+        nn.Sequential(nn.Conv2d(1, 1, 3, padding=1), nn.Flatten(), nn.Linear(9, 3)),
+        nn.Linear(5, 3),
+    )
+    for network in unknown:
+        assert not is_chain(network), network
+    passes, gradient = made(unknown[2], make_passes)
+    assert isinstance(passes, Autograd)
+    seen = torch.randn(2, 4, 5)
+    assert not passes.act(seen[0], 0, 2).requires_grad
+    assert passes.acted(seen).shape == (2, 4, 3)
+    passes.backward(torch.ones(2, 4, 3))
+    assert gradient.isfinite().all() and gradient.abs().sum() > 0
