@@ -72,7 +72,7 @@ def table_rows(config: Config, parameters: int) -> list[Row]:
         Row("updates", (workers,), "int64", "own worker", "updates applied"),
         Row("dropped", (workers,), "int64", "own worker", "gradients dropped because they were not finite"),
         Row("sums", (workers, len(SUMS)), "float64", "own worker", "totals of SUMS since the start"),
-        Row("phases", (workers, len(PHASES)), "float64", "own worker", "seconds in each of PHASES since its start"),
+        Row("phases", (workers, len(PHASES)), "float64", "own worker", "seconds in each of PHASES"),
         Row("heartbeat", (workers,), "float64", "own worker", "time.monotonic() of the last sign of life, seconds"),
         Row("games", (workers, GAMES_RING, len(GAME_FIELDS)), "float64", "own worker", "ring of finished games"),
         Row("games_written", (workers,), "int64", "own worker", "games ever put into the ring"),

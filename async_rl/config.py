@@ -132,6 +132,8 @@ class Config:
     """Seconds of silence after which a worker is taken for dead and started anew."""
     checkpoint_seconds: float = 300.0
     """Seconds between two checkpoints."""
+    profile: bool = False
+    """Show on the terminal how many microseconds of a worker each phase of a step takes; metrics.csv always has it."""
     report_seconds: float = 10.0
     """Seconds between two rows of metrics.csv and TensorBoard; a plain terminal gets a line as often."""
 

@@ -10,6 +10,7 @@ from async_rl.config import Config
 from async_rl.reporting import EpisodeStatistics, Report
 from async_rl.schedules import epsilons, learning_rate
 from async_rl.shared import SharedTable
+from async_rl.stopwatch import PHASES
 
 
 class Clock:
@@ -38,7 +39,7 @@ class Meter:
         """A report on the interval since the last call, or since the meter was made."""
         counts, last = self._counts(), self._last
         self._last = counts
-        seconds, steps, updates, td_loss, value, gradient_norm = counts - last
+        seconds, steps, updates, td_loss, value, gradient_norm, *phases = counts - last
         explore = epsilons(self._config, self._final_epsilons, int(counts[1]))
         speed = _ratio(steps, seconds)
         return Report(
@@ -63,14 +64,13 @@ class Meter:
             workers_restarted=workers_restarted,
             dropped_gradients=int(self._table["dropped"].sum()),
             steps_goal=self._config.steps,
+            phases={phase: 1e6 * took / steps for phase, took in zip(PHASES, phases, strict=True)} if steps else {},
         )
 
     def _counts(self) -> np.ndarray:
-        """Seconds, steps, updates, and the columns of `async_rl.build.SUMS`, over all workers."""
-        table = self._table
-        return np.array(
-            [self._clock.seconds(), table["steps"].sum(), table["updates"].sum(), *table["sums"].sum(axis=0)]
-        )
+        """Seconds, steps, updates, the columns of `async_rl.build.SUMS` and `PHASES`, over all workers."""
+        counted = [self._table[name].sum(axis=0) for name in ("steps", "updates", "sums", "phases")]
+        return np.hstack([self._clock.seconds(), *counted])
 
 
 def _ratio(numerator: float, denominator: float) -> float:

@@ -17,6 +17,10 @@ class Stopwatch:
 
     def __init__(self) -> None:
         self.seconds = dict.fromkeys(PHASES, 0.0)
+        self.restart()
+
+    def restart(self) -> None:
+        """What was done until now belongs to no phase."""
         self._last = time.perf_counter()
 
     def lap(self, phase: str) -> None:

@@ -48,10 +48,12 @@ class Worker:
         self._chosen: np.ndarray | None = None  # actions [E] already chosen for what the streams see now
         self._total_steps = table.total_steps()
         self._lap = parts.stopwatch.lap
+        self._phases_before = table["phases"][index].copy()  # of former incarnations
         self._random_states_due = 0.0
 
     def run(self) -> None:
         """Learn until the supervisor says stop or T reaches its goal."""
+        self._parts.stopwatch.restart()
         while not self._finished():
             self._synchronise()
             self._collect()
@@ -143,7 +145,7 @@ class Worker:
     def _publish(self) -> None:
         """Show a sign of life."""
         now = time.monotonic()
-        self._table["phases"][self._index] = list(self._parts.stopwatch.seconds.values())
+        self._table["phases"][self._index] = self._phases_before + list(self._parts.stopwatch.seconds.values())
         self._table["heartbeat"][self._index] = now
         if now >= self._random_states_due:
             self._publish_random_states()

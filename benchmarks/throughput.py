@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,22 +37,32 @@ class Options:
     """CSV file for the results."""
 
 
-def measure(env: str, workers: int, envs_per_worker: int, seconds: float) -> float:
-    """Steps per second of all workers of one run of the command, which is stopped with Ctrl-C."""
+def measure(settings: Mapping[str, object], seconds: float) -> float:
+    """Steps per second of all workers of one run of the command, which is stopped with Ctrl-C.
+
+    Args:
+        settings: flags of ``launch.async`` by name, without dashes; ``workers`` has to be among them.
+        seconds: length of the measurement, after the start-up.
+    """
+    first, last = observe(settings, seconds)
+    steps = int(last["total_steps"]) - int(first["total_steps"])
+    return steps / (float(last["seconds"]) - float(first["seconds"]))
+
+
+def observe(settings: Mapping[str, object], seconds: float) -> tuple[dict[str, str], dict[str, str]]:
+    """Rows of ``metrics.csv`` at the start and at the end of `measure`."""
     with tempfile.TemporaryDirectory() as folder:
         run_dir = Path(folder) / "run"
-        settings = {"env": env, "workers": workers, "envs-per-worker": envs_per_worker, "report-seconds": 1}
-        flags = [text for name, value in settings.items() for text in (f"--{name}", str(value))]
+        every = {**settings, "report-seconds": 1}
+        flags = [text for name, value in every.items() for text in (f"--{name}", str(value))]
         run = subprocess.Popen(
             [sys.executable, "-m", "launch.async", *flags, "--run-dir", str(run_dir)], stdout=subprocess.DEVNULL
         )
         try:
-            first, last = wait_for_reports(run, run_dir, workers, seconds)
+            return wait_for_reports(run, run_dir, int(str(settings["workers"])), seconds)
         finally:
             run.send_signal(signal.SIGINT)
             run.wait()
-    steps = int(last["total_steps"]) - int(first["total_steps"])
-    return steps / (float(last["seconds"]) - float(first["seconds"]))
 
 
 def wait_for_reports(
@@ -73,7 +84,9 @@ def main() -> None:
     speeds: dict[tuple[int, ...], list[float]] = {shape: [] for shape in shapes}
     for number in range(options.rounds):
         for shape in shapes:
-            speeds[shape].append(measure(options.env, shape[0], shape[1], options.seconds))
+            speeds[shape].append(
+                measure({"env": options.env, "workers": shape[0], "envs-per-worker": shape[1]}, options.seconds)
+            )
             print(f"round {number + 1}: {shape[0]} x {shape[1]}: {speeds[shape][-1]:,.0f} steps/s", flush=True)
     rows = []
     for (workers, envs), values in speeds.items():

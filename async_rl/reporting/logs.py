@@ -33,7 +33,7 @@ class Logs:
 
     def report(self, report: Report) -> None:
         """Log one report; the games since the last one belong to its interval."""
-        self._metrics.write([[getattr(report, column) for column in REPORT_COLUMNS]])
+        self._metrics.write([report.row()])
         self._tensorboard.report(report, self._games_since_report)
         self._games_since_report.clear()
 

@@ -30,9 +30,10 @@ class Cell(NamedTuple):
 class PanelText:
     """Keeps what the panel shows beyond the newest report: the course of the mean score and the speed."""
 
-    def __init__(self, title: str, run_dir: str) -> None:
+    def __init__(self, title: str, run_dir: str, profile: bool = False) -> None:
         self._title = title
         self._run_dir = run_dir
+        self._profile = profile
         self._scores = History()
         self._remaining = Remaining()
         self._remaining_seconds = float("nan")
@@ -52,6 +53,9 @@ class PanelText:
         self._append_progress(text, report, inner, unicode)
         self._append_scores(text, inner, unicode)
         _append_cells(text, cells(report), inner)
+        if self._profile:
+            text.append("\n\nmicroseconds of a worker per step", style="dim")
+            _append_cells(text, [Cell(phase, number(value, ".1f")) for phase, value in report.phases.items()], inner)
         return Panel(
             text,
             title=Text(printable(self._title, encoding), style="bold"),

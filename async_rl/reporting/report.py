@@ -4,10 +4,11 @@ import csv
 import dataclasses
 import math
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from async_rl.stopwatch import PHASES
 from async_rl.types import Game
 
 
@@ -57,14 +58,21 @@ class Report:
     """Gradients dropped because they were not finite, so far."""
     steps_goal: int
     """Steps after which the run is finished; for progress and remaining time, not a column of ``metrics.csv``."""
+    phases: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    """Microseconds of one worker per step in each of `PHASES`, over the interval; empty without a step."""
 
     @property
     def progress(self) -> float:
         """Fraction of the run that is done, from 0 to 1."""
         return min(1.0, self.total_steps / self.steps_goal) if self.steps_goal > 0 else 1.0
 
+    def row(self) -> list[float]:
+        """The numbers of `REPORT_COLUMNS`."""
+        return [*(getattr(self, name) for name in _FIELDS), *(self.phases.get(phase, math.nan) for phase in PHASES)]
 
-REPORT_COLUMNS = tuple(field.name for field in dataclasses.fields(Report) if field.name != "steps_goal")
+
+_FIELDS = tuple(field.name for field in dataclasses.fields(Report) if field.name not in ("steps_goal", "phases"))
+REPORT_COLUMNS = (*_FIELDS, *(f"{phase}_microseconds" for phase in PHASES))
 GAME_COLUMNS = Game._fields
 
 

@@ -113,6 +113,7 @@ def scalars(report: Report, games: Sequence[Game]) -> dict[str, float]:
         "losses/gradient_norm": report.gradient_norm,
         "workers/alive": report.workers_alive,
         "workers/restarted": report.workers_restarted,
+        **{f"phases/{phase}_microseconds": value for phase, value in report.phases.items()},
     }
     return {tag: value for tag, value in values.items() if math.isfinite(value)}
 

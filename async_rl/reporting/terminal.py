@@ -36,7 +36,7 @@ def terminal(config: Config, run_dir: Path, stream: TextIO | None = None) -> Ter
     stream = stream or sys.stdout
     if stream.isatty() and os.environ.get("TERM", "") not in ("dumb", "unknown"):
         return Panel(config, run_dir, Console(file=stream, force_terminal=True))
-    return Lines(config.report_seconds, stream)
+    return Lines(config.report_seconds, stream, config.profile)
 
 
 class Panel:
@@ -47,7 +47,7 @@ class Panel:
     def __init__(self, config: Config, run_dir: Path, console: Console) -> None:
         from rich.live import Live  # not needed for plain lines
 
-        self._text = PanelText(f"{config.env}  {config.algorithm}", str(run_dir))
+        self._text = PanelText(f"{config.env}  {config.algorithm}", str(run_dir), config.profile)
         self._console = console
         self._live = Live(console=console, auto_refresh=False)
         self._report: Report | None = None
@@ -101,14 +101,17 @@ class Panel:
 class Lines:
     """One plain line for each report, without any escape codes."""
 
-    def __init__(self, interval_seconds: float, stream: TextIO | None = None) -> None:
+    def __init__(self, interval_seconds: float, stream: TextIO | None = None, profile: bool = False) -> None:
         self.interval_seconds = interval_seconds
+        self._profile = profile
         self._stream = stream or sys.stdout
         self._remaining = Remaining()
 
     def show(self, report: Report) -> None:
         """Print the report as one line."""
         self._print(line(report, self._remaining.update(report)))
+        if self._profile and report.phases:
+            self._print("  ".join(f"{phase} {value:.0f}" for phase, value in report.phases.items()) + "  us a step")
 
     def say(self, message: str) -> None:
         """Print the message as one line."""
