@@ -114,7 +114,7 @@ def make_parts(config: Config, index: int, incarnation: int, table: SharedTable)
     bind(network, parameters)
     gradient = torch.zeros_like(shared)
     bind_gradients(network, gradient)
-    passes = make_passes(network, gradient)
+    passes = make_passes(network, gradient, getattr(torch, config.precision))
     return Parts(
         streams=streams,
         segment=Segment(spec, config.t_max, config.envs_per_worker),
@@ -137,7 +137,7 @@ def make_parts(config: Config, index: int, incarnation: int, table: SharedTable)
 def _target(config: Config, spec: EnvSpec, table: SharedTable) -> Network:
     target = make_network(config, spec).requires_grad_(False)
     bind(target, table.tensor("target"))
-    return make_passes(target, torch.empty(0))
+    return make_passes(target, torch.empty(0), getattr(torch, config.precision))
 
 
 def _limited_gradients(config: Config, network: nn.Module, gradient: Tensor) -> list[Tensor]:

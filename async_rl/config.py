@@ -9,16 +9,11 @@ reinforcement learning"; [3] is Gallici et al. 2024, "Simplifying deep temporal 
 
 import dataclasses
 import math
-import os
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from async_rl.cores import available_cores
 from async_rl.types import UserError
-
-
-def available_cores() -> int:
-    """Number of processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass(frozen=True)
@@ -37,12 +32,16 @@ class Config:
 
     # Processes.
     workers: int = dataclasses.field(default_factory=available_cores)
-    """Worker processes; default: the cores this process may use. [1]: 16 threads."""
-    envs_per_worker: int = 8
+    """Worker processes; auto, the default: as many as there are cores that this program may use. [1]: 16 threads."""
+    envs_per_worker: int = 16
     """Emulators in each worker, played together with one batched forward pass. [1]: 1."""
 
+    pin: Literal["none", "node", "core"] = "node"
+    """Where workers stay: on one NUMA node each, in turn; on one core each, in turn; or none: wherever the system puts
+    them. With one node, "node" changes nothing; "core" is for a machine that nobody else uses."""
+
     # Learning.
-    t_max: int = 2
+    t_max: int = 1
     """Steps of every stream between two updates of its worker (I_AsyncUpdate). [1]: 5, with one stream a worker."""
     gamma: float = 0.99
     """Discount of the return per step. [1]: 0.99."""
@@ -93,6 +92,10 @@ class Config:
     """Layer normalisation before each ReLU ([3]), or none ([1])."""
     pixels: Literal["standardized", "unit"] = "standardized"
     """How screens enter the network: each stack standardized to mean 0 and variance 1, or divided by 255. [2]: unit."""
+
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Numbers in which the network's layers compute, parameters and their updates are float32 in any case; bfloat16 is
+    faster where the processor has instructions for it."""
 
     # Replay; a worker keeps its own share of it, as in Gorila (Nair et al. 2015). [4]: Schaul et al. 2016.
     replay: int = 0

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import tomli_w
 
 from async_rl.config import Config
+from async_rl.cores import available_cores
 from async_rl.types import UserError
 
 
@@ -40,6 +41,8 @@ def from_values(values: dict[str, Any]) -> Config:
     """A `Config` from plain values such as TOML gives; see `from_toml` for the errors."""
     hints = typing.get_type_hints(Config)
     values = {"lambda_" if key == "lambda" else key: value for key, value in values.items()}  # Python's own keyword
+    if values.get("workers") == "auto":
+        values = values | {"workers": available_cores()}
     for key in values:
         if key not in hints:
             near = difflib.get_close_matches(key.replace("-", "_"), hints, n=1)

@@ -71,3 +71,12 @@ def update_grey(colours: np.ndarray, last: np.ndarray, grey: np.ndarray, palette
                     grey[row, column] = level
                     last[row, column] = colours[row, column]
     return first, end, known
+
+
+def compile_all() -> None:
+    """Compile now what would be compiled at the first call; half a second that forks of this process do not need."""
+    vector, number = np.ones(8, np.float32), np.float32(1)
+    rmsprop(vector, vector.copy(), vector.copy(), number, number, number, number)
+    screen = np.zeros((1, 8), np.uint8)
+    standardize(screen, np.zeros((1, 8), np.float32))
+    update_grey(screen, screen.copy(), screen.copy(), np.zeros(256, np.int16))

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from async_rl.networks import PIXELS, Dueling, FlattenPixels, Scale
+from async_rl.networks import Dueling, FlattenPixels, Pixels, Scale
 
 
 class Passes(Protocol):
@@ -46,16 +46,18 @@ class Autograd:
     Args:
         network: its parameters' gradients are views of ``gradient``.
         gradient: [P].
+        dtype: bfloat16 for torch's automatic mixed precision, else float32.
     """
 
-    def __init__(self, network: nn.Module, gradient: Tensor):
+    def __init__(self, network: nn.Module, gradient: Tensor, dtype: torch.dtype):
         self._network = network
         self._gradient = gradient
+        self._dtype = dtype
 
     @torch.no_grad()
     def __call__(self, observation: Tensor) -> Tensor:
         """See `Passes`."""
-        return self._network(observation)
+        return self._forward(observation)
 
     def act(self, observation: Tensor, step: int, steps: int) -> Tensor:
         """See `Passes`."""
@@ -67,7 +69,7 @@ class Autograd:
 
     def learn(self, observation: Tensor) -> Tensor:
         """See `Passes`."""
-        self._outputs = self._network(observation.flatten(0, 1))
+        self._outputs = self._forward(observation.flatten(0, 1))
         return self._outputs.detach().unflatten(0, observation.shape[:2])
 
     def backward(self, gradient: Tensor) -> None:
@@ -76,28 +78,34 @@ class Autograd:
         self._outputs.backward(gradient.flatten(0, 1))
         del self._outputs
 
+    def _forward(self, observation: Tensor) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16, enabled=self._dtype == torch.bfloat16):
+            return self._network(observation).float()
+
 
 class Chain:
     """Passes of a sequence of layers that is known here, by hand.
 
     Args:
         network: one that `is_chain`; its parameters' gradients are views of one flat vector.
+        dtype: in which layers compute and keep; parameters, outputs and gradients are float32.
     """
 
-    def __init__(self, network: nn.Module):
-        self._layers = _layers(network)
+    def __init__(self, network: nn.Module, dtype: torch.dtype):
+        self._layers = _layers(network, dtype)
+        self._dtype = dtype
         self._kept_outputs = Kept()
 
     @torch.no_grad()
     def __call__(self, observation: Tensor) -> Tensor:
         """See `Passes`."""
-        return _forward(self._layers, observation, None)
+        return _forward(self._layers, observation, None).float()
 
     @torch.no_grad()
     def act(self, observation: Tensor, step: int, steps: int) -> Tensor:
         """See `Passes`."""
         rows = Rows(step * len(observation), steps * len(observation))
-        outputs = _forward(self._layers, observation, rows)
+        outputs = _forward(self._layers, observation, rows).float()
         self._kept_outputs.put(outputs, rows)
         return outputs
 
@@ -113,7 +121,7 @@ class Chain:
     @torch.no_grad()
     def backward(self, gradient: Tensor) -> None:
         """See `Passes`."""
-        _backward(self._layers, gradient.flatten(0, 1), needed=False)
+        _backward(self._layers, gradient.flatten(0, 1).to(self._dtype), needed=False)
 
 
 class Rows(NamedTuple):
@@ -135,12 +143,19 @@ class Kept:
         if len(rows) == where.total:
             self.all = rows
             return
-        shape = (where.total, *rows.shape[1:])
-        if self._memory.shape != shape:
-            order = torch.channels_last if _is_channels_last(rows) else torch.contiguous_format
-            self._memory = torch.empty(shape, dtype=rows.dtype, memory_format=order)
-        self._memory[where.first : where.first + len(rows)] = rows
+        place = self.place(rows.shape, where, rows.dtype, _order(rows))
+        if place.data_ptr() != rows.data_ptr():
+            place.copy_(rows)
+
+    def place(
+        self, shape: torch.Size, where: Rows, dtype: torch.dtype, order: torch.memory_format = torch.contiguous_format
+    ) -> Tensor:
+        """Memory for some rows of ``shape``, to be filled."""
+        whole = (where.total, *shape[1:])
+        if self._memory.shape != whole or self._memory.dtype != dtype:
+            self._memory = torch.empty(whole, dtype=dtype, memory_format=order)
         self.all = self._memory
+        return self._memory[where.first : where.first + shape[0]]
 
 
 class Layer(Protocol):
@@ -153,19 +168,48 @@ class Layer(Protocol):
         """Write the gradients of the layer's parameters; return that of its input, where it is ``needed``."""
 
 
-class Unlearning:
-    """A layer before all parameters: nothing is ever asked for its gradient."""
+class Input:
+    """A layer before all that learn: nothing is ever asked for its gradient.
 
-    def __init__(self, module: nn.Module):
+    Args:
+        module: the layer.
+        dtype: of its output.
+    """
+
+    def __init__(self, module: nn.Module, dtype: torch.dtype):
         self._module = module
+        self._dtype = dtype
 
     def forward(self, x: Tensor, rows: Rows | None) -> Tensor:
         """See `Layer`."""
-        return self._module(x)
+        return self._module(x).to(self._dtype)
 
     def backward(self, gradient: Tensor, needed: bool) -> Tensor:
         """See `Layer`."""
         return gradient
+
+
+class PixelInput(Input):
+    """Screens of some steps go straight to where the next layer keeps those of all steps: they are its largest input.
+
+    Args:
+        module: the layer.
+        dtype: of its output.
+        next_input: what the next layer keeps.
+    """
+
+    def __init__(self, module: Pixels, dtype: torch.dtype, next_input: "Kept"):
+        super().__init__(module, dtype)
+        self._next_input = next_input
+
+    def forward(self, x: Tensor, rows: Rows | None) -> Tensor:
+        """See `Layer`."""
+        if rows is None or len(x) == rows.total or self._dtype != torch.float32:
+            return super().forward(x, rows)
+        batch, height, width, channels = x.shape
+        shape = torch.Size((batch, channels, height, width))
+        place = self._next_input.place(shape, rows, self._dtype, torch.channels_last)
+        return self._module(x, out=place.permute(0, 2, 3, 1))
 
 
 class Flattening:
@@ -207,35 +251,45 @@ class Rectifier:
 
 
 class Learning:
-    """What layers with a weight and a bias share."""
+    """What layers with a weight and a bias share.
 
-    def __init__(self, module: nn.Conv2d | nn.Linear):
+    Args:
+        module: the layer.
+        dtype: in which they compute; parameters and gradients are float32 all the same.
+    """
+
+    def __init__(self, module: nn.Conv2d | nn.Linear, dtype: torch.dtype):
         assert module.bias is not None
+        self.input = Kept()
         self._weight, self._bias = module.weight, module.bias
-        self._input = Kept()
+        self._dtype = dtype
+        self._cast_weight = module.weight if dtype == torch.float32 else torch.empty_like(module.weight, dtype=dtype)
 
-    def _keep(self, x: Tensor, rows: Rows | None) -> None:
+    def _start(self, x: Tensor, rows: Rows | None) -> tuple[Tensor, Tensor]:
+        """Weight and bias as they are now."""
         if rows is not None:
-            self._input.put(x, rows)
+            self.input.put(x, rows)
+        if self._cast_weight is not self._weight:
+            self._cast_weight.copy_(self._weight)
+        return self._cast_weight, self._bias.to(self._dtype)
 
 
 class Convolution(Learning):
     """A convolution without padding."""
 
-    def __init__(self, module: nn.Conv2d):
-        super().__init__(module)
+    def __init__(self, module: nn.Conv2d, dtype: torch.dtype):
+        super().__init__(module, dtype)
         self._stride = module.stride
 
     def forward(self, x: Tensor, rows: Rows | None) -> Tensor:
         """See `Layer`."""
-        self._keep(x, rows)
-        return functional.conv2d(x, self._weight, self._bias, self._stride)
+        return functional.conv2d(x, *self._start(x, rows), self._stride)
 
     def backward(self, gradient: Tensor, needed: bool) -> Tensor:
         """See `Layer`."""
         geometry = (self._stride, [0, 0], [1, 1], False, [0, 0], 1)
         of_input, of_weight, of_bias = torch.ops.aten.convolution_backward(
-            gradient, self._input.all, self._weight, [len(self._bias)], *geometry, [needed, True, True]
+            gradient, self.input.all, self._cast_weight, [len(self._bias)], *geometry, [needed, True, True]
         )
         _gradient(self._weight).copy_(of_weight)
         _gradient(self._bias).copy_(of_bias)
@@ -245,23 +299,30 @@ class Convolution(Learning):
 class FullyConnected(Learning):
     """A linear layer."""
 
+    def __init__(self, module: nn.Linear, dtype: torch.dtype):
+        super().__init__(module, dtype)
+        self._cast_gradient = torch.empty_like(self._cast_weight) if dtype != torch.float32 else None
+
     def forward(self, x: Tensor, rows: Rows | None) -> Tensor:
         """See `Layer`."""
-        self._keep(x, rows)
-        return functional.linear(x, self._weight, self._bias)
+        return functional.linear(x, *self._start(x, rows))
 
     def backward(self, gradient: Tensor, needed: bool) -> Tensor:
         """See `Layer`."""
-        torch.mm(gradient.t(), self._input.all, out=_gradient(self._weight))
-        torch.sum(gradient, dim=0, out=_gradient(self._bias))
-        return gradient @ self._weight if needed else gradient
+        if self._cast_gradient is None:
+            torch.mm(gradient.t(), self.input.all, out=_gradient(self._weight))
+        else:
+            torch.mm(gradient.t(), self.input.all, out=self._cast_gradient)
+            _gradient(self._weight).copy_(self._cast_gradient)
+        torch.sum(gradient, dim=0, dtype=torch.float32, out=_gradient(self._bias))
+        return gradient @ self._cast_weight if needed else gradient
 
 
 class DuelingHeads:
     """``Q = V + A - mean A``, see `async_rl.networks.Dueling`."""
 
-    def __init__(self, module: Dueling):
-        self._value, self._advantage = _layers(module.value), _layers(module.advantage)
+    def __init__(self, module: Dueling, dtype: torch.dtype):
+        self._value, self._advantage = _layers(module.value, dtype), _layers(module.advantage, dtype)
 
     def forward(self, x: Tensor, rows: Rows | None) -> Tensor:
         """See `Layer`."""
@@ -294,12 +355,15 @@ def _backward(layers: list[Layer], gradient: Tensor, needed: bool) -> Tensor:
     return gradient
 
 
-_WITHOUT_PARAMETERS = (Unlearning, Flattening, Rectifier)
+_WITHOUT_PARAMETERS = (Input, Flattening, Rectifier)
 
 
-def make_passes(network: nn.Module, gradient: Tensor) -> Passes:
-    """The fastest passes for ``network``, whose parameters' gradients are views of ``gradient`` [P]."""
-    return Chain(network) if is_chain(network) else Autograd(network, gradient)
+def make_passes(network: nn.Module, gradient: Tensor, dtype: torch.dtype = torch.float32) -> Passes:
+    """The fastest passes for ``network``, whose parameters' gradients are views of ``gradient`` [P].
+
+    ``dtype`` is what layers compute in; parameters, outputs and gradients are float32 in any case.
+    """
+    return Chain(network, dtype) if is_chain(network) else Autograd(network, gradient, dtype)
 
 
 def is_chain(network: nn.Module) -> bool:
@@ -311,7 +375,7 @@ def is_chain(network: nn.Module) -> bool:
     return any(learning) and not any(isinstance(m, _INPUTS) for m in modules[learning.index(True) :])
 
 
-_INPUTS = (*PIXELS.values(), Scale)
+_INPUTS = (Pixels, Scale)
 
 
 def _is_known(module: nn.Module) -> bool:
@@ -322,24 +386,33 @@ def _is_known(module: nn.Module) -> bool:
         return plain and module.bias is not None
     if type(module) is nn.Linear:
         return module.bias is not None
-    return type(module) in (nn.ReLU, nn.Flatten, FlattenPixels, *_INPUTS)
+    return type(module) in (nn.ReLU, nn.Flatten, FlattenPixels) or isinstance(module, _INPUTS)
 
 
-def _layers(network: nn.Module) -> list[Layer]:
-    return [_layer(module) for module in network.children()]
+def _layers(network: nn.Module, dtype: torch.dtype) -> list[Layer]:
+    layers: list[Layer] = []
+    for module in reversed(list(network.children())):  # a layer may have to know the next one
+        layers.insert(0, _layer(module, dtype, layers[0] if layers else None))
+    return layers
 
 
-def _layer(module: nn.Module) -> Layer:
+def _layer(module: nn.Module, dtype: torch.dtype, following: Layer | None) -> Layer:
     if isinstance(module, nn.Conv2d):
-        return Convolution(module)
+        return Convolution(module, dtype)
     if isinstance(module, nn.Linear):
-        return FullyConnected(module)
+        return FullyConnected(module, dtype)
     if isinstance(module, Dueling):
-        return DuelingHeads(module)
+        return DuelingHeads(module, dtype)
     if isinstance(module, nn.ReLU):
         return Rectifier()
-    return Flattening(module) if isinstance(module, nn.Flatten | FlattenPixels) else Unlearning(module)
+    if isinstance(module, nn.Flatten | FlattenPixels):
+        return Flattening(module)
+    if isinstance(module, Pixels) and isinstance(following, Learning):
+        return PixelInput(module, dtype, following.input)
+    return Input(module, dtype)
 
 
-def _is_channels_last(x: Tensor) -> bool:
-    return x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last)
+def _order(x: Tensor) -> torch.memory_format:
+    """Whether channels come last in memory."""
+    last = x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last)
+    return torch.channels_last if last else torch.contiguous_format

@@ -11,9 +11,12 @@ Nothing imports this module but the fork server.
 import contextlib
 import os
 
+from async_rl import kernels
 from async_rl.config_file import from_text
 from async_rl.envs import make_ready
-from async_rl.processes import PRELOAD_VARIABLE  # and with it torch, OpenCV and all the rest
+from async_rl.fork_server import PRELOAD_VARIABLE
+from async_rl.worker import worker_process  # noqa: F401  with torch, OpenCV and all the rest
 
+kernels.compile_all()
 with contextlib.suppress(Exception):  # the workers will meet it again, and report it
     make_ready(from_text(os.environ[PRELOAD_VARIABLE]))

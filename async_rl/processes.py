@@ -1,18 +1,9 @@
-"""The worker processes as the supervisor sees them: start, watch, start again, stop.
-
-Start methods: with forkserver one server imports the libraries once, and its forks share that memory and start in
-milliseconds. With spawn every worker imports torch for itself, seconds of processor time each. With fork the children
-would inherit the supervisor's threads and open files. macOS's own libraries do not survive a fork, hence spawn there.
-"""
+"""The worker processes as the supervisor sees them: start, watch, start again, stop."""
 
 import multiprocessing
-import os
 import signal
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from multiprocessing import forkserver, resource_tracker
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -20,30 +11,15 @@ from pathlib import Path
 import numpy as np
 
 from async_rl.config import Config
-from async_rl.config_file import to_toml
+from async_rl.fork_server import START_METHOD, signals_blocked
 from async_rl.shared import SharedTable
 from async_rl.worker import worker_process
-
-START_METHOD = "forkserver" if sys.platform == "linux" else "spawn"
-
-PRELOAD_VARIABLE = "ASYNC_RL_PRELOAD"
-"""Environment variable by which the fork server, which takes no arguments, gets the configuration, as TOML."""
 
 STOP_SECONDS = 8.0
 """Patience with workers that were asked to stop; then they are killed."""
 
 FRUITLESS_STARTS = 5
 """Starts in a row without a single step after which a worker is given up."""
-
-
-def prepare(config: Config) -> None:
-    """Let the fork server do what is in `async_rl.preload`, while the launcher still has other things to do."""
-    if START_METHOD == "forkserver":
-        forkserver.set_forkserver_preload(["async_rl.preload"])
-        os.environ[PRELOAD_VARIABLE] = to_toml(config)
-        with _signals_blocked():
-            forkserver.ensure_running()
-        del os.environ[PRELOAD_VARIABLE]
 
 
 class Member:
@@ -151,7 +127,7 @@ class WorkerProcesses:
             name=f"async_rl worker {member.index}",
             daemon=True,
         )
-        with _signals_blocked():
+        with signals_blocked():
             process.start()
         member.process = process
 
@@ -202,17 +178,3 @@ class WorkerProcesses:
 
     def _error_file(self, member: Member) -> Path:
         return self._error_dir / f"worker{member.index}.{member.incarnation}.txt"
-
-
-@contextmanager
-def _signals_blocked() -> Iterator[None]:
-    """What is started meanwhile, the fork server included, never gets Ctrl-C or SIGTERM; the supervisor acts on them.
-
-    Both reach the whole process group, and a mask is inherited, so there is no moment in which they could strike.
-    """
-    resource_tracker.ensure_running()  # starting it unblocks the signals, so it has to run before
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

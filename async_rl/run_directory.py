@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from async_rl.config import Config, available_cores
+from async_rl.config import Config
 from async_rl.config_file import to_toml
+from async_rl.cores import available_cores
 from async_rl.types import EnvSpec, UserError
 
 RECORD = "run.json"

@@ -2,14 +2,16 @@
 
 import dataclasses
 import math
+import platform
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psutil
+import torch
 
-from async_rl import checkpoint, processes, reporting, run_directory
+from async_rl import checkpoint, fork_server, reporting, run_directory
 from async_rl.build import final_epsilons, make_table
 from async_rl.checkpoint import Checkpoint, Progress
 from async_rl.config import Config
@@ -63,9 +65,11 @@ def train(
 
     Raises:
         UserError: something about the configuration, the directory or the checkpoint that a person can mend; no
-            process has been started then.
+            worker has been started then.
     """
+    fork_server.prepare(config)
     config = with_drawn_learning_rate(config)
+    _require_precision(config)
     spec = describe(config)
     _require_memory(config, spec)
     network_layout = layout(make_network(config, spec))
@@ -74,7 +78,6 @@ def train(
     not_taken = [] if init_from is None else checkpoint.transfer(checkpoint.read(init_from), table, network_layout)
     run_dir = resume or run_directory.make_run_dir(run_dir or run_directory.default_run_dir(config, spec))
     run_directory.record(run_dir, config, spec, _seeds(config))
-    processes.prepare(config)
     terminal = reporting.Quiet() if quiet else reporting.terminal(config, run_dir)
     if init_from is not None:
         names = ", ".join(not_taken) or "nothing"
@@ -91,6 +94,19 @@ def _seeds(config: Config) -> dict[str, Any]:
     """What the seed made of the run, for its record."""
     epsilons = {f"worker {index}": final_epsilons(config, index).tolist() for index in range(config.workers)}
     return {"seed": config.seed, "final_epsilons": epsilons}
+
+
+def _require_precision(config: Config) -> None:
+    """torch would also compute in bfloat16 without the instructions for it, but slower than in float32.
+
+    Raises:
+        UserError: this processor has none.
+    """
+    # What does not exist in this release of torch, or on another architecture, is not known to be missing.
+    checks = [getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")]
+    missing = platform.machine() == "x86_64" and all(check is not None and not check() for check in checks)
+    if config.precision == "bfloat16" and missing:
+        raise UserError("--precision bfloat16 needs a processor with AVX512-BF16 or AMX instructions; use float32.")
 
 
 def _require_memory(config: Config, spec: EnvSpec) -> None:

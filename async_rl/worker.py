@@ -23,6 +23,7 @@ from torch import Tensor
 from async_rl.algorithms import Learning
 from async_rl.build import Parts, make_parts
 from async_rl.config import Config
+from async_rl.cores import pin_worker
 from async_rl.optimizers import limit_norm
 from async_rl.schedules import epsilons, learning_rate
 from async_rl.seeding import state_of
@@ -59,7 +60,8 @@ class Worker:
             self._collect()
             self._learn()
             self._advance()
-        self._publish_random_states()
+        if self._random_states_due:  # a worker that has done nothing leaves them as they were
+            self._publish_random_states()
 
     def _finished(self) -> bool:
         return bool(self._table["stop"][0]) or self._total_steps >= self._config.steps
@@ -167,6 +169,7 @@ class Worker:
 def worker_process(config: Config, index: int, incarnation: int, table: SharedTable, error_file: Path) -> None:
     """Entry of a worker process. An error is left in ``error_file``, and the exit code is 1."""
     _die_with_parent()
+    pin_worker(index, config.pin)
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)  # statistics of silent weights decay into denormal numbers, which are slow
     cv2.setNumThreads(0)

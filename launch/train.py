@@ -9,9 +9,19 @@ from typing import Annotated, Any
 
 import tyro
 
+from async_rl import fork_server
 from async_rl.config import Config
 from async_rl.config_file import from_toml
+from async_rl.cores import available_cores
 from async_rl.types import UserError
+
+_NUMBER_OR_AUTO = tyro.constructors.PrimitiveConstructorSpec(
+    nargs=1,
+    metavar="INT|auto",
+    instance_from_str=lambda words: available_cores() if words[0] == "auto" else int(words[0]),
+    is_instance=lambda value: isinstance(value, int),
+    str_from_instance=lambda value: [str(value)],
+)
 
 
 @dataclass(frozen=True)
@@ -23,6 +33,7 @@ class Command(Config):
     Atari.
     """
 
+    workers: Annotated[int, _NUMBER_OR_AUTO] = dataclasses.field(default_factory=available_cores)
     lambda_: Annotated[float | None, tyro.conf.arg(name="lambda")] = None
     config: Path | None = None
     """TOML file with settings that differ from the defaults, such as those in configs/; flags win over it."""
@@ -81,9 +92,11 @@ def _run(command: Command) -> int:
         raise UserError("--resume and --run-dir exclude each other: a resumed run goes on in its own directory.")
     if command.resume is not None and command.init_from is not None:
         raise UserError("--resume and --init-from exclude each other: a resumed run has its own network.")
+    config = Config(**_settings(command))
+    fork_server.prepare(config)
     from async_rl.training import train  # torch takes seconds to import; bad input and --help should not wait
 
-    result = train(Config(**_settings(command)), command.run_dir, command.resume, command.init_from)
+    result = train(config, command.run_dir, command.resume, command.init_from)
     print(f"{result.ending.name.lower()} at T = {result.total_steps:,}, mean score {result.mean_score:.2f}")
     if result.resumable:
         print(f"go on with: python -m launch.async --resume {result.run_dir}")

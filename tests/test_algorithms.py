@@ -323,7 +323,15 @@ def users_mistake(observation_shape: tuple[int, ...], outputs: int) -> nn.Module
 
 def test_replay_learns_from_batches_of_its_own_once_it_may() -> None:
     for prioritized in (False, True):
-        config = Config(replay=500, learning_starts=100, batch_size=16, prioritized=prioritized, steps=1000, t_max=1)
+        config = Config(
+            replay=500,
+            learning_starts=100,
+            batch_size=16,
+            prioritized=prioritized,
+            steps=1000,
+            t_max=1,
+            envs_per_worker=8,
+        )
         worker, parameters = worker_on_catch(config)
         before = parameters.copy()
         while worker._table.total_steps() < 96:
@@ -337,7 +345,9 @@ def test_replay_learns_from_batches_of_its_own_once_it_may() -> None:
 
 
 def test_the_importance_exponent_rises_to_one() -> None:
-    worker, _ = worker_on_catch(Config(replay=500, learning_starts=0, prioritized=True, steps=800, t_max=1))
+    worker, _ = worker_on_catch(
+        Config(replay=500, learning_starts=0, prioritized=True, steps=800, t_max=1, envs_per_worker=8)
+    )
     exponents = []
     while worker._table.total_steps() < 800:
         worker._collect()

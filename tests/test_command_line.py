@@ -1,5 +1,6 @@
 """The command line as a person meets it: help, files, flags, and one clear sentence for bad input."""
 
+import platform
 import subprocess
 from pathlib import Path
 
@@ -7,10 +8,12 @@ import numpy as np
 import pytest
 import safetensors
 import safetensors.numpy
+import torch
 from conftest import ROOT, command
 
 from async_rl import Config, UserError, checkpoint, train
 from async_rl.config_file import from_toml, from_values, to_toml
+from async_rl.cores import available_cores
 from launch.train import parse
 
 
@@ -25,6 +28,15 @@ def test_help_names_every_setting_with_its_default() -> None:
                  "--target-interval", "--lr", "--gamma", "--optimizer", "--run-dir", "--resume"):  # fmt: skip
         assert flag in result.stdout
     assert "10,000" in result.stdout and "default" in result.stdout
+
+
+def test_auto_is_the_number_of_cores_wherever_workers_are_set(tmp_path: Path) -> None:
+    (tmp_path / "three.toml").write_text("workers = 3\n")
+    (tmp_path / "auto.toml").write_text('workers = "auto"\n')
+    assert parse(["--config", str(tmp_path / "three.toml")]).workers == 3
+    assert parse(["--config", str(tmp_path / "three.toml"), "--workers", "auto"]).workers == available_cores()
+    assert parse(["--config", str(tmp_path / "auto.toml")]).workers == parse([]).workers == available_cores()
+    assert parse(["--workers", "5"]).workers == 5
 
 
 BAD_INPUT = {
@@ -168,3 +180,14 @@ def test_a_checkpoint_whose_parts_do_not_fit_together_is_refused(tmp_path: Path)
     safetensors.numpy.save_file(arrays, path, {"async_rl": "[]"})
     with pytest.raises(UserError, match="not a whole checkpoint"):
         checkpoint.read(result.run_dir)
+
+
+def test_bfloat16_without_instructions_for_it_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.setattr(torch.cpu, name, lambda: False, raising=False)
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    config = Config(env="catch", workers=1, steps=100, precision="bfloat16")
+    with pytest.raises(UserError, match="bfloat16 needs a processor with"):
+        train(config, tmp_path / "run", quiet=True)
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")  # not known to be missing there
+    assert train(config, tmp_path / "run", quiet=True).total_steps >= 100

@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LAYERS = [
-    ["config", "config_file", "types", "kernels", "stopwatch"],
+    ["config", "config_file", "types", "kernels", "stopwatch", "cores", "fork_server"],
     ["returns", "schedules", "networks", "optimizers", "policies", "rewards", "seeding", "user_code"],
     ["algorithms", "shared", "envs", "passes"],
     ["replay"],
@@ -19,6 +19,10 @@ LAYERS = [
 ]
 WITHIN_A_LAYER = {
     ("config", "types"),
+    ("config", "cores"),
+    ("fork_server", "config"),
+    ("fork_server", "config_file"),
+    ("config_file", "cores"),
     ("config_file", "config"),
     ("config_file", "types"),
     ("preload", "processes"),

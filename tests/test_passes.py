@@ -51,7 +51,7 @@ def test_a_chain_is_autograd(case: str, t_max: int, streams: int) -> None:
         chain(observations(spec, 2))  # keeps nothing
         chain.backward(slope)
         own = gradient.clone()
-        reference, expected = made(network, Autograd)
+        reference, expected = made(network, lambda *parts: Autograd(*parts, torch.float32))
         torch.testing.assert_close(acted, reference.acted(seen))
         reference.backward(slope)
         torch.testing.assert_close(own, expected, rtol=1e-4, atol=1e-4)
@@ -59,6 +59,27 @@ def test_a_chain_is_autograd(case: str, t_max: int, streams: int) -> None:
         torch.testing.assert_close(chain.learn(seen), acted)  # as from replay
         chain.backward(slope)
         torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("network", ["nips", "mlp"])
+@pytest.mark.parametrize("norm", ["none", "layer"])  # by hand, and by torch
+def test_bfloat16_is_float32_with_less_precision(network: str, norm: str) -> None:
+    torch.manual_seed(0)
+    spec = SCREENS if network == "nips" else VECTOR
+    module = make_network(Config(network=network, norm=norm), spec)  # type: ignore[arg-type]
+    seen, slope = observations(spec, 2, 8), torch.randn(2, 8, 3)
+    results = []
+    for dtype in (torch.float32, torch.bfloat16):
+        passes, gradient = made(module, lambda *parts, dtype=dtype: make_passes(*parts, dtype))
+        assert isinstance(passes, Autograd) == (norm == "layer")
+        for t in range(2):
+            passes.act(seen[t], t, 2)
+        outputs = passes.acted(seen)
+        passes.backward(slope)
+        assert outputs.dtype == gradient.dtype == torch.float32
+        results.append((outputs, gradient.clone()))
+    for exact, rounded in zip(*results, strict=True):
+        assert 0 < float((exact - rounded).norm() / exact.norm()) < 0.1
 
 
 def test_only_known_layers_are_taken_and_all_others_learn_too() -> None:

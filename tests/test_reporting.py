@@ -21,7 +21,9 @@ from async_rl import reporting
 from async_rl.config import Config
 from async_rl.reporting import EpisodeStatistics, Lines, Panel, Report
 from async_rl.reporting.csv_log import NEW_RUN, PENDING_ROWS, CsvLog
+from async_rl.reporting.panel import PanelText
 from async_rl.reporting.text import History, Remaining, duration, sparkline
+from async_rl.stopwatch import PHASES
 from async_rl.types import Game
 
 SAMPLE = Report(
@@ -46,6 +48,7 @@ SAMPLE = Report(
     workers_restarted=1,
     dropped_gradients=0,
     steps_goal=10_000_000,
+    phases={phase: 1.5 + number for number, phase in enumerate(PHASES)},
 )
 COLUMNS = ("total_steps", "value")
 
@@ -85,10 +88,9 @@ def test_csv_holds_each_row_as_soon_as_it_is_written(tmp_path: Path) -> None:
     assert [tuple(map(float, row.values())) for row in episodes] == games
     assert tuple(episodes[0]) == Game._fields
     first, second = rows_of(tmp_path / "metrics.csv")
-    assert tuple(first) == tuple(f.name for f in dataclasses.fields(Report) if f.name != "steps_goal")
-    assert {name: float(value) for name, value in first.items()} == {
-        name: value for name, value in dataclasses.asdict(SAMPLE).items() if name != "steps_goal"
-    }
+    expected = {name: value for name, value in vars(SAMPLE).items() if name not in ("steps_goal", "phases")}
+    expected |= {f"{phase}_microseconds": 1.5 + number for number, phase in enumerate(PHASES)}
+    assert {name: float(value) for name, value in first.items()} == expected and list(first) == list(expected)
     assert second["total_steps"] == "2000000"
     assert second["td_loss"] == "nan"
     logs.close()
@@ -278,6 +280,7 @@ def test_tensorboard_events_are_read_back(tmp_path: Path) -> None:
     events = accumulated(tmp_path)
     assert set(events.Tags()["scalars"]) == {
         *("charts/episodic_return", "charts/episodic_length", "charts/mean_score_100", "charts/steps_per_second"),
+        *(f"phases/{phase}_microseconds" for phase in PHASES),
         *("charts/frames_per_second", "charts/epsilon_max", "charts/learning_rate", "losses/td_loss"),
         *("losses/q_values", "losses/gradient_norm", "workers/alive", "workers/restarted"),
     }
@@ -347,6 +350,20 @@ def panel_on(columns: int, encoding: str = "utf-8") -> tuple[Panel, Console, io.
     stream = io.TextIOWrapper(raw, encoding=encoding, write_through=True)
     console = Console(file=stream, width=columns, height=50, force_terminal=True, _environ={"TERM": "xterm"})
     return Panel(Config(), Path("runs/größer/pong-" + "x" * 30), console), console, raw
+
+
+def test_profile_is_shown_where_it_is_asked_for() -> None:
+    for profile in (False, True):
+        text, stream = PanelText("pong", "runs/pong", profile), io.StringIO()
+        console = Console(width=100, file=stream)
+        text.add(SAMPLE)
+        console.print(text.render(SAMPLE, 100, "utf-8"))
+        lines = Lines(1.0, stream, profile)
+        lines.show(SAMPLE)
+        for phase, value in SAMPLE.phases.items():
+            shown = stream.getvalue()
+            assert (f"{phase:<10}{value:.1f}" in shown) == profile, shown
+            assert (f"{phase} {value:.0f}" in shown) == profile
 
 
 @pytest.mark.parametrize("columns", [60, 80, 120, 200])

@@ -1,0 +1,90 @@
+"""The processor cores that this program may use, and how workers are spread over them."""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+CGROUP = Path("/sys/fs/cgroup")
+NODES = Path("/sys/devices/system/node")
+
+
+def available_cores() -> int:
+    """Number of cores that this process may use: those of its affinity mask, or fewer where a cgroup limits its time.
+
+    A container that may use the time of 2.5 cores counts as one with 3.
+    """
+    limits = [-(-quota // period) for quota, period in _quotas(CGROUP)]
+    return max(1, min([len(usable_cores()), *limits]))
+
+
+def usable_cores() -> tuple[int, ...]:
+    """Numbers of the cores of this process's affinity mask; of all cores, where the system has no such masks."""
+    if hasattr(os, "sched_getaffinity"):
+        return tuple(sorted(os.sched_getaffinity(0)))
+    return tuple(range(os.cpu_count() or 1))
+
+
+def cores_of_worker(index: int, cores: Sequence[int], nodes: Sequence[frozenset[int]], pin: str) -> frozenset[int]:
+    """The cores that worker number ``index`` is to stay on.
+
+    Args:
+        index: of the worker.
+        cores: those that may be used.
+        nodes: the cores of each NUMA node.
+        pin: "node": workers take turns on the nodes, and stay on all cores of theirs, so that their private memory is
+            near; "core": each on one core, in turn over the nodes; "none": anywhere.
+    """
+    usable = [sorted(node & set(cores)) for node in nodes if node & set(cores)] or [sorted(cores)]
+    if pin == "none":
+        return frozenset(cores)
+    own = usable[index % len(usable)]
+    return frozenset(own if pin == "node" else [own[index // len(usable) % len(own)]])
+
+
+def pin_worker(index: int, pin: str) -> None:
+    """Keep this process, worker number ``index``, on its cores; nothing where the system cannot."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, cores_of_worker(index, usable_cores(), numa_nodes(NODES), pin))
+
+
+def numa_nodes(folder: Path) -> list[frozenset[int]]:
+    """Cores of each NUMA node by Linux's description; none where there is no such thing."""
+    nodes = []
+    for path in sorted(folder.glob("node[0-9]*/cpulist"), key=lambda p: int(p.parent.name.removeprefix("node"))):
+        nodes.append(frozenset(_numbers(path.read_text(encoding="ascii"))))
+    return nodes
+
+
+def _numbers(text: str) -> Iterator[int]:
+    """``"0-2,8"`` -> 0, 1, 2, 8."""
+    for part in filter(None, text.strip().split(",")):
+        first, _, last = part.partition("-")
+        yield from range(int(first), int(last or first) + 1)
+
+
+def _quotas(root: Path) -> Iterator[tuple[int, int]]:
+    """(microseconds of processor time, in a period of so many) of the cgroup of this process and of those above it."""
+    yield from _quota_of_version_1(root)
+    try:
+        lines = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return
+    own = next((line.removeprefix("0::/") for line in lines if line.startswith("0::/")), "")
+    for folder in (root / own, *(root / own).parents):
+        if folder.is_relative_to(root):
+            words = _read(folder / "cpu.max").split()
+            if len(words) == 2 and words[0].isdecimal():
+                yield int(words[0]), int(words[1])
+
+
+def _quota_of_version_1(root: Path) -> Iterator[tuple[int, int]]:
+    quota, period = (_read(root / "cpu" / f"cpu.cfs_{name}_us").strip() for name in ("quota", "period"))
+    if quota.isdecimal() and period.isdecimal():
+        yield int(quota), int(period)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii")
+    except OSError:
+        return ""
