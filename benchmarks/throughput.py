@@ -36,17 +36,20 @@ class Options:
     """CSV file for the results."""
 
 
-def measure(env: str, workers: int, envs_per_worker: int, seconds: float) -> float:
-    """Steps per second of all workers of one run of the command, which is stopped with Ctrl-C."""
+def measure(settings: dict[str, object], seconds: float) -> float:
+    """Steps per second of all workers of one run of the command, which is stopped with Ctrl-C.
+
+    ``settings`` maps long flags without their dashes to values; "workers" must be among them.
+    """
     with tempfile.TemporaryDirectory() as folder:
         run_dir = Path(folder) / "run"
-        settings = {"env": env, "workers": workers, "envs-per-worker": envs_per_worker, "report-seconds": 1}
         flags = [text for name, value in settings.items() for text in (f"--{name}", str(value))]
+        flags += ["--report-seconds", "1"]
         run = subprocess.Popen(
             [sys.executable, "-m", "launch.async", *flags, "--run-dir", str(run_dir)], stdout=subprocess.DEVNULL
         )
         try:
-            first, last = wait_for_reports(run, run_dir, workers, seconds)
+            first, last = wait_for_reports(run, run_dir, int(str(settings["workers"])), seconds)
         finally:
             run.send_signal(signal.SIGINT)
             run.wait()
@@ -73,7 +76,8 @@ def main() -> None:
     speeds: dict[tuple[int, ...], list[float]] = {shape: [] for shape in shapes}
     for number in range(options.rounds):
         for shape in shapes:
-            speeds[shape].append(measure(options.env, shape[0], shape[1], options.seconds))
+            settings = {"env": options.env, "workers": shape[0], "envs-per-worker": shape[1]}
+            speeds[shape].append(measure(settings, options.seconds))
             print(f"round {number + 1}: {shape[0]} x {shape[1]}: {speeds[shape][-1]:,.0f} steps/s", flush=True)
     rows = []
     for (workers, envs), values in speeds.items():
