@@ -2,7 +2,8 @@
 
 ``make peers && python -m benchmarks.peers``: all contestants play the same game by the same protocol (four frames a
 step, the maximum of the last two, grey 84x84, stacks of four, up to 30 no-ops, no sticky actions, clipped rewards) and
-train the same network (``nips`` of Mnih et al. 2016). Each runs once in a round, round after round, so that a machine
+train the same network (``nips`` of Mnih et al. 2016); ours standardises screens, its default, where the peers divide
+by 255. Each runs once in a round, round after round, so that a machine
 whose speed drifts is unfair to none; the table gives medians over rounds, and ratios to the reference of the same
 round. Start-up is left out. Where a contestant can be run in several ways, the first round tries all, and the others
 go on with the fastest. Peers live in an environment of their own, and keep their own wrappers.
@@ -101,12 +102,17 @@ def train_peer(options: Options, module: str, flags: dict[str, object]) -> float
     try:
         output, errors = run.communicate(timeout=START_SECONDS + options.seconds)
     finally:
-        with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(run.pid, signal.SIGKILL)  # processes that a failed learner may have left behind
     measured = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
     if not measured:
         raise SystemExit(f"{module} {' '.join(arguments)} measured nothing:\n{errors[-2000:]}")
     return measured[0]["steps"] / measured[0]["seconds"]
+
+
+def counted(number: int, noun: str) -> str:
+    """``number`` with its noun: "1 thread", "2 threads"."""
+    return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
 def pfrl_a3c(options: Options, processes: int) -> Contestant:
@@ -121,11 +127,14 @@ def sb3(options: Options, algorithm: str, emulators: int, places: Sequence[str])
     def variant(threads: int, place: str) -> Variant:
         flags = {"algorithm": algorithm, "emulators": emulators, "emulators-in": place, "threads": threads}
         kind, processes = ("DummyVecEnv", 1) if place == "one-process" else ("SubprocVecEnv", 1 + emulators)
-        description = f"{kind}, {threads} thread{'s' if threads > 1 else ''}"
-        return Variant(description, processes, lambda: train_peer(options, "peers_sb3", flags))
+        return Variant(
+            f"{kind}, {counted(threads, 'thread')}", processes, lambda: train_peer(options, "peers_sb3", flags)
+        )
 
     variants = tuple(variant(threads, place) for place in places for threads in sorted({1, available_cores()}))
-    return Contestant(f"SB3 {algorithm.upper()}", algorithm.upper(), emulators, variants)
+    return Contestant(
+        f"SB3 {algorithm.upper()} {counted(emulators, 'emulator')}", algorithm.upper(), emulators, variants
+    )
 
 
 def ours(options: Options, algorithm: str, workers: int, envs_per_worker: int, t_max: int | None) -> Contestant:
@@ -135,7 +144,8 @@ def ours(options: Options, algorithm: str, workers: int, envs_per_worker: int, t
     title = {"a3c": "A3C", "one-step-q": "one-step Q"}[algorithm]
     description = f"t_max {t_max}" if t_max else "default settings"
     run = Variant(description, workers, lambda: measure(settings, options.seconds))
-    return Contestant(f"{OURS} {title} {workers} x {envs_per_worker}", title, workers * envs_per_worker, (run,))
+    name = f"{OURS} {title} {counted(workers, 'worker')} x {counted(envs_per_worker, 'emulator')}"
+    return Contestant(name, title, workers * envs_per_worker, (run,))
 
 
 def contestants(options: Options) -> list[Contestant]:
@@ -198,7 +208,7 @@ def draw(results: Sequence[Result], title: str, path: Path) -> None:
     axis = figure.subplots()
     own = [result.contestant.startswith(OURS) for result in ranked]
     colours = ["#0072b2" if is_own else "#e69f00" for is_own in own]  # blue and orange of Okabe and Ito's palette
-    names = [f"{r.contestant}, {r.emulators} emulator{'s' if r.emulators > 1 else ''}" for r in ranked]
+    names = [result.contestant for result in ranked]
     bars = axis.barh(names, speeds, color=colours, hatch=["" if is_own else "//" for is_own in own], edgecolor="white")
     axis.bar_label(bars, [f"{speed:,.0f}" for speed in speeds], padding=4, fontsize=14)
     axis.tick_params(axis="y", labelsize=14, length=0)
@@ -213,10 +223,10 @@ def draw(results: Sequence[Result], title: str, path: Path) -> None:
 def report(results: Sequence[Result], options: Options) -> None:
     """Print the table, and write the CSV file and the picture."""
     rows, processor, cores = tabulate(results), machine()["processor"], machine()["cores"]
-    print(f"\n{processor}, {cores} cores, {options.env}, medians of {options.rounds} rounds")
+    print(f"\n{processor}, {cores} cores, {options.env}, medians of {counted(options.rounds, 'round')}")
     for row in (HEADER, *rows):
         cells = [f"{value:,}" if isinstance(value, int) else value for value in row]
-        print("{:<30}{:>10}{:>10}{:>12}{:>18}{:>7}  {}".format(*cells))
+        print("{:<46}{:>10}{:>10}{:>12}{:>18}{:>7}  {}".format(*cells))
     if options.output is None:
         return
     named = [(options.env, *row, processor, cores) for row in rows]
