@@ -3,10 +3,10 @@
 ``make peers && python -m benchmarks.peers``: all contestants play the same game by the same protocol (four frames a
 step, the maximum of the last two, grey 84x84, stacks of four, up to 30 no-ops, no sticky actions, clipped rewards) and
 train the same network (``nips`` of Mnih et al. 2016); ours standardises screens, its default, where the peers divide
-by 255. Each runs once in a round, round after round, so that a machine
-whose speed drifts is unfair to none; the table gives medians over rounds, and ratios to the reference of the same
-round. Start-up is left out. Where a contestant can be run in several ways, the first round tries all, and the others
-go on with the fastest. Peers live in an environment of their own, and keep their own wrappers.
+by 255. Each runs once in a round, round after round, so that a machine whose speed drifts is unfair to none; the table
+gives medians over rounds, and ratios to the reference of the same round. Start-up is left out. Where a contestant can
+be run in several ways, the first round tries all, and the others go on with the fastest. The peers live in an
+environment of their own and keep their own wrappers.
 """
 
 import contextlib
@@ -127,14 +127,12 @@ def sb3(options: Options, algorithm: str, emulators: int, places: Sequence[str])
     def variant(threads: int, place: str) -> Variant:
         flags = {"algorithm": algorithm, "emulators": emulators, "emulators-in": place, "threads": threads}
         kind, processes = ("DummyVecEnv", 1) if place == "one-process" else ("SubprocVecEnv", 1 + emulators)
-        return Variant(
-            f"{kind}, {counted(threads, 'thread')}", processes, lambda: train_peer(options, "peers_sb3", flags)
-        )
+        description = f"{kind}, {counted(threads, 'thread')}"
+        return Variant(description, processes, lambda: train_peer(options, "peers_sb3", flags))
 
     variants = tuple(variant(threads, place) for place in places for threads in sorted({1, available_cores()}))
-    return Contestant(
-        f"SB3 {algorithm.upper()} {counted(emulators, 'emulator')}", algorithm.upper(), emulators, variants
-    )
+    title = algorithm.upper()
+    return Contestant(f"SB3 {title} {counted(emulators, 'emulator')}", title, emulators, variants)
 
 
 def ours(options: Options, algorithm: str, workers: int, envs_per_worker: int, t_max: int | None) -> Contestant:

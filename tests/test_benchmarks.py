@@ -83,5 +83,5 @@ def test_peers_read_what_a_peer_prints(tmp_path: Path) -> None:
     python.chmod(0o755)
     assert peers.train_peer(options, "peers_sb3", {"threads": 1}) == 15
     python.write_text("#!/bin/sh\necho $* >&2\n", encoding="utf-8")
-    with pytest.raises(SystemExit, match="measured nothing:\n.*--threads 1 --game pong"):
+    with pytest.raises(SystemExit, match=r"measured nothing:\n.*--threads 1 --game pong"):
         peers.train_peer(options, "peers_sb3", {"threads": 1})
