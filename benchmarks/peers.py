@@ -5,7 +5,7 @@ step, the maximum of the last two, grey 84x84, stacks of four, up to 30 no-ops, 
 train the same network (``nips`` of Mnih et al. 2016); ours standardises screens, its default, where the peers divide
 by 255. Each runs once in a round, round after round, so that a machine whose speed drifts is unfair to none; the table
 gives medians over rounds, and ratios to the reference of the same round. Start-up is left out. Where a contestant can
-be run in several ways, the first round tries all, and the others go on with the fastest. The peers live in an
+be run in several ways, all are measured, and the one with the highest median counts. The peers live in an
 environment of their own and keep their own wrappers.
 """
 
@@ -163,22 +163,21 @@ def contestants(options: Options) -> list[Contestant]:
 
 
 def run_rounds(field: Sequence[Contestant], rounds: int) -> list[Result]:
-    """Run all contestants in turn, round after round; from the second round on each in its fastest variant."""
-    chosen: dict[str, Variant] = {}
-    speeds: dict[str, list[float]] = {}
+    """Run all variants of all contestants in turn, round after round; of each contestant the fastest variant counts."""
+    speeds: dict[tuple[str, str], list[float]] = {}
     for number in range(rounds):
         for contestant in field:
-            tried = []
-            for variant in [chosen[contestant.name]] if number else contestant.variants:
-                tried.append((variant.run(), variant))
+            for variant in contestant.variants:
+                speed = variant.run()
+                speeds.setdefault((contestant.name, variant.description), []).append(speed)
                 what = f"{contestant.name} ({variant.description})"
-                print(f"round {number + 1}: {what}: {tried[-1][0]:,.0f} steps/s", flush=True)
-            speed, chosen[contestant.name] = max(tried, key=lambda pair: pair[0])
-            speeds.setdefault(contestant.name, []).append(speed)
-    return [
-        Result(c.name, chosen[c.name].processes, c.emulators, c.algorithm, chosen[c.name].description, tuple(values))
-        for c, values in zip(field, speeds.values(), strict=True)
-    ]
+                print(f"round {number + 1}: {what}: {speed:,.0f} steps/s", flush=True)
+    results = []
+    for c in field:
+        best = max(c.variants, key=lambda v: statistics.median(speeds[c.name, v.description]))
+        values = tuple(speeds[c.name, best.description])
+        results.append(Result(c.name, best.processes, c.emulators, c.algorithm, best.description, values))
+    return results
 
 
 HEADER = ("contestant", "processes", "emulators", "algorithm", "steps_per_second", "ratio", "variant")

@@ -61,10 +61,12 @@ def test_peers_say_what_to_do_without_their_environment(tmp_path: Path) -> None:
 
 def test_peers_tabulate_and_draw_what_was_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def variant(description: str, *speeds: float) -> peers.Variant:
-        return peers.Variant(description, 1, iter(speeds).__next__)  # run more often, it raises StopIteration
+        return peers.Variant(description, 1, iter(speeds).__next__)
 
     reference = peers.Contestant(peers.REFERENCE, "A3C", 2, (variant("plain", 100.0, 200.0, 400.0),))
-    other = peers.Contestant("other", "A2C", 8, (variant("slow", 10.0), variant("fast", 50.0, 300.0, 310.0)))
+    other = peers.Contestant(
+        "other", "A2C", 8, (variant("slow", 320.0, 10.0, 20.0), variant("fast", 50.0, 300.0, 310.0))
+    )
     results = peers.run_rounds([reference, other], rounds=3)
     peers.report(results, peers.Options(rounds=3, output=tmp_path / "new" / "peers"))
     first, second = rows(tmp_path / "new" / "peers.csv")
