@@ -1,9 +1,10 @@
 # make train: install everything pinned into .venv and train on Pong. make test: the same, then lint, types and tests.
+# make peers: install the programs that benchmarks.peers compares with, pinned, into .venv-peers.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 CORES := $(shell $(PYTHON) -c 'import os; print(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())')
 BIN := .venv/bin
 
-.PHONY: train test tensorboard clean
+.PHONY: train test tensorboard peers clean
 
 train: .venv/installed
 	$(BIN)/python -m launch.async --workers $(CORES) $(ARGS)
@@ -22,5 +23,12 @@ tensorboard: .venv/installed
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
+peers: .venv-peers/installed
+
+.venv-peers/installed: pyproject.toml benchmarks/peers_constraints.txt
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/pip install --quiet --constraint benchmarks/peers_constraints.txt --editable '.[peers]'
+	touch $@
+
 clean:
-	rm -rf .venv *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-peers *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -22,7 +22,7 @@ PRELOAD_VARIABLE = "ASYNC_RL_PRELOAD"
 
 
 def prepare(config: Config) -> None:
-    """Let the fork server do what is in `async_rl.preload` while the launcher imports torch; a second call does nothing."""
+    """Let the fork server do what is in `async_rl.preload` while the launcher imports torch; once."""
     if START_METHOD == "forkserver":
         forkserver.set_forkserver_preload(["async_rl.preload"])
         os.environ[PRELOAD_VARIABLE] = to_toml(config)

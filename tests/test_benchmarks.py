@@ -9,6 +9,7 @@ import pytest
 from conftest import ROOT, rows
 
 from async_rl import Config, train
+from benchmarks import peers
 
 
 def benchmark(name: str, *arguments: str) -> str:
@@ -49,3 +50,40 @@ def test_toy_and_conditioning(tmp_path: Path) -> None:
     benchmark("conditioning", *small, "--output", str(tmp_path / "conditioning.csv"))
     standardized, unit = rows(tmp_path / "conditioning.csv")
     assert float(standardized["ratio_20"]) < float(unit["ratio_20"])
+
+
+def test_peers_say_what_to_do_without_their_environment(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks.peers", "--python", str(tmp_path / "python")]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200)
+    assert result.returncode == 2
+    assert len(result.stderr.splitlines()) == 1 and "make peers" in result.stderr
+
+
+def test_peers_tabulate_and_draw_what_was_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def variant(description: str, *speeds: float) -> peers.Variant:
+        return peers.Variant(description, 1, iter(speeds).__next__)
+
+    reference = peers.Contestant(peers.REFERENCE, "A3C", 2, (variant("plain", 100.0, 200.0, 400.0),))
+    other = peers.Contestant(
+        "other", "A2C", 8, (variant("slow", 320.0, 10.0, 20.0), variant("fast", 50.0, 300.0, 310.0))
+    )
+    results = peers.run_rounds([reference, other], rounds=3)
+    peers.report(results, peers.Options(rounds=3, output=tmp_path / "new" / "peers"))
+    first, second = rows(tmp_path / "new" / "peers.csv")
+    assert (first["contestant"], first["steps_per_second"], first["ratio"]) == (peers.REFERENCE, "200", "1.00")
+    assert (second["variant"], second["steps_per_second"], second["emulators"]) == ("fast", "300", "8")
+    assert float(second["ratio"]) == pytest.approx(statistics.median([0.5, 1.5, 0.775]), abs=0.01)
+    assert (tmp_path / "new" / "peers.png").read_bytes().startswith(b"\x89PNG")
+    table = capsys.readouterr().out
+    assert "medians of 3 rounds" in table and "fast" in table.splitlines()[-1]
+
+
+def test_peers_read_what_a_peer_prints(tmp_path: Path) -> None:
+    python = tmp_path / "python"  # stands in for the peers' own
+    options = peers.Options(python=python)
+    python.write_text('#!/bin/sh\necho welcome\necho \'{"steps": 30, "seconds": 2.0}\'\n', encoding="utf-8")
+    python.chmod(0o755)
+    assert peers.train_peer(options, "peers_sb3", {"threads": 1}) == 15
+    python.write_text("#!/bin/sh\necho $* >&2\n", encoding="utf-8")
+    with pytest.raises(SystemExit, match=r"measured nothing:\n.*--threads 1 --game pong"):
+        peers.train_peer(options, "peers_sb3", {"threads": 1})
