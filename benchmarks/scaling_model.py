@@ -23,7 +23,7 @@ Assumed, once for the better and once for the worse (`SCENARIOS`):
     distance    time to fetch from another chip or socket, in units of that measured.
     bandwidth   grows with the number of cores, or stays that of the measured cores together.
 
-Not in it: clocks that fall when more cores are busy, two threads on a core, and what the memory of several sockets adds.
+Not in it: clocks that fall when more cores are busy, and two threads on a core.
 With two measured cores cache and contention are one difference each, so no more than these can be told apart.
 """
 
