@@ -6,10 +6,11 @@
     independent       n runs of one worker, each on a core of its own: they share nothing but caches and memory.
     oversubscription  more workers than cores.
 
-Differences of these are the causes of lost time: caches and memory (independent runs against one alone), shared writes
-(n workers of one run against n independent runs: cache lines that other cores have written), oversubscription (against
-as many workers as cores). Then, in rounds of their own, speed against emulators in a worker and against the network.
-Last, what `benchmarks.scaling_model` predicts for up to 128 cores: no measurement, an optimistic and a pessimistic one.
+Differences of these are the causes of lost time: caches and memory (independent runs against one alone; what a clock
+loses that falls when more cores are busy is in it), shared writes (n workers of one run against n independent runs:
+cache lines that other cores have written), oversubscription (against as many workers as cores). Then, in rounds of
+their own, speed against emulators in a worker and against the network. Last, what `benchmarks.scaling_model` predicts
+for up to 128 cores: no measurement, an optimistic and a pessimistic one.
 
 A run has a launcher, which takes some 1 % of a core: of the independent runs each has one, so shared writes seem up to
 1 % cheaper than they are. A core is what the system calls one; on machines with two threads to a core choose

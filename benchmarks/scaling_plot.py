@@ -10,13 +10,15 @@ from benchmarks.scaling_results import Row
 
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#f0e442", "#000000")
 """Okabe and Ito's palette, which colour-blind people can tell apart; one for each phase."""
+ASSUMED = ("bandwidth grows\nwith cores, neighbours as measured", "bandwidth stays,\nall are neighbours, refetching 3x")
+"""What `SCENARIOS` assume, in short."""
 
 
 def draw(rows: Sequence[Row], model: Model, path: Path) -> None:
     """Four panels: where a step's time goes, the prediction, speed against workers, speed against emulators."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11, 8), layout="constrained")
+    figure = Figure(figsize=(9.5, 7.5), layout="constrained")
     (phases, prediction), (workers, emulators) = figure.subplots(2, 2)
     draw_phases(phases, of(rows, "scaling", "independent", "oversubscription"))
     draw_prediction(prediction, of(rows, "scaling"), model)
@@ -24,7 +26,7 @@ def draw(rows: Sequence[Row], model: Model, path: Path) -> None:
     draw_emulators(emulators, of(rows, "defaults", "emulators"), of(rows, "network"))
     for axis in (phases, prediction, workers, emulators):
         axis.grid(alpha=0.3, axis="y")
-    figure.savefig(path, dpi=90)
+    figure.savefig(path, dpi=100)
 
 
 def of(rows: Sequence[Row], *sections: str) -> list[Row]:
@@ -39,7 +41,7 @@ def numbers(rows: Sequence[Row], column: str) -> list[float]:
 
 def draw_phases(axis: Any, rows: Sequence[Row]) -> None:
     """A stacked bar for each setting: microseconds of a core per step."""
-    names = [f"{row['workers']} on {row['cores_used']}" + ("\nsplit" if row["runs"] != 1 else "") for row in rows]
+    names = [f"{row['workers']}\non {row['cores_used']}" + ("\nsplit" if row["runs"] != 1 else "") for row in rows]
     shares = [float(str(row["cores_used"])) / float(str(row["workers"])) for row in rows]
     below = [0.0] * len(rows)
     for phase, colour in zip(PHASES, COLOURS, strict=True):
@@ -49,32 +51,29 @@ def draw_phases(axis: Any, rows: Sequence[Row]) -> None:
     axis.set_xticks(range(len(rows)), names, fontsize=11)
     axis.set_ylabel("µs of a core per step", fontsize=12)
     axis.set_title("Where a step's time goes: workers on cores\n(split: as independent runs)", fontsize=12)
-    axis.set_xlim(-0.6, len(rows) * 1.45)
+    axis.set_xlim(-0.6, len(rows) * 1.5)
     axis.legend(fontsize=10, loc="upper right", reverse=True)
 
 
 def draw_prediction(axis: Any, scaling: Sequence[Row], model: Model) -> None:
     """Speed against cores: measured, linear, and both scenarios."""
-    linear = [1, *PREDICTED_CORES]
-    axis.plot(linear, [1e6 * n / model.private for n in linear], ":", color="grey", label="linear in cores")
-    for scenario, style, colour in zip(SCENARIOS, ("--^", "--v"), (COLOURS[2], COLOURS[4]), strict=True):
-        predicted = [model.steps_per_second(n, scenario) for n in PREDICTED_CORES]
-        axis.plot(PREDICTED_CORES, predicted, style, color=colour, label=f"predicted, {scenario.name}")
-        for n, speed in ((PREDICTED_CORES[-1], predicted[-1]),):
-            axis.annotate(f"{speed:,.0f}", (n, speed), (-4, -16), textcoords="offset points", ha="right", fontsize=11)
-    axis.plot(
-        numbers(scaling, "workers"), numbers(scaling, "steps_per_second"), "o", color=COLOURS[0], label="measured"
-    )
+    linear = sorted({1, *PREDICTED_CORES})
+    axis.plot(linear, [1e6 * n / model.private for n in linear], ":", color="grey", label="linear")
+    for scenario, style, colour, assumed in zip(SCENARIOS, ("--^", "--v"), COLOURS[2:5:2], ASSUMED, strict=True):
+        speeds = [model.steps_per_second(n, scenario) for n in PREDICTED_CORES]
+        axis.plot(PREDICTED_CORES, speeds, style, color=colour, label=f"{scenario.name}: {assumed}")
+        end = (PREDICTED_CORES[-1], speeds[-1])
+        axis.annotate(f"{speeds[-1]:,.0f}", end, (4, 9), textcoords="offset points", ha="right", fontsize=11)
+    measured = numbers(scaling, "workers"), numbers(scaling, "steps_per_second")
+    axis.plot(*measured, "o", color=COLOURS[0], label="measured")
     axis.set_xscale("log", base=2)
     axis.set_yscale("log")
+    axis.set_ylim(measured[1][0] / 20, 1e6 * linear[-1] / model.private * 2)  # room for the legend
     axis.set_xticks(linear, [str(n) for n in linear])
     axis.set_xlabel("cores, one worker on each", fontsize=12)
     axis.set_ylabel("steps/s", fontsize=12)
-    axis.set_title("PREDICTION from 8 cores on, not measured.\nAssumed: see the legend", fontsize=12)
-    grown, stays = "bandwidth grows, caches shared as measured", "bandwidth stays, all share, refetching 3x"
-    axis.plot([], [], " ", label=f"optimistic: {grown}")
-    axis.plot([], [], " ", label=f"pessimistic: {stays}")
-    axis.legend(fontsize=10, loc="upper left")
+    axis.set_title("From 8 cores on: PREDICTION,\nnot measured, by two sets of assumptions", fontsize=12)
+    axis.legend(fontsize=10, loc="lower right")
 
 
 def draw_workers(axis: Any, scaling: Sequence[Row], crowded: Sequence[Row]) -> None:
