@@ -22,7 +22,7 @@ from pathlib import Path
 
 import tyro
 
-from async_rl.config import available_cores
+from async_rl.cores import available_cores
 from async_rl.envs.atari import find_game
 from async_rl.run_directory import machine
 from benchmarks import table

@@ -5,13 +5,14 @@ drifts is unfair to none; the table gives medians over rounds, and each shape's 
 Start-up is left out: the speed of a run is that between its reports from the first one in which all workers take steps.
 """
 
+import os
 import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,32 +50,66 @@ def measure(settings: Mapping[str, object], seconds: float) -> float:
     return steps / (float(last["seconds"]) - float(first["seconds"]))
 
 
-def observe(settings: Mapping[str, object], seconds: float) -> tuple[dict[str, str], dict[str, str]]:
-    """Rows of ``metrics.csv`` at the start and at the end of `measure`."""
+def observe(
+    settings: Mapping[str, object], seconds: float, cores: Sequence[int] | None = None
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Rows of ``metrics.csv`` at the start and at the end of `measure`; ``cores`` as in `observe_together`."""
+    (rows,) = observe_together([settings], seconds, [cores])
+    return rows[0], rows[-1]
+
+
+def observe_together(
+    settings: Sequence[Mapping[str, object]], seconds: float, cores: Sequence[Sequence[int] | None]
+) -> list[list[dict[str, str]]]:
+    """Rows of ``metrics.csv`` of runs that go on at the same time, from when all workers of all runs take steps.
+
+    Args:
+        settings: of each run, as in `measure`.
+        seconds: length of the measurement, after the start-up of the last one.
+        cores: for each run, the cores that its processes may use; None, or a system that cannot do so: any.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        run_dir = Path(folder) / "run"
-        every = {**settings, "report-seconds": 1}
-        flags = [text for name, value in every.items() for text in (f"--{name}", str(value))]
-        run = subprocess.Popen(
-            [sys.executable, "-m", "launch.async", *flags, "--run-dir", str(run_dir)], stdout=subprocess.DEVNULL
-        )
+        run_dirs = [Path(folder) / f"run{number}" for number in range(len(settings))]
+        runs: list[subprocess.Popen[bytes]] = []
         try:
-            return wait_for_reports(run, run_dir, int(str(settings["workers"])), seconds)
+            for one, run_dir, own in zip(settings, run_dirs, cores, strict=True):
+                runs.append(start(one, run_dir, own))
+            return wait_for_reports(runs, run_dirs, [int(str(one["workers"])) for one in settings], seconds)
         finally:
-            run.send_signal(signal.SIGINT)
-            run.wait()
+            for run in runs:
+                run.send_signal(signal.SIGINT)
+            for run in runs:
+                run.wait()
+
+
+def start(settings: Mapping[str, object], run_dir: Path, cores: Sequence[int] | None) -> subprocess.Popen[bytes]:
+    """Start the command, and all its processes, on ``cores``."""
+    every = {**settings, "report-seconds": 1, "run-dir": run_dir}
+    flags = [text for name, value in every.items() for text in (f"--{name}", str(value))]
+    pin = (lambda: os.sched_setaffinity(0, cores)) if cores is not None and hasattr(os, "sched_setaffinity") else None
+    command = [sys.executable, "-m", "launch.async", *flags]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, preexec_fn=pin)
 
 
 def wait_for_reports(
-    run: subprocess.Popen[bytes], run_dir: Path, workers: int, seconds: float
-) -> tuple[dict[str, str], dict[str, str]]:
-    """The first report in which all workers take steps, and one that is ``seconds`` later."""
-    while run.poll() is None:
+    runs: Sequence[subprocess.Popen[bytes]], run_dirs: Sequence[Path], workers: Sequence[int], seconds: float
+) -> list[list[dict[str, str]]]:
+    """Of each run, the reports from the one at which all workers of all runs take steps to ``seconds`` later."""
+    starts: list[int] = []
+    while all(run.poll() is None for run in runs):
         time.sleep(0.5)
-        warm = [report for report in table.read(run_dir / "metrics.csv") if int(report["workers_alive"]) == workers]
-        if warm and float(warm[-1]["seconds"]) - float(warm[0]["seconds"]) >= seconds:
-            return warm[0], warm[-1]
-    raise SystemExit(f"the run ended by itself, with exit code {run.returncode}")
+        reports = [table.read(run_dir / "metrics.csv") for run_dir in run_dirs]
+        if not starts:
+            if all(
+                of_run and int(of_run[-1]["workers_alive"]) == n for of_run, n in zip(reports, workers, strict=True)
+            ):
+                starts = [len(of_run) - 1 for of_run in reports]
+            continue
+        measured = [of_run[first:] for of_run, first in zip(reports, starts, strict=True)]
+        if all(float(of_run[-1]["seconds"]) - float(of_run[0]["seconds"]) >= seconds for of_run in measured):
+            return measured
+    ended = next(run.returncode for run in runs if run.poll() is not None)
+    raise SystemExit(f"a run ended by itself, with exit code {ended}")
 
 
 def main() -> None:

@@ -1,5 +1,6 @@
 """The benchmarks run, and what they write is right; what they measure is theirs."""
 
+import dataclasses
 import statistics
 import subprocess
 import sys
@@ -9,7 +10,10 @@ import pytest
 from conftest import ROOT, rows
 
 from async_rl import Config, train
+from async_rl.cores import available_cores
+from async_rl.stopwatch import PHASES
 from benchmarks import peers
+from benchmarks.scaling_model import SCENARIOS, Model, Scenario, fit, refetched
 
 
 def benchmark(name: str, *arguments: str) -> str:
@@ -87,3 +91,81 @@ def test_peers_read_what_a_peer_prints(tmp_path: Path) -> None:
     python.write_text("#!/bin/sh\necho $* >&2\n", encoding="utf-8")
     with pytest.raises(SystemExit, match=r"measured nothing:\n.*--threads 1 --game pong"):
         peers.train_peer(options, "peers_sb3", {"threads": 1})
+
+
+def test_scaling_measures_pinned_runs_and_predicts(tmp_path: Path) -> None:
+    most = min(2, available_cores())
+    short = ("--rounds", "1", "--seconds", "1", "--cost-seconds", "1", "--workers", str(most))
+    small = ("--env", "catch", "--networks", "mlp", "--emulators", "1", "--oversubscription", "2")
+    output = tmp_path / "results" / "scaling"
+    printed = benchmark("scaling", *small, *short, "--output", str(output))
+    assert "PREDICTION, not measured" in printed
+    assert output.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+    written = rows(output.with_suffix(".csv"))
+    of = {(row["section"], int(row["cores_used"])): row for row in written if row["section"] != "emulators"}
+    alone, together = of["scaling", 1], of["scaling", most]
+    assert float(alone["ratio"]) == 1 and float(of["defaults", most]["ratio"]) == 1
+    perfect = most * int(alone["steps_per_second"])
+    assert float(together["ratio"]) == pytest.approx(int(together["steps_per_second"]) / perfect, abs=0.01)
+    for row in written:
+        if row["steps_per_second"] and not row["section"].startswith("prediction"):
+            per_second = 1e6 * int(row["workers"]) / float(row["microseconds"])
+            assert int(row["steps_per_second"]) == pytest.approx(per_second, rel=0.01)
+            assert sum(float(row[f"{phase}_microseconds"]) for phase in PHASES) > 0
+    if most > 1:
+        losses = [of[f"lost to {cause}", most]["microseconds"] for cause in ("caches and memory", "shared writes")]
+        lost = float(together["microseconds"]) - float(alone["microseconds"])
+        assert sum(map(float, losses)) == pytest.approx(lost, abs=0.3)
+    for scenario in SCENARIOS:
+        assert 0 < float(of[f"prediction, {scenario.name}", 128]["ratio"]) <= 1
+
+
+FREE = Model(
+    private=1000.0,
+    cache=0.0,
+    contention=0.0,
+    passes=4,
+    traffic=0.0,
+    one_core_bandwidth=10e9,
+    bandwidth=16e9,
+    measured_cores=2,
+)
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_the_model_is_linear_without_traffic_and_never_above(scenario: Scenario) -> None:
+    costly = {"cache": 20.0, "contention": 30.0, "traffic": 1e6}
+    for cores in (1, 2, 3, 8, 128):
+        assert FREE.steps_per_second(cores, scenario) == pytest.approx(1000 * cores)
+        for name, cost in costly.items():
+            speeds = [
+                dataclasses.replace(FREE, **{name: cost * factor}).steps_per_second(cores, scenario)
+                for factor in (0, 0.1, 1, 10)
+            ]
+            assert speeds == sorted(speeds, reverse=True) and speeds[0] == pytest.approx(1000 * cores)
+    loaded = dataclasses.replace(FREE, **costly)
+    speeds = [loaded.steps_per_second(cores, scenario) for cores in range(1, 129)]
+    assert all(speed <= 1000 * cores for cores, speed in enumerate(speeds, 1))
+    optimistic, pessimistic = (loaded.steps_per_second(64, each) for each in SCENARIOS)
+    assert pessimistic < optimistic
+
+
+def test_the_model_saturates_at_the_bandwidth_and_at_whole_vectors() -> None:
+    _, pessimistic = SCENARIOS
+    narrow = dataclasses.replace(FREE, traffic=2e6)
+    assert narrow.steps_per_second(8, pessimistic) == pytest.approx(8000)
+    assert narrow.steps_per_second(64, pessimistic) == pytest.approx(16e9 / 2e6)
+    assert [refetched(cores, passes=4) for cores in (1, 2, 3, 5, 6, 128)] == [0, 2, 3, 5, 5, 5]
+
+
+def test_the_model_is_fitted_to_what_was_lost() -> None:
+    bandwidth = {1: 10e9, 2: 16e9}
+    model = fit(900.0, {2: 40.0}, {2: 60.0}, parameters=10**6, t_max=2, envs_per_worker=8, bandwidth=bandwidth)
+    assert (model.private, model.cache, model.contention) == pytest.approx((900, 40, 30))
+    assert model.microseconds(2, SCENARIOS[0]) == pytest.approx(1000)
+    assert model.traffic == pytest.approx(11 * 4 * 10**6 / 16)
+    noise = fit(900.0, {2: -5.0}, {2: -5.0}, parameters=10**9, t_max=2, envs_per_worker=8, bandwidth=bandwidth)
+    assert noise.cache == noise.contention == 0
+    assert noise.microseconds(1, SCENARIOS[0]) == noise.microseconds(2, SCENARIOS[1]) == pytest.approx(900)
+    alone = fit(900.0, {}, {}, parameters=1, t_max=2, envs_per_worker=8, bandwidth={1: 10e9})
+    assert alone.steps_per_second(2, SCENARIOS[0]) == pytest.approx(2e6 / 900)
