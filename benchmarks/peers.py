@@ -22,11 +22,12 @@ from pathlib import Path
 
 import tyro
 
+from async_rl.config import Config
 from async_rl.cores import available_cores
 from async_rl.envs.atari import find_game
 from async_rl.run_directory import machine
 from benchmarks import table
-from benchmarks.throughput import measure
+from benchmarks.runs import measure
 
 ROOT = Path(__file__).parent.parent
 REFERENCE = "pfrl A3C 2 processes"
@@ -155,9 +156,9 @@ def contestants(options: Options) -> list[Contestant]:
         sb3(options, "dqn", 1, ("one-process",)),
         ours(options, "a3c", workers=2, envs_per_worker=1, t_max=5),
         ours(options, "a3c", workers=16, envs_per_worker=1, t_max=5),
-        ours(options, "a3c", workers=2, envs_per_worker=8, t_max=5),
+        ours(options, "a3c", workers=2, envs_per_worker=16, t_max=5),
         ours(options, "one-step-q", workers=16, envs_per_worker=1, t_max=5),
-        ours(options, "one-step-q", workers=available_cores(), envs_per_worker=8, t_max=None),
+        ours(options, "one-step-q", workers=available_cores(), envs_per_worker=Config().envs_per_worker, t_max=None),
     ]
     return [c for c in field if not options.only or any(part in c.name for part in options.only)]
 

@@ -30,7 +30,7 @@ import numpy as np
 import tyro
 
 from async_rl.config import Config
-from async_rl.cores import available_cores
+from async_rl.cores import available_cores, usable_cores
 from async_rl.envs import make_environment
 from async_rl.networks import make_network
 from async_rl.run_directory import machine
@@ -39,7 +39,7 @@ from async_rl.stopwatch import PHASES
 from benchmarks import scaling_plot, table
 from benchmarks.scaling_model import Model, copy_bandwidth
 from benchmarks.scaling_results import Row, lost_rows, measured_rows, model_of, predicted_rows
-from benchmarks.scaling_runs import Setting, cores, in_rounds
+from benchmarks.scaling_runs import Setting, in_rounds
 
 COLUMNS = (
     *("section", "workers", "runs", "cores_used", "envs_per_worker", "network", "parameters"),
@@ -102,7 +102,7 @@ def cost_settings(options: Options) -> list[Setting]:
 
 def bandwidths(count: int) -> dict[int, float]:
     """Number of cores -> bytes per second, of one core and of ``count``."""
-    return {n: copy_bandwidth(cores()[:n], seconds=2.0) for n in sorted({1, count})}
+    return {n: copy_bandwidth(usable_cores()[:n], seconds=2.0) for n in sorted({1, count})}
 
 
 def sizes(options: Options) -> dict[str, int]:

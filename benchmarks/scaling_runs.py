@@ -1,14 +1,14 @@
 """Runs of the command on pinned cores, one or several at once, in interleaved rounds; for `benchmarks.scaling`."""
 
-import os
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from async_rl.config import Config
-from async_rl.cores import available_cores
+from async_rl.cores import usable_cores
 from async_rl.stopwatch import PHASES
-from benchmarks.throughput import observe_together
+from benchmarks import runs
+from benchmarks.runs import observe_together
 
 
 @dataclass(frozen=True)
@@ -56,23 +56,13 @@ def measure(setting: Setting, env: str, seconds: float) -> Sample:
         "envs-per-worker": setting.envs_per_worker,
         "network": setting.network,
     }
-    mine = cores()[: setting.cores]
+    mine = usable_cores()[: setting.cores]
     each = max(1, len(mine) // setting.runs)
     shares = [mine[each * run : each * (run + 1)] for run in range(setting.runs)]
-    speed, phases = 0.0, dict.fromkeys(PHASES, 0.0)
-    for reports in observe_together([flags] * setting.runs, seconds, shares):
-        steps = [int(report["total_steps"]) for report in reports]
-        speed += (steps[-1] - steps[0]) / (float(reports[-1]["seconds"]) - float(reports[0]["seconds"]))
-        for before, after, report in zip(steps, steps[1:], reports[1:], strict=False):
-            share = (after - before) / (steps[-1] - steps[0]) / setting.runs
-            for phase in PHASES if share else ():
-                phases[phase] += share * float(report[f"{phase}_microseconds"])
+    reports = observe_together([flags] * setting.runs, seconds, shares)
+    speed, took = sum(map(runs.speed, reports)), [runs.phases(of_run) for of_run in reports]
+    phases = {phase: statistics.fmean(of_run[phase] for of_run in took) for phase in PHASES}
     return Sample(speed, 1e6 * setting.workers / speed, phases)
-
-
-def cores() -> list[int]:
-    """Numbers of the cores that this process may use."""
-    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(available_cores()))
 
 
 def in_rounds(settings: Sequence[Setting], env: str, seconds: float, rounds: int) -> Rounds:

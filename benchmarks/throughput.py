@@ -1,139 +1,141 @@
-"""Steps per second of real training runs, for several numbers of workers and emulators.
+"""How close training comes to what the processor can do.
 
-``python -m benchmarks.throughput``: every shape runs once in a round, round after round, so that a machine whose speed
-drifts is unfair to none; the table gives medians over rounds, and each shape's ratio to the first of the same round.
-Start-up is left out: the speed of a run is that between its reports from the first one in which all workers take steps.
+``python -m benchmarks.throughput``: real runs of the command in several shapes, and beside each what a step cannot cost
+less than (`benchmarks.floor`). In a round the floor is measured on an idle machine, then every shape runs once; round
+after round, so that a machine whose speed drifts is unfair to none. The table gives medians over rounds, of the ratios
+too: floor divided by measured time, per core. Workers beyond the number of cores count as one core each up to that.
+
+A shape is WORKERSxEMULATORSxT_MAXxSTEPS_PER_UPDATE.
 """
 
-import os
-import signal
 import statistics
-import subprocess
-import sys
-import tempfile
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
 
+from async_rl.config import Config
+from async_rl.cores import available_cores
 from async_rl.run_directory import machine
 from benchmarks import table
+from benchmarks.floor import Floor, measure_floor
+from benchmarks.runs import measure
+
+Shape = tuple[int, ...]
+HEADER = (
+    *("env", "workers", "envs_per_worker", "t_max", "steps_per_update"),
+    *("emulation_us", "arithmetic_us", "memory_us", "floor_us", "core_us", "steps_per_second", "ratio"),
+)
+
+
+def default_shapes() -> tuple[str, ...]:
+    """The paper's shape, the default, and 8, 40 and 160 steps per update; each for 1 worker and for all cores."""
+    default = Config()
+    own = f"{default.envs_per_worker}x{default.t_max}x{default.steps_per_update}"
+    one_core = tuple(f"1x{shape}" for shape in ("1x5x5", own))
+    return one_core + tuple(f"{available_cores()}x{shape}" for shape in ("1x5x5", own, "40x1x8", "40x1x40", "40x4x160"))
 
 
 @dataclass(frozen=True)
 class Options:
-    """Measure steps per second of training runs."""
+    """Measure steps per second of training runs, and hold them against what the processor can do."""
 
-    env: str = "pong"
-    """Game."""
-    shapes: tuple[str, ...] = ("1x1", "1x8", "2x1", "2x8")
-    """Workers x emulators in each."""
-    seconds: float = 15.0
+    envs: tuple[str, ...] = ("pong", "breakout")
+    """Atari games."""
+    shapes: tuple[str, ...] = default_shapes()
+    """Workers x emulators in each x t_max x steps per update."""
+    seconds: float = 10.0
     """Seconds that each run is measured for."""
     rounds: int = 3
     """Repetitions of all shapes in turn."""
+    precision: str = "float32"
+    """Of the runs; the floor's arithmetic is in float32 in any case."""
     output: Path | None = None
-    """CSV file for the results."""
+    """Results, with .csv and .png."""
 
 
-def measure(settings: Mapping[str, object], seconds: float) -> float:
-    """Steps per second of all workers of one run of the command, which is stopped with Ctrl-C.
+@dataclass(frozen=True)
+class Sample:
+    """One shape in one round."""
 
-    Args:
-        settings: flags of ``launch.async`` by name, without dashes; ``workers`` has to be among them.
-        seconds: length of the measurement, after the start-up.
-    """
-    first, last = observe(settings, seconds)
-    steps = int(last["total_steps"]) - int(first["total_steps"])
-    return steps / (float(last["seconds"]) - float(first["seconds"]))
-
-
-def observe(
-    settings: Mapping[str, object], seconds: float, cores: Sequence[int] | None = None
-) -> tuple[dict[str, str], dict[str, str]]:
-    """Rows of ``metrics.csv`` at the start and at the end of `measure`; ``cores`` as in `observe_together`."""
-    (rows,) = observe_together([settings], seconds, [cores])
-    return rows[0], rows[-1]
+    floor: Floor
+    speed: float
+    """Steps per second of all workers."""
+    core: float
+    """Microseconds of a core for a step."""
 
 
-def observe_together(
-    settings: Sequence[Mapping[str, object]], seconds: float, cores: Sequence[Sequence[int] | None]
-) -> list[list[dict[str, str]]]:
-    """Rows of ``metrics.csv`` of runs that go on at the same time, from when all workers of all runs take steps.
-
-    Args:
-        settings: of each run, as in `measure`.
-        seconds: length of the measurement, after the start-up of the last one.
-        cores: for each run, the cores that its processes may use; None, or a system that cannot do so: any.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        run_dirs = [Path(folder) / f"run{number}" for number in range(len(settings))]
-        runs: list[subprocess.Popen[bytes]] = []
-        try:
-            for one, run_dir, own in zip(settings, run_dirs, cores, strict=True):
-                runs.append(start(one, run_dir, own))
-            return wait_for_reports(runs, run_dirs, [int(str(one["workers"])) for one in settings], seconds)
-        finally:
-            for run in runs:
-                run.send_signal(signal.SIGINT)
-            for run in runs:
-                run.wait()
+def sample(options: Options, env: str, shape: Shape, floor: Floor) -> Sample:
+    """Run one shape; ``floor`` is that of an update of one step."""
+    workers, envs, t_max, steps_per_update = shape
+    names = ("workers", "envs-per-worker", "t-max", "steps-per-update")
+    flags = dict(zip(names, shape, strict=True)) | {"env": env, "precision": options.precision}
+    speed = measure(flags, options.seconds)
+    cores = min(workers, available_cores())
+    per_update = min(steps_per_update, envs * t_max)
+    return Sample(Floor(floor.emulation, floor.arithmetic, floor.memory / per_update), speed, 1e6 * cores / speed)
 
 
-def start(settings: Mapping[str, object], run_dir: Path, cores: Sequence[int] | None) -> subprocess.Popen[bytes]:
-    """Start the command, and all its processes, on ``cores``."""
-    every = {**settings, "report-seconds": 1, "run-dir": run_dir}
-    flags = [text for name, value in every.items() for text in (f"--{name}", str(value))]
-    pin = (lambda: os.sched_setaffinity(0, cores)) if cores is not None and hasattr(os, "sched_setaffinity") else None
-    command = [sys.executable, "-m", "launch.async", *flags]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, preexec_fn=pin)
+def row(env: str, shape: Shape, samples: Sequence[Sample]) -> tuple[object, ...]:
+    """Medians of a shape, in the order of `HEADER`."""
+    terms = [(s.floor.emulation, s.floor.arithmetic, s.floor.memory, s.floor.total, s.core) for s in samples]
+    medians = [round(statistics.median(values), 1) for values in zip(*terms, strict=True)]
+    ratio = statistics.median(s.floor.total / s.core for s in samples)
+    return (env, *shape, *medians, round(statistics.median(s.speed for s in samples)), f"{ratio:.2f}")
 
 
-def wait_for_reports(
-    runs: Sequence[subprocess.Popen[bytes]], run_dirs: Sequence[Path], workers: Sequence[int], seconds: float
-) -> list[list[dict[str, str]]]:
-    """Of each run, the reports from the one at which all workers of all runs take steps to ``seconds`` later."""
-    starts: list[int] = []
-    while all(run.poll() is None for run in runs):
-        time.sleep(0.5)
-        reports = [table.read(run_dir / "metrics.csv") for run_dir in run_dirs]
-        if not starts:
-            if all(
-                of_run and int(of_run[-1]["workers_alive"]) == n for of_run, n in zip(reports, workers, strict=True)
-            ):
-                starts = [len(of_run) - 1 for of_run in reports]
-            continue
-        measured = [of_run[first:] for of_run, first in zip(reports, starts, strict=True)]
-        if all(float(of_run[-1]["seconds"]) - float(of_run[0]["seconds"]) >= seconds for of_run in measured):
-            return measured
-    ended = next(run.returncode for run in runs if run.poll() is not None)
-    raise SystemExit(f"a run ended by itself, with exit code {ended}")
+def draw(rows: Sequence[tuple[object, ...]], title: str, path: Path) -> None:
+    """A bar of each shape: the measured time of a core for a step, and in it the terms of the floor."""
+    from matplotlib.figure import Figure  # not needed without --output
+
+    figure = Figure(figsize=(10, 1.2 + 0.4 * len(rows)))
+    axis = figure.subplots()
+    for number, values in enumerate(rows):
+        named = dict(zip(HEADER, values, strict=True))
+        left = 0.0
+        axis.barh(number, float(str(named["core_us"])), color="#dddddd", label="measured" if number == 0 else None)
+        for term, colour in (("emulation", "#0072b2"), ("arithmetic", "#e69f00"), ("memory", "#009e73")):
+            width = float(str(named[f"{term}_us"]))
+            axis.barh(number, width, left=left, height=0.5, color=colour, label=term if number == 0 else None)
+            left += width
+        text = f" {named['steps_per_second']:,} steps/s, ratio {named['ratio']}"
+        axis.text(float(str(named["core_us"])), number, text, va="center", fontsize=12)
+    axis.set_yticks(range(len(rows)), [f"{v[0]} {'x'.join(str(n) for n in v[1:5])}" for v in rows], fontsize=12)
+    axis.invert_yaxis()
+    axis.set_xlim(0, 1.4 * max(float(str(v[HEADER.index("core_us")])) for v in rows))
+    axis.set_xlabel("microseconds of a core for a step; workers x emulators x t_max x steps per update", fontsize=12)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.legend(fontsize=12, loc="lower right")
+    axis.set_title(title, fontsize=12)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110, bbox_inches="tight")
 
 
 def main() -> None:
-    """Measure, print the table and write the CSV file."""
+    """Measure, print the table and write the CSV file and the picture."""
     options = tyro.cli(Options, prog="python -m benchmarks.throughput")
     shapes = [tuple(int(number) for number in shape.split("x")) for shape in options.shapes]
-    speeds: dict[tuple[int, ...], list[float]] = {shape: [] for shape in shapes}
+    if any(len(shape) != 4 for shape in shapes):
+        raise SystemExit("a shape is WORKERSxEMULATORSxT_MAXxSTEPS_PER_UPDATE, such as 2x32x1x16")
+    samples: dict[tuple[str, Shape], list[Sample]] = {(env, shape): [] for env in options.envs for shape in shapes}
     for number in range(options.rounds):
-        for shape in shapes:
-            speeds[shape].append(
-                measure({"env": options.env, "workers": shape[0], "envs-per-worker": shape[1]}, options.seconds)
-            )
-            print(f"round {number + 1}: {shape[0]} x {shape[1]}: {speeds[shape][-1]:,.0f} steps/s", flush=True)
-    rows = []
-    for (workers, envs), values in speeds.items():
-        ratios = [value / first for value, first in zip(values, speeds[shapes[0]], strict=True)]
-        rows.append((options.env, workers, envs, round(statistics.median(values)), f"{statistics.median(ratios):.2f}"))
-    header = ("env", "workers", "envs_per_worker", "steps_per_second", "ratio")
-    print(f"\n{machine()['processor']}, {machine()['cores']} cores, medians of {options.rounds} rounds")
-    print(" ".join(f"{title:>16}" for title in header))
-    for row in rows:
-        print(" ".join(f"{value!s:>16}" for value in row))
-    named = [(*row, machine()["processor"], machine()["cores"]) for row in rows]
-    table.write(options.output, (*header, "processor", "cores"), named)
+        for env in options.envs:
+            floor = measure_floor(Config(env=env), steps_per_update=1, seconds=3.0)
+            for shape in shapes:
+                samples[env, shape].append(sample(options, env, shape, floor))
+                done = row(env, shape, samples[env, shape][-1:])
+                print(f"round {number + 1}: " + " ".join(f"{value!s}" for value in done), flush=True)
+    rows = [row(env, shape, values) for (env, shape), values in samples.items()]
+    here = machine()
+    title = f"{here['processor']}, {here['cores']} cores, {options.precision}, medians of {options.rounds} rounds"
+    print("\n" + title)
+    for cells in (HEADER, *rows):
+        print(" ".join(f"{cell!s:>16}" for cell in cells))
+    if options.output is not None:
+        named = [(*cells, options.precision, here["processor"], here["cores"]) for cells in rows]
+        table.write(options.output.with_suffix(".csv"), (*HEADER, "precision", "processor", "cores"), named)
+        draw(rows, title, options.output.with_suffix(".png"))
 
 
 if __name__ == "__main__":

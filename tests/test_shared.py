@@ -112,7 +112,7 @@ def test_a_new_worker_goes_on_with_the_random_states_in_the_table() -> None:
 
 
 def test_a_gradient_that_is_not_finite_is_dropped_and_counted() -> None:
-    worker, table = worker_on_catch(steps=10**9)
+    worker, table = worker_on_catch(steps=10**9, envs_per_worker=8)
     worker._collect()
     worker._segment.reward[0, 0] = float("nan")
     before = table["parameters"].copy()

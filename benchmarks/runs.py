@@ -1,0 +1,97 @@
+"""Real runs of the command, watched through their files; the other benchmarks measure with these.
+
+Start-up is left out: what counts lies between a run's reports from the first one in which all workers take steps.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from async_rl.stopwatch import PHASES
+from benchmarks import table
+
+
+def measure(settings: Mapping[str, object], seconds: float) -> float:
+    """Steps per second of all workers of one run of the command, which is stopped with Ctrl-C.
+
+    Args:
+        settings: flags of ``launch.async`` by name, without dashes; ``workers`` has to be among them.
+        seconds: length of the measurement, after the start-up.
+    """
+    return speed(observe_together([settings], seconds, [None])[0])
+
+
+def observe_together(
+    settings: Sequence[Mapping[str, object]], seconds: float, cores: Sequence[Sequence[int] | None]
+) -> list[list[dict[str, str]]]:
+    """Rows of ``metrics.csv`` of runs that go on at the same time, from when all workers of all runs take steps.
+
+    Args:
+        settings: of each run, as in `measure`.
+        seconds: length of the measurement, after the start-up of the last one.
+        cores: for each run, the cores that its processes may use; None, or a system that cannot do so: any.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        run_dirs = [Path(folder) / f"run{number}" for number in range(len(settings))]
+        runs: list[subprocess.Popen[bytes]] = []
+        try:
+            for one, run_dir, own in zip(settings, run_dirs, cores, strict=True):
+                runs.append(start(one, run_dir, own))
+            return wait_for_reports(runs, run_dirs, [int(str(one["workers"])) for one in settings], seconds)
+        finally:
+            for run in runs:
+                run.send_signal(signal.SIGINT)
+            for run in runs:
+                run.wait()
+
+
+def start(settings: Mapping[str, object], run_dir: Path, cores: Sequence[int] | None) -> subprocess.Popen[bytes]:
+    """Start the command, and all its processes, on ``cores``."""
+    every = {**settings, "report-seconds": 1, "run-dir": run_dir}
+    flags = [text for name, value in every.items() for text in (f"--{name}", str(value))]
+    pin = (lambda: os.sched_setaffinity(0, cores)) if cores is not None and hasattr(os, "sched_setaffinity") else None
+    command = [sys.executable, "-m", "launch.async", *flags]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, preexec_fn=pin)
+
+
+def wait_for_reports(
+    runs: Sequence[subprocess.Popen[bytes]], run_dirs: Sequence[Path], workers: Sequence[int], seconds: float
+) -> list[list[dict[str, str]]]:
+    """Of each run, the reports from the one at which all workers of all runs take steps to ``seconds`` later."""
+    starts: list[int] = []
+    while all(run.poll() is None for run in runs):
+        time.sleep(0.5)
+        reports = [table.read(run_dir / "metrics.csv") for run_dir in run_dirs]
+        if not starts:
+            if all(
+                of_run and int(of_run[-1]["workers_alive"]) == n for of_run, n in zip(reports, workers, strict=True)
+            ):
+                starts = [len(of_run) - 1 for of_run in reports]
+            continue
+        measured = [of_run[first:] for of_run, first in zip(reports, starts, strict=True)]
+        if all(float(of_run[-1]["seconds"]) - float(of_run[0]["seconds"]) >= seconds for of_run in measured):
+            return measured
+    ended = next(run.returncode for run in runs if run.poll() is not None)
+    raise SystemExit(f"a run ended by itself, with exit code {ended}")
+
+
+def phases(reports: Sequence[Mapping[str, str]]) -> dict[str, float]:
+    """Microseconds of a worker per step in each of `PHASES`, over all ``reports`` but the first."""
+    counts = [int(report["total_steps"]) for report in reports]
+    took = dict.fromkeys(PHASES, 0.0)
+    for before, after, report in zip(counts, counts[1:], reports[1:], strict=False):
+        for phase in PHASES if after > before else ():
+            took[phase] += (after - before) / (counts[-1] - counts[0]) * float(report[f"{phase}_microseconds"])
+    return took
+
+
+def speed(reports: Sequence[Mapping[str, str]]) -> float:
+    """Steps per second of all workers between the first and the last of ``reports``."""
+    first, last = reports[0], reports[-1]
+    steps = int(last["total_steps"]) - int(first["total_steps"])
+    return steps / (float(last["seconds"]) - float(first["seconds"]))
