@@ -44,7 +44,6 @@ class Parts:
 
     streams: Streams
     segment: Segment
-    shares: list[Segment]  # of ``segment``, one for each update that is made of it
     passes: Passes  # of the network that is bound to ``parameters``
     parameters: Tensor  # [P], the shared theta itself or, where the algorithm says so, a private copy
     target: Network  # on the shared target; without one, the network that learns
@@ -115,12 +114,10 @@ def make_parts(config: Config, index: int, incarnation: int, table: SharedTable)
     bind(network, parameters)
     gradient = torch.zeros_like(shared)
     bind_gradients(network, gradient)
-    segment = Segment(spec, config.t_max, config.envs_per_worker)
     passes = make_passes(network, gradient, getattr(torch, config.precision))
     return Parts(
         streams=streams,
-        segment=segment,
-        shares=segment.shares(config.steps_per_update),
+        segment=Segment(spec, config.t_max, config.envs_per_worker),
         passes=passes,
         parameters=parameters,
         target=_target(config, spec, table) if config.uses_target else passes,

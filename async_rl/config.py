@@ -33,7 +33,7 @@ class Config:
     # Processes.
     workers: int = dataclasses.field(default_factory=available_cores)
     """Worker processes; auto, the default: as many as there are cores that this program may use. [1]: 16 threads."""
-    envs_per_worker: int = 32
+    envs_per_worker: int = 16
     """Emulators in each worker, played together with one batched forward pass. [1]: 1."""
 
     pin: Literal["none", "node", "core"] = "node"
@@ -42,11 +42,7 @@ class Config:
 
     # Learning.
     t_max: int = 1
-    """Steps of every stream in a segment, after which its worker learns from it. [1]: 5, with one stream a worker."""
-    steps_per_update: int = 16
-    """Most steps that go into one update; a longer segment (--t-max times --envs-per-worker) is learnt from in equal
-    shares. The later ones move parameters a little newer than those that acted, as all updates beside other workers
-    do. Without replay only; with it, see --batch-size. [1]: 5."""
+    """Steps of every stream between two updates of its worker (I_AsyncUpdate). [1]: 5, with one stream a worker."""
     gamma: float = 0.99
     """Discount of the return per step. [1]: 0.99."""
     double: bool = False
@@ -177,7 +173,7 @@ class Config:
 
     @property
     def steps_per_segment(self) -> int:
-        """Steps that a worker takes between the starts of two segments."""
+        """Steps between two updates of one worker."""
         return self.t_max * self.envs_per_worker
 
 
@@ -214,7 +210,6 @@ _RULES: tuple[tuple[str, Any, str], ...] = (
     ("workers", _within(1, 4096), "between 1 and 4096"),
     ("envs_per_worker", _within(1, 4096), "between 1 and 4096"),
     ("t_max", _within(1, 100_000), "between 1 and 100,000"),
-    ("steps_per_update", _within(1, 10**9), "between 1 and 10^9"),
     ("gamma", _within(0, 1), "between 0 and 1"),
     ("lambda_", lambda value: value is None or 0 <= value <= 1, "between 0 and 1"),
     ("target_interval", _within(1, 10**15), "between 1 and 10^15"),

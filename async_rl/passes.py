@@ -27,10 +27,10 @@ class Passes(Protocol):
     def act(self, observation: Tensor, step: int, steps: int) -> Tensor:
         """Outputs [E, outputs] for what E streams see at ``step`` of a segment of ``steps`` steps."""
 
-    def acted(self, observation: Tensor, rows: slice) -> Tensor:
-        """Outputs [T, E, outputs] for observations [T, E, *observation_shape] that `act` has seen, to learn from.
+    def acted(self, observation: Tensor) -> Tensor:
+        """Outputs [T, E, outputs] of the whole segment [T, E, *observation_shape] that `act` has seen, to learn from.
 
-        ``rows`` says which of all steps of the segment they are. A `backward` follows, before the next `act`.
+        A `backward` has to follow before the next `act`.
         """
 
     def learn(self, observation: Tensor) -> Tensor:
@@ -63,7 +63,7 @@ class Autograd:
         """See `Passes`."""
         return self(observation)
 
-    def acted(self, observation: Tensor, rows: slice) -> Tensor:
+    def acted(self, observation: Tensor) -> Tensor:
         """See `Passes`."""
         return self.learn(observation)
 
@@ -95,7 +95,6 @@ class Chain:
         self._layers = _layers(network, dtype)
         self._dtype = dtype
         self._kept_outputs = Kept()
-        self._rows = slice(None)
 
     @torch.no_grad()
     def __call__(self, observation: Tensor) -> Tensor:
@@ -110,20 +109,19 @@ class Chain:
         self._kept_outputs.put(outputs, rows)
         return outputs
 
-    def acted(self, observation: Tensor, rows: slice) -> Tensor:
+    def acted(self, observation: Tensor) -> Tensor:
         """See `Passes`."""
-        self._rows = rows
-        return self._kept_outputs.all[rows].unflatten(0, observation.shape[:2])
+        return self._kept_outputs.all.unflatten(0, observation.shape[:2])
 
     def learn(self, observation: Tensor) -> Tensor:
         """See `Passes`."""
         self.act(observation.flatten(0, 1), step=0, steps=1)
-        return self.acted(observation, slice(None))
+        return self.acted(observation)
 
     @torch.no_grad()
     def backward(self, gradient: Tensor) -> None:
         """See `Passes`."""
-        _backward(self._layers, gradient.flatten(0, 1).to(self._dtype), self._rows, needed=False)
+        _backward(self._layers, gradient.flatten(0, 1).to(self._dtype), needed=False)
 
 
 class Rows(NamedTuple):
@@ -166,11 +164,8 @@ class Layer(Protocol):
     def forward(self, x: Tensor, rows: Rows | None) -> Tensor:
         """Output for ``x``; what `backward` needs is kept, if ``rows`` says where it belongs."""
 
-    def backward(self, gradient: Tensor, rows: slice, needed: bool) -> Tensor:
-        """Write the gradients of the layer's parameters; return that of its input, where it is ``needed``.
-
-        ``gradient`` is that of some of the outputs kept: ``rows``.
-        """
+    def backward(self, gradient: Tensor, needed: bool) -> Tensor:
+        """Write the gradients of the layer's parameters; return that of its input, where it is ``needed``."""
 
 
 class Input:
@@ -189,7 +184,7 @@ class Input:
         """See `Layer`."""
         return self._module(x).to(self._dtype)
 
-    def backward(self, gradient: Tensor, rows: slice, needed: bool) -> Tensor:
+    def backward(self, gradient: Tensor, needed: bool) -> Tensor:
         """See `Layer`."""
         return gradient
 
@@ -229,7 +224,7 @@ class Flattening:
         self._shape = x.shape[1:]
         return self._module(x)
 
-    def backward(self, gradient: Tensor, rows: slice, needed: bool) -> Tensor:
+    def backward(self, gradient: Tensor, needed: bool) -> Tensor:
         """See `Layer`."""
         if isinstance(self._module, FlattenPixels):
             channels, height, width = self._shape
@@ -250,9 +245,9 @@ class Rectifier:
             self._output.put(output, rows)
         return output
 
-    def backward(self, gradient: Tensor, rows: slice, needed: bool) -> Tensor:
+    def backward(self, gradient: Tensor, needed: bool) -> Tensor:
         """See `Layer`."""
-        return torch.ops.aten.threshold_backward(gradient, self._output.all[rows], 0)
+        return torch.ops.aten.threshold_backward(gradient, self._output.all, 0)
 
 
 class Learning:
@@ -290,11 +285,11 @@ class Convolution(Learning):
         """See `Layer`."""
         return functional.conv2d(x, *self._start(x, rows), self._stride)
 
-    def backward(self, gradient: Tensor, rows: slice, needed: bool) -> Tensor:
+    def backward(self, gradient: Tensor, needed: bool) -> Tensor:
         """See `Layer`."""
         geometry = (self._stride, [0, 0], [1, 1], False, [0, 0], 1)
         of_input, of_weight, of_bias = torch.ops.aten.convolution_backward(
-            gradient, self.input.all[rows], self._cast_weight, [len(self._bias)], *geometry, [needed, True, True]
+            gradient, self.input.all, self._cast_weight, [len(self._bias)], *geometry, [needed, True, True]
         )
         _gradient(self._weight).copy_(of_weight)
         _gradient(self._bias).copy_(of_bias)
@@ -312,12 +307,12 @@ class FullyConnected(Learning):
         """See `Layer`."""
         return functional.linear(x, *self._start(x, rows))
 
-    def backward(self, gradient: Tensor, rows: slice, needed: bool) -> Tensor:
+    def backward(self, gradient: Tensor, needed: bool) -> Tensor:
         """See `Layer`."""
         if self._cast_gradient is None:
-            torch.mm(gradient.t(), self.input.all[rows], out=_gradient(self._weight))
+            torch.mm(gradient.t(), self.input.all, out=_gradient(self._weight))
         else:
-            torch.mm(gradient.t(), self.input.all[rows], out=self._cast_gradient)
+            torch.mm(gradient.t(), self.input.all, out=self._cast_gradient)
             _gradient(self._weight).copy_(self._cast_gradient)
         torch.sum(gradient, dim=0, dtype=torch.float32, out=_gradient(self._bias))
         return gradient @ self._cast_weight if needed else gradient
@@ -334,10 +329,10 @@ class DuelingHeads:
         advantage = _forward(self._advantage, x, rows)
         return _forward(self._value, x, rows) + advantage - advantage.mean(dim=-1, keepdim=True)
 
-    def backward(self, gradient: Tensor, rows: slice, needed: bool) -> Tensor:
+    def backward(self, gradient: Tensor, needed: bool) -> Tensor:
         """See `Layer`."""
-        of_value = _backward(self._value, gradient.sum(dim=-1, keepdim=True), rows, needed)
-        return of_value + _backward(self._advantage, gradient - gradient.mean(dim=-1, keepdim=True), rows, needed)
+        of_value = _backward(self._value, gradient.sum(dim=-1, keepdim=True), needed)
+        return of_value + _backward(self._advantage, gradient - gradient.mean(dim=-1, keepdim=True), needed)
 
 
 def _gradient(parameter: Tensor) -> Tensor:
@@ -352,11 +347,11 @@ def _forward(layers: list[Layer], x: Tensor, rows: Rows | None) -> Tensor:
     return x
 
 
-def _backward(layers: list[Layer], gradient: Tensor, rows: slice, needed: bool) -> Tensor:
+def _backward(layers: list[Layer], gradient: Tensor, needed: bool) -> Tensor:
     """As `Layer.backward`; below the first layer that learns nobody needs a gradient."""
     first = 0 if needed else next(n for n, layer in enumerate(layers) if not isinstance(layer, _WITHOUT_PARAMETERS))
     for number in range(len(layers) - 1, first - 1, -1):
-        gradient = layers[number].backward(gradient, rows, needed or number > first)
+        gradient = layers[number].backward(gradient, needed or number > first)
     return gradient
 
 

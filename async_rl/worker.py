@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from async_rl.algorithms import Learning, Segment
+from async_rl.algorithms import Learning
 from async_rl.build import Parts, make_parts
 from async_rl.config import Config
 from async_rl.cores import pin_worker
@@ -104,27 +104,18 @@ class Worker:
 
     def _learn(self) -> None:
         """Differentiate what there is to learn from, and update the shared parameters."""
-        parts = self._parts
-        batch = parts.experience.batch(self._segment, self._total_steps)
+        passes, learner = self._parts.passes, self._parts.algorithm.learner
+        batch = self._parts.experience.batch(self._segment, self._total_steps)
         self._lap("report")
         if batch is None:
             return
-        returns = parts.algorithm.learner.returns(parts.passes, parts.target, batch)
+        returns = learner.returns(passes, self._parts.target, batch)
         self._lap("target")
-        if batch is self._segment:
-            for share in parts.shares:
-                outputs = parts.passes.acted(share.observation, share.rows)
-                self._learn_from(share, outputs, returns.flatten()[share.rows].view_as(share.reward))
-        else:
-            self._learn_from(batch, parts.passes.learn(batch.observation), returns)
-
-    def _learn_from(self, batch: Segment, outputs: Tensor, returns: Tensor) -> None:
-        """One update."""
-        parts = self._parts
-        learning = parts.algorithm.learner.learning(outputs.requires_grad_(), returns, batch)
-        parts.passes.backward(*torch.autograd.grad(learning.loss, outputs))
+        outputs = (passes.acted if batch is self._segment else passes.learn)(batch.observation)
+        learning = learner.learning(outputs.requires_grad_(), returns, batch)
+        passes.backward(*torch.autograd.grad(learning.loss, outputs))
         self._lap("gradient")
-        parts.experience.learnt(learning.errors)
+        self._parts.experience.learnt(learning.errors)
         self._apply(learning)
         self._lap("apply")
 

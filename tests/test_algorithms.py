@@ -220,7 +220,7 @@ def combinations() -> list[Config]:
             found.append(
                 Config(algorithm=algorithm, double=double, dueling=dueling, norm=norm, target=target,  # type: ignore[arg-type]
                        optimizer=optimizer, statistics=statistics, lambda_=decay, steps=200, t_max=5,  # type: ignore[arg-type]
-                       envs_per_worker=4, steps_per_update=20)
+                       envs_per_worker=4)
             )  # fmt: skip
         except UserError as error:
             assert "has no meaning with --algorithm" in str(error)
@@ -271,11 +271,11 @@ def one_gradient(**settings: object) -> tuple[torch.Tensor, list[torch.Tensor]]:
 
 
 def test_long_gradients_are_scaled_to_the_limit() -> None:
-    free, _ = one_gradient(envs_per_worker=8)
-    limited, _ = one_gradient(envs_per_worker=8, max_gradient_norm=0.1)
+    free, _ = one_gradient()
+    limited, _ = one_gradient(max_gradient_norm=0.1)
     assert float(free.norm()) > 0.1
     torch.testing.assert_close(limited, free * 0.1 / free.norm())
-    _, limited_layers = one_gradient(envs_per_worker=8, max_gradient_norm=0.1, clip_gradients="layer")
+    _, limited_layers = one_gradient(max_gradient_norm=0.1, clip_gradients="layer")
     layers = free.split([layer.numel() for layer in limited_layers])
     assert len(layers) == 6  # three weights, three biases
     for layer, before in zip(limited_layers, layers, strict=True):

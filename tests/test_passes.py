@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch import nn
 
-from async_rl.algorithms import Segment
 from async_rl.config import Config
 from async_rl.networks import make_network
 from async_rl.passes import Autograd, Chain, Passes, is_chain, make_passes
@@ -48,12 +47,12 @@ def test_a_chain_is_autograd(case: str, t_max: int, streams: int) -> None:
     for _ in range(2):
         seen, slope = observations(spec, t_max, streams), torch.randn(t_max, streams, 3)
         acted = torch.stack([chain.act(seen[t], t, t_max) for t in range(t_max)])
-        torch.testing.assert_close(chain.acted(seen, slice(None)), acted)
+        torch.testing.assert_close(chain.acted(seen), acted)
         chain(observations(spec, 2))  # keeps nothing
         chain.backward(slope)
         own = gradient.clone()
         reference, expected = made(network, lambda *parts: Autograd(*parts, torch.float32))
-        torch.testing.assert_close(acted, reference.acted(seen, slice(None)))
+        torch.testing.assert_close(acted, reference.acted(seen))
         reference.backward(slope)
         torch.testing.assert_close(own, expected, rtol=1e-4, atol=1e-4)
         chain, gradient = made(network, make_passes)
@@ -75,37 +74,12 @@ def test_bfloat16_is_float32_with_less_precision(network: str, norm: str) -> Non
         assert isinstance(passes, Autograd) == (norm == "layer")
         for t in range(2):
             passes.act(seen[t], t, 2)
-        outputs = passes.acted(seen, slice(None))
+        outputs = passes.acted(seen)
         passes.backward(slope)
         assert outputs.dtype == gradient.dtype == torch.float32
         results.append((outputs, gradient.clone()))
     for exact, rounded in zip(*results, strict=True):
         assert 0 < float((exact - rounded).norm() / exact.norm()) < 0.1
-
-
-@pytest.mark.parametrize("network", ["nips", "mlp"])
-@pytest.mark.parametrize("norm", ["none", "layer"])  # by hand, and by torch
-def test_gradients_of_shares_add_up_to_that_of_the_segment(network: str, norm: str) -> None:
-    torch.manual_seed(0)
-    spec = SCREENS if network == "nips" else VECTOR
-    passes, gradient = made(make_network(Config(network=network, norm=norm), spec), make_passes)  # type: ignore[arg-type]
-    segment, slope = Segment(spec, 2, 6), torch.randn(2, 6, 3)
-    segment.observation.copy_(observations(spec, 2, 6))
-    outputs = torch.stack([passes.act(segment.observation[t], t, 2) for t in range(2)])
-    passes.acted(segment.observation, slice(None))
-    passes.backward(slope)
-    whole, total = gradient.clone(), torch.zeros_like(gradient)
-    assert segment.shares(12) == segment.shares(99) == [segment]
-    assert [share.action.numel() for share in segment.shares(5)] == [4, 4, 4]
-    assert [share.action.numel() for share in segment.shares(7)] == [6, 6]
-    assert [share.action.numel() for share in segment.shares(11)] == [6, 6]
-    assert [share.action.numel() for share in segment.shares(2)] == [2] * 6
-    for share in segment.shares(5):
-        acted = passes.acted(share.observation, share.rows)
-        torch.testing.assert_close(acted, outputs.flatten(0, 1)[share.rows][None])
-        passes.backward(slope.flatten(0, 1)[share.rows][None])
-        total += gradient
-    torch.testing.assert_close(total, whole, rtol=1e-4, atol=1e-4)
 
 
 def test_only_known_layers_are_taken_and_all_others_learn_too() -> None:
@@ -127,6 +101,6 @@ def test_only_known_layers_are_taken_and_all_others_learn_too() -> None:
     assert isinstance(passes, Autograd)
     seen = torch.randn(2, 4, 5)
     assert not passes.act(seen[0], 0, 2).requires_grad
-    assert passes.acted(seen, slice(None)).shape == (2, 4, 3)
+    assert passes.acted(seen).shape == (2, 4, 3)
     passes.backward(torch.ones(2, 4, 3))
     assert gradient.isfinite().all() and gradient.abs().sum() > 0

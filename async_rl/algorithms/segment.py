@@ -1,6 +1,5 @@
 """What an algorithm is given, and what it gives back."""
 
-import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -32,7 +31,6 @@ class Segment:
         next_action: [T, E] int64, the action taken at ``next_observation``; -1 where none was, because the game
             ended, or because the algorithm does not ask for it.
         weight: [T, E] float32, of each step's error in the loss; 1 but for prioritised replay.
-        rows: which of the steps of a whole segment these are, counted in order of time, then of streams.
     """
 
     def __init__(self, spec: EnvSpec, t_max: int, streams: int):
@@ -46,23 +44,6 @@ class Segment:
         self.next_observation = torch.zeros(shape + spec.observation_shape, dtype=dtype)
         self.next_action = torch.full(shape, -1)
         self.weight = torch.ones(shape)
-        self.rows = slice(None)
-
-    def shares(self, most: int) -> "list[Segment]":
-        """As few equal shares [1, steps] as have at most so many steps each, in order of time, on the same memory.
-
-        Where they cannot be equal, the sizes differ by one. A share that is the whole is this segment itself.
-        """
-        steps = self.action.numel()
-        count = -(-steps // most)
-        edges = [steps * number // count for number in range(count + 1)]
-        return [self._share(slice(*edge)) for edge in itertools.pairwise(edges)] if count > 1 else [self]
-
-    def _share(self, rows: slice) -> "Segment":
-        share = object.__new__(Segment)
-        for name, memory in vars(self).items():
-            setattr(share, name, rows if name == "rows" else memory.flatten(0, 1)[rows].unsqueeze(0))
-        return share
 
 
 @dataclass(frozen=True)
