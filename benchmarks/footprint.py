@@ -11,12 +11,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import tyro
 
+from async_rl.config import Config
 from async_rl.run_directory import machine
 from benchmarks import table
 
@@ -29,14 +31,14 @@ class Options:
 
     env: str = "pong"
     """Game."""
-    workers: tuple[int, ...] = (1, 2, 4, 8, 16)
+    workers: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64)
     """Numbers of workers."""
-    envs_per_worker: int = 8
+    envs_per_worker: int = Config().envs_per_worker
     """Emulators in each."""
     seconds: float = 20.0
     """Seconds of training after which memory and processor time are read."""
     output: Path | None = None
-    """CSV file for the results."""
+    """Results, with .csv and .png."""
 
 
 def measure(options: Options, workers: int) -> dict[str, float]:
@@ -79,6 +81,29 @@ def stepping(run_dir: Path) -> int:
     return int(reports[-1]["workers_alive"]) if reports else 0
 
 
+def draw(rows: Sequence[Mapping[str, float]], title: str, path: Path) -> None:
+    """Memory and start-up against the number of workers."""
+    from matplotlib.figure import Figure  # not needed without --output
+
+    figure = Figure(figsize=(10, 4))
+    memory, start = figure.subplots(1, 2)
+    workers = [str(row["workers"]) for row in rows]
+    memory.plot(workers, [row["uss_mib"] for row in rows], "o-", color="#0072b2", label="unique")
+    memory.plot(workers, [row["pss_mib"] for row in rows], "s--", color="#e69f00", label="proportional")
+    memory.set_ylabel("MiB of a worker", fontsize=13)
+    memory.legend(fontsize=12)
+    start.plot(workers, [row["start_seconds"] for row in rows], "o-", color="#0072b2")
+    start.set_ylabel("seconds until all workers step", fontsize=13)
+    for axis in (memory, start):
+        axis.set_ylim(0, None)
+        axis.set_xlabel("workers", fontsize=13)
+        axis.grid(alpha=0.3)
+    figure.suptitle(title, fontsize=13)
+    figure.tight_layout()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+
+
 def main() -> None:
     """Measure, print the table and write the CSV file."""
     options = tyro.cli(Options, prog="python -m benchmarks.footprint")
@@ -89,8 +114,11 @@ def main() -> None:
         if len(rows) == 1:
             print(" ".join(f"{title:>16}" for title in rows[0]))
         print(" ".join(f"{value:>16}" for value in rows[-1].values()), flush=True)
-    named = [(*row.values(), machine()["processor"], machine()["cores"]) for row in rows]
-    table.write(options.output, (*rows[0], "processor", "cores"), named)
+    if options.output is not None:
+        named = [(*row.values(), machine()["processor"], machine()["cores"]) for row in rows]
+        table.write(options.output.with_suffix(".csv"), (*rows[0], "processor", "cores"), named)
+        title = f"{options.env}, {options.envs_per_worker} emulators a worker, {machine()['processor']}"
+        draw(rows, f"{title}, {machine()['cores']} cores", options.output.with_suffix(".png"))
 
 
 if __name__ == "__main__":

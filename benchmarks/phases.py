@@ -34,7 +34,7 @@ class Options:
     env: str = "pong"
     """Game."""
     shapes: tuple[str, ...] = default_shapes()
-    """Workers x emulators in each x t_max x steps per update; at most as many workers as cores."""
+    """Workers x emulators in each x t_max; at most as many workers as cores."""
     precision: str = "float32"
     """Of the runs."""
     seconds: float = 8.0
@@ -47,7 +47,7 @@ class Options:
 
 def measure(options: Options, shape: Sequence[int]) -> dict[str, float]:
     """Microseconds of each phase, their sum, and the wall-clock time of a worker for a step ("whole")."""
-    names = ("workers", "envs-per-worker", "t-max", "steps-per-update")
+    names = ("workers", "envs-per-worker", "t-max")
     flags = dict(zip(names, shape, strict=True)) | {"env": options.env, "precision": options.precision}
     (reports,) = observe_together([flags], options.seconds, [None])
     took = phases(reports)
@@ -77,7 +77,7 @@ def draw(rows: Mapping[str, Mapping[str, float]], title: str, path: Path) -> Non
         axis.text(left, number, f" {left:,.0f}", va="center", fontsize=13)
     axis.set_yticks(range(len(rows)), list(rows), fontsize=13)
     axis.invert_yaxis()
-    axis.set_xlabel("microseconds of a worker for a step; workers x emulators x t_max x steps per update", fontsize=12)
+    axis.set_xlabel("microseconds of a worker for a step; workers x emulators x t_max", fontsize=12)
     axis.spines[["top", "right"]].set_visible(False)
     axis.legend(fontsize=11, ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     figure.suptitle(title, fontsize=12, y=1.08)
@@ -89,8 +89,8 @@ def main() -> None:
     """Measure, print the table and write the CSV file and the picture."""
     options = tyro.cli(Options, prog="python -m benchmarks.phases")
     shapes = {shape: [int(number) for number in shape.split("x")] for shape in options.shapes}
-    if any(len(numbers) != 4 or numbers[0] > available_cores() for numbers in shapes.values()):
-        raise SystemExit("a shape is WORKERSxEMULATORSxT_MAXxSTEPS_PER_UPDATE, with at most one worker for each core")
+    if any(len(numbers) != 3 or numbers[0] > available_cores() for numbers in shapes.values()):
+        raise SystemExit("a shape is WORKERSxEMULATORSxT_MAX, with at most one worker for each core")
     samples: dict[str, list[dict[str, float]]] = {shape: [] for shape in shapes}
     for _ in range(options.rounds):
         for shape, numbers in shapes.items():

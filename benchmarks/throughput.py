@@ -5,7 +5,7 @@ less than (`benchmarks.floor`). In a round the floor is measured on an idle mach
 after round, so that a machine whose speed drifts is unfair to none. The table gives medians over rounds, of the ratios
 too: floor divided by measured time, per core. Workers beyond the number of cores count as one core each up to that.
 
-A shape is WORKERSxEMULATORSxT_MAXxSTEPS_PER_UPDATE.
+A shape is WORKERSxEMULATORSxT_MAX; emulators times t_max are the steps of an update.
 """
 
 import statistics
@@ -24,7 +24,7 @@ from benchmarks.runs import measure
 
 Shape = tuple[int, ...]
 HEADER = (
-    *("env", "workers", "envs_per_worker", "t_max", "steps_per_update"),
+    *("env", "workers", "envs_per_worker", "t_max"),
     *("emulation_us", "arithmetic_us", "memory_us", "floor_us", "core_us", "steps_per_second", "ratio"),
 )
 
@@ -32,9 +32,9 @@ HEADER = (
 def default_shapes() -> tuple[str, ...]:
     """The paper's shape, the default, and 8, 40 and 160 steps per update; each for 1 worker and for all cores."""
     default = Config()
-    own = f"{default.envs_per_worker}x{default.t_max}x{default.steps_per_update}"
-    one_core = tuple(f"1x{shape}" for shape in ("1x5x5", own))
-    return one_core + tuple(f"{available_cores()}x{shape}" for shape in ("1x5x5", own, "40x1x8", "40x1x40", "40x4x160"))
+    own = f"{default.envs_per_worker}x{default.t_max}"
+    one_core = tuple(f"1x{shape}" for shape in ("1x5", own))
+    return one_core + tuple(f"{available_cores()}x{shape}" for shape in ("1x5", own, "8x1", "8x5", "40x1", "40x4"))
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Options:
     envs: tuple[str, ...] = ("pong", "breakout")
     """Atari games."""
     shapes: tuple[str, ...] = default_shapes()
-    """Workers x emulators in each x t_max x steps per update."""
+    """Workers x emulators in each x t_max."""
     seconds: float = 10.0
     """Seconds that each run is measured for."""
     rounds: int = 3
@@ -68,13 +68,13 @@ class Sample:
 
 def sample(options: Options, env: str, shape: Shape, floor: Floor) -> Sample:
     """Run one shape; ``floor`` is that of an update of one step."""
-    workers, envs, t_max, steps_per_update = shape
-    names = ("workers", "envs-per-worker", "t-max", "steps-per-update")
+    workers, envs, t_max = shape
+    names = ("workers", "envs-per-worker", "t-max")
     flags = dict(zip(names, shape, strict=True)) | {"env": env, "precision": options.precision}
     speed = measure(flags, options.seconds)
     cores = min(workers, available_cores())
-    per_update = min(steps_per_update, envs * t_max)
-    return Sample(Floor(floor.emulation, floor.arithmetic, floor.memory / per_update), speed, 1e6 * cores / speed)
+    own_floor = Floor(floor.emulation, floor.arithmetic, floor.memory / (envs * t_max))
+    return Sample(own_floor, speed, 1e6 * cores / speed)
 
 
 def row(env: str, shape: Shape, samples: Sequence[Sample]) -> tuple[object, ...]:
@@ -101,10 +101,10 @@ def draw(rows: Sequence[tuple[object, ...]], title: str, path: Path) -> None:
             left += width
         text = f" {named['steps_per_second']:,} steps/s, ratio {named['ratio']}"
         axis.text(float(str(named["core_us"])), number, text, va="center", fontsize=12)
-    axis.set_yticks(range(len(rows)), [f"{v[0]} {'x'.join(str(n) for n in v[1:5])}" for v in rows], fontsize=12)
+    axis.set_yticks(range(len(rows)), [f"{v[0]} {'x'.join(str(n) for n in v[1:4])}" for v in rows], fontsize=12)
     axis.invert_yaxis()
     axis.set_xlim(0, 1.4 * max(float(str(v[HEADER.index("core_us")])) for v in rows))
-    axis.set_xlabel("microseconds of a core for a step; workers x emulators x t_max x steps per update", fontsize=12)
+    axis.set_xlabel("microseconds of a core for a step; workers x emulators x t_max", fontsize=12)
     axis.spines[["top", "right"]].set_visible(False)
     axis.legend(fontsize=12, loc="lower right")
     axis.set_title(title, fontsize=12)
@@ -116,8 +116,8 @@ def main() -> None:
     """Measure, print the table and write the CSV file and the picture."""
     options = tyro.cli(Options, prog="python -m benchmarks.throughput")
     shapes = [tuple(int(number) for number in shape.split("x")) for shape in options.shapes]
-    if any(len(shape) != 4 for shape in shapes):
-        raise SystemExit("a shape is WORKERSxEMULATORSxT_MAXxSTEPS_PER_UPDATE, such as 2x32x1x16")
+    if any(len(shape) != 3 for shape in shapes):
+        raise SystemExit("a shape is WORKERSxEMULATORSxT_MAX, such as 2x16x1")
     samples: dict[tuple[str, Shape], list[Sample]] = {(env, shape): [] for env in options.envs for shape in shapes}
     for number in range(options.rounds):
         for env in options.envs:

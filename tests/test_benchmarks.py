@@ -7,12 +7,16 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import ROOT, rows
 
 from async_rl import Config, train
 from async_rl.cores import available_cores
+from async_rl.networks import make_network
 from async_rl.stopwatch import PHASES
+from async_rl.types import EnvSpec
 from benchmarks import peers
+from benchmarks.floor import operations
 from benchmarks.scaling_model import SCENARIOS, Model, Scenario, fit, refetched
 
 
@@ -36,15 +40,38 @@ def test_learning_curve_is_made_of_all_games(tmp_path: Path) -> None:
     assert output.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_throughput_and_footprint_measure_real_runs(tmp_path: Path) -> None:
-    shapes = ("--env", "catch", "--shapes", "1x2", "--rounds", "1", "--seconds", "2")
-    benchmark("throughput", *shapes, "--output", str(tmp_path / "throughput.csv"))
+def test_throughput_and_phases_measure_real_runs(tmp_path: Path) -> None:
+    shape = ("--shapes", "1x2x2", "--rounds", "1", "--seconds", "2")
+    benchmark("throughput", "--envs", "pong", *shape, "--output", str(tmp_path / "throughput"))
     (row,) = rows(tmp_path / "throughput.csv")
-    assert (row["workers"], row["envs_per_worker"], row["ratio"]) == ("1", "2", "1.00")
-    assert int(row["steps_per_second"]) > 0
+    assert (row["workers"], row["envs_per_worker"], row["t_max"]) == ("1", "2", "2")
+    terms = [float(row[f"{term}_us"]) for term in ("emulation", "arithmetic", "memory")]
+    assert all(term > 1 for term in terms) and float(row["floor_us"]) == pytest.approx(sum(terms), abs=0.3)
+    assert float(row["core_us"]) == pytest.approx(1e6 / float(row["steps_per_second"]), rel=0.01)
+    assert float(row["ratio"]) == pytest.approx(float(row["floor_us"]) / float(row["core_us"]), abs=0.01)
+    benchmark("phases", *shape, "--output", str(tmp_path / "phases"))
+    (row,) = rows(tmp_path / "phases.csv")
+    took = {name: float(row[name]) for name in (*PHASES, "sum", "whole")}
+    assert sum(took[phase] for phase in PHASES) == pytest.approx(took["sum"], abs=0.1)
+    assert took["sum"] == pytest.approx(took["whole"], rel=0.05)
+    assert min(took[name] for name in ("emulate", "preprocess", "act", "target", "gradient", "apply")) > 1
+    for name in ("throughput", "phases"):
+        assert (tmp_path / name).with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_floor_counts_the_arithmetic_of_the_papers_network() -> None:
+    """Multiplications and additions by hand: convolutions, fully connected layers, and twice that backward."""
+    spec = EnvSpec("screens", (84, 84, 4), "uint8", tuple("abcdef"), stack=4)
+    network = make_network(Config(), spec)
+    layers = [2 * 20 * 20 * 16 * 8 * 8 * 4, 2 * 9 * 9 * 32 * 4 * 4 * 16, 2 * 2592 * 256, 2 * 256 * 6]
+    backward = 2 * sum(layers) - layers[0]  # nobody needs the gradient of the screens
+    assert operations(network, torch.zeros(1, 84, 84, 4, dtype=torch.uint8)) == 3 * sum(layers) + backward
+
+
+def test_footprint_measures_real_runs(tmp_path: Path) -> None:
     benchmark("footprint", "--env", "catch", "--workers", "2", "--seconds", "1", "--output", str(tmp_path / "f.csv"))
     (row,) = rows(tmp_path / "f.csv")
-    assert float(row["start_seconds"]) > 0 and float(row["uss_mib"]) > 1
+    assert (tmp_path / "f.png").exists() and float(row["start_seconds"]) > 0 and float(row["uss_mib"]) > 1
 
 
 def test_toy_and_conditioning(tmp_path: Path) -> None:
