@@ -4,6 +4,7 @@ import itertools
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from async_rl import checkpoint, train
 from async_rl.algorithms import Learning, Segment, make_algorithm
@@ -388,3 +391,37 @@ def test_a_run_starts_from_what_fits_of_another_network(tmp_path: Path) -> None:
     np.testing.assert_array_equal(table["parameters"][:fitting], saved.arrays["parameters"][:fitting])
     np.testing.assert_array_equal(table["parameters"][fitting:], fresh["parameters"][fitting:])
     np.testing.assert_array_equal(table["target"], table["parameters"])
+
+
+class Allocations(TorchDispatchMode):
+    """Records the largest tensor that an operation makes anew, in numbers."""
+
+    largest = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = function(*args, **(kwargs or {}))
+        given = {tensor.untyped_storage().data_ptr() for tensor in self._tensors((args, kwargs))}
+        for tensor in self._tensors(made):
+            if tensor.untyped_storage().data_ptr() not in given:
+                self.largest = max(self.largest, tensor.numel())
+        return made
+
+    @staticmethod
+    def _tensors(tree: Any) -> list[torch.Tensor]:
+        return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor)]
+
+
+@pytest.mark.parametrize("algorithm", ["one-step-q", "one-step-sarsa", "n-step-q", "a3c"])
+@pytest.mark.parametrize("optimizer", ["rmsprop", "momentum", "adam"])
+def test_the_loop_allocates_nothing_of_the_size_of_the_network(algorithm: str, optimizer: str) -> None:
+    config = Config(env="pong", workers=1, envs_per_worker=2, algorithm=algorithm, optimizer=optimizer, t_max=2)  # type: ignore[arg-type]
+    table = make_table(config, describe(config))
+    worker = Worker(config, 0, table, make_parts(config, 0, 0, table))
+    weights = 2592 * 256
+    with Allocations() as allocations:
+        for _ in range(3):
+            worker._synchronise()
+            worker._collect()
+            worker._learn()
+            worker._advance()
+    assert 0 < allocations.largest < weights
