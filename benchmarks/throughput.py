@@ -5,6 +5,13 @@ less than (`benchmarks.floor`). In a round the floor is measured on an idle mach
 after round, so that a machine whose speed drifts is unfair to none. The table gives medians over rounds, of the ratios
 too: floor divided by measured time, per core. Workers beyond the number of cores count as one core each up to that.
 
+Tried and dropped, with one worker on a core of a Zen 4 EPYC, microseconds per step: two or five updates out of one
+segment of 32 or 40 streams, each from its share of the kept passes (8 steps per update: 756 instead of 1,009, 659 at 40
+steps per update). But the later ones follow gradients of parameters that the first has already moved: on Pong with 2 x
+32 streams and 16 steps per update the TD loss jumped to 0.097 at 0.33 million steps and was at 0.012 at 0.54 million;
+with 2 x 16 streams, one update each, it was at 0.005. Large pages for malloc (glibc's hugetlb tunable): no difference.
+RMSProp by plain tensor operations on chunks that fit a cache: see `async_rl.optimizers.RMSProp`.
+
 A shape is WORKERSxEMULATORSxT_MAX; emulators times t_max are the steps of an update.
 """
 

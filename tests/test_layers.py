@@ -9,7 +9,8 @@ ROOT = Path(__file__).parent.parent
 LAYERS = [
     ["config", "config_file", "types", "kernels", "stopwatch", "cores", "fork_server"],
     ["returns", "schedules", "networks", "optimizers", "policies", "rewards", "seeding", "user_code"],
-    ["algorithms", "shared", "envs", "passes"],
+    ["algorithms", "shared", "envs", "layers"],
+    ["passes"],
     ["replay"],
     ["build"],
     ["worker", "checkpoint", "reporting", "run_directory", "meter"],

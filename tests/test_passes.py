@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from async_rl.config import Config
+from async_rl.layers import is_chain
 from async_rl.networks import make_network
-from async_rl.passes import Autograd, Chain, Passes, is_chain, make_passes
+from async_rl.passes import Autograd, Chain, Passes, make_passes
 from async_rl.shared import bind_gradients, parameter_count
 from async_rl.types import EnvSpec
 
