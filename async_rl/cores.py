@@ -51,7 +51,7 @@ def numa_nodes(folder: Path) -> list[frozenset[int]]:
     """Cores of each NUMA node by Linux's description; none where there is no such thing."""
     nodes = []
     for path in sorted(folder.glob("node[0-9]*/cpulist"), key=lambda p: int(p.parent.name.removeprefix("node"))):
-        nodes.append(frozenset(_numbers(path.read_text(encoding="ascii"))))
+        nodes.append(frozenset(_numbers(_read(path))))
     return nodes
 
 

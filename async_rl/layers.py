@@ -230,6 +230,7 @@ def _gradient(parameter: Tensor) -> Tensor:
 
 
 def forward(layers: list[Layer], x: Tensor, rows: Rows | None) -> Tensor:
+    """`Layer.forward` of one after the other."""
     for layer in layers:
         x = layer.forward(x, rows)
     return x
@@ -270,6 +271,7 @@ def _is_known(module: nn.Module) -> bool:
 
 
 def make_layers(network: nn.Module, dtype: torch.dtype) -> list[Layer]:
+    """The layers of a ``network`` that `is_chain`, on its own parameters, computing in ``dtype``."""
     layers: list[Layer] = []
     for module in reversed(list(network.children())):  # a layer may have to know the next one
         layers.insert(0, _layer(module, dtype, layers[0] if layers else None))

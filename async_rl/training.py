@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,14 +81,16 @@ def train(
     run_directory.record(run_dir, config, spec, _seeds(config))
     terminal = reporting.Quiet() if quiet else reporting.terminal(config, run_dir)
     if init_from is not None:
-        names = ", ".join(not_taken) or "nothing"
-        terminal.say(f"started from the network of {init_from}; new, because it did not fit: {names}")
-    resumed_at = table.total_steps() if saved else None
+        terminal.say(f"started from the network of {init_from}; new, because it did not fit: {_names(not_taken)}")
+    resumed_at, progress = (table.total_steps(), saved.progress) if saved else (None, Progress())
     logs = reporting.open_logs(run_dir, dataclasses.asdict(config), resumed_at, terminal.say)
-    progress = saved.progress if saved else Progress()
     ending = Supervisor(config, spec, network_layout, table, progress, run_dir, logs, terminal).run()
     resumable = (run_dir / checkpoint.LATEST).is_file()
     return Result(run_dir, ending, table.total_steps(), logs.statistics.mean_score, resumable)
+
+
+def _names(parameters: Sequence[str]) -> str:
+    return ", ".join(parameters) or "nothing"
 
 
 def _seeds(config: Config) -> dict[str, Any]:

@@ -42,8 +42,8 @@ class Floor:
         return self.emulation + self.arithmetic + self.memory
 
 
-def measure_floor(config: Config, steps_per_update: int, seconds: float) -> Floor:
-    """The floor of Atari training, measured for about so many seconds on one core.
+def measure_floor(config: Config, seconds: float) -> Floor:
+    """The floor of Atari training with an update after each step, measured for about so many seconds on one core.
 
     ``config`` names game and network.
     """
@@ -55,7 +55,7 @@ def measure_floor(config: Config, steps_per_update: int, seconds: float) -> Floo
     return Floor(
         emulation=emulation(config, seconds / 3),
         arithmetic=1e6 * operations(network, observation) / peak(seconds / 3),
-        memory=1e6 * VECTORS_MOVED * 4 * parameters / copy_speed(parameters, seconds / 3) / steps_per_update,
+        memory=1e6 * VECTORS_MOVED * 4 * parameters / copy_speed(parameters, seconds / 3),
     )
 
 

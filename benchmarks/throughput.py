@@ -128,7 +128,7 @@ def main() -> None:
     samples: dict[tuple[str, Shape], list[Sample]] = {(env, shape): [] for env in options.envs for shape in shapes}
     for number in range(options.rounds):
         for env in options.envs:
-            floor = measure_floor(Config(env=env), steps_per_update=1, seconds=3.0)
+            floor = measure_floor(Config(env=env), seconds=3.0)
             for shape in shapes:
                 samples[env, shape].append(sample(options, env, shape, floor))
                 done = row(env, shape, samples[env, shape][-1:])
