@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from async_rl.networks import Dueling, FlattenPixels, Pixels, Scale
+from async_rl.networks import FlattenPixels, Pixels
 
 
 class Rows(NamedTuple):
@@ -206,21 +206,52 @@ class FullyConnected(Learning):
         return gradient @ self._cast_weight if needed else gradient
 
 
-class DuelingHeads:
-    """``Q = V + A - mean A``, see `async_rl.networks.Dueling`."""
+class Normalization:
+    """Layer normalisation over all axes but the first, in the order in which an image lies in memory.
 
-    def __init__(self, module: Dueling, dtype: torch.dtype):
-        self._value, self._advantage = make_layers(module.value, dtype), make_layers(module.advantage, dtype)
+    torch's own module brings an image into its default order and back, and its pass is made again to learn: acting
+    with 16 streams and learning from 64 steps took 460 microseconds a step so, 270 here, and 240 without any
+    normalisation (one core of a Zen 4 EPYC).
+
+    Args:
+        module: the layer.
+        dtype: in which it computes.
+    """
+
+    def __init__(self, module: nn.LayerNorm, dtype: torch.dtype):
+        self._weight, self._bias = module.weight, module.bias
+        self._epsilon = module.eps
+        self._dtype = dtype
+        self._order = torch.contiguous_format
+        self._input, self._mean, self._inverse_deviation = Kept(), Kept(), Kept()
 
     def forward(self, x: Tensor, rows: Rows | None) -> Tensor:
         """See `Layer`."""
-        advantage = forward(self._advantage, x, rows)
-        return forward(self._value, x, rows) + advantage - advantage.mean(dim=-1, keepdim=True)
+        self._order = _order(x)
+        flat = _flat(x, self._order)
+        weight, bias = self._flat_parameters()
+        output, mean, inverse_deviation = torch.native_layer_norm(flat, flat.shape[1:], weight, bias, self._epsilon)
+        if rows is not None:
+            self._input.put(flat, rows)
+            self._mean.put(mean, rows)
+            self._inverse_deviation.put(inverse_deviation, rows)
+        return _unflat(output, x.shape, self._order)
 
     def backward(self, gradient: Tensor, needed: bool) -> Tensor:
         """See `Layer`."""
-        of_value = backward(self._value, gradient.sum(dim=-1, keepdim=True), needed)
-        return of_value + backward(self._advantage, gradient - gradient.mean(dim=-1, keepdim=True), needed)
+        flat = _flat(gradient.contiguous(memory_format=self._order), self._order)
+        statistics = (self._mean.all, self._inverse_deviation.all)
+        of_input, of_weight, of_bias = torch.ops.aten.native_layer_norm_backward(
+            flat, self._input.all, flat.shape[1:], *statistics, *self._flat_parameters(), [needed, True, True]
+        )
+        for parameter, value in ((self._weight, of_weight), (self._bias, of_bias)):
+            _gradient(parameter).copy_(_unflat(value[None], torch.Size((1, *parameter.shape)), self._order)[0])
+        return _unflat(of_input, gradient.shape, self._order) if needed else gradient
+
+    def _flat_parameters(self) -> list[Tensor]:
+        """Weight and bias as they are now, [N], in the order of the input."""
+        ordered = (p.detach()[None].contiguous(memory_format=self._order) for p in (self._weight, self._bias))
+        return [_flat(parameter, self._order)[0].to(self._dtype) for parameter in ordered]
 
 
 def _gradient(parameter: Tensor) -> Tensor:
@@ -229,72 +260,20 @@ def _gradient(parameter: Tensor) -> Tensor:
     return parameter.grad
 
 
-def forward(layers: list[Layer], x: Tensor, rows: Rows | None) -> Tensor:
-    """`Layer.forward` of one after the other."""
-    for layer in layers:
-        x = layer.forward(x, rows)
-    return x
-
-
-def backward(layers: list[Layer], gradient: Tensor, needed: bool) -> Tensor:
-    """As `Layer.backward`; below the first layer that learns nobody needs a gradient."""
-    first = 0 if needed else next(n for n, layer in enumerate(layers) if not isinstance(layer, _WITHOUT_PARAMETERS))
-    for number in range(len(layers) - 1, first - 1, -1):
-        gradient = layers[number].backward(gradient, needed or number > first)
-    return gradient
-
-
-_WITHOUT_PARAMETERS = (Input, Flattening, Rectifier)
-
-
-def is_chain(network: nn.Module) -> bool:
-    """Whether ``network`` is a sequence of layers that `Chain` knows, pixels and the like before those that learn."""
-    modules = list(network.children())
-    if type(network) is not nn.Sequential or not all(_is_known(module) for module in modules):
-        return False
-    learning = [any(True for _ in module.parameters()) for module in modules]
-    return any(learning) and not any(isinstance(m, _INPUTS) for m in modules[learning.index(True) :])
-
-
-_INPUTS = (Pixels, Scale)
-
-
-def _is_known(module: nn.Module) -> bool:
-    if type(module) is Dueling:
-        return is_chain(module.value) and is_chain(module.advantage)
-    if type(module) is nn.Conv2d:
-        plain = module.padding == (0, 0) and module.dilation == (1, 1) and module.groups == 1
-        return plain and module.bias is not None
-    if type(module) is nn.Linear:
-        return module.bias is not None
-    return type(module) in (nn.ReLU, nn.Flatten, FlattenPixels) or isinstance(module, _INPUTS)
-
-
-def make_layers(network: nn.Module, dtype: torch.dtype) -> list[Layer]:
-    """The layers of a ``network`` that `is_chain`, on its own parameters, computing in ``dtype``."""
-    layers: list[Layer] = []
-    for module in reversed(list(network.children())):  # a layer may have to know the next one
-        layers.insert(0, _layer(module, dtype, layers[0] if layers else None))
-    return layers
-
-
-def _layer(module: nn.Module, dtype: torch.dtype, following: Layer | None) -> Layer:
-    if isinstance(module, nn.Conv2d):
-        return Convolution(module, dtype)
-    if isinstance(module, nn.Linear):
-        return FullyConnected(module, dtype)
-    if isinstance(module, Dueling):
-        return DuelingHeads(module, dtype)
-    if isinstance(module, nn.ReLU):
-        return Rectifier()
-    if isinstance(module, nn.Flatten | FlattenPixels):
-        return Flattening(module)
-    if isinstance(module, Pixels) and isinstance(following, Learning):
-        return PixelInput(module, dtype, following.input)
-    return Input(module, dtype)
-
-
 def _order(x: Tensor) -> torch.memory_format:
     """Whether channels come last in memory."""
     last = x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last)
     return torch.channels_last if last else torch.contiguous_format
+
+
+def _flat(x: Tensor, order: torch.memory_format) -> Tensor:
+    """``x`` [B, ...] as [B, N], in the ``order`` in which it lies in memory: a view."""
+    return (x.permute(0, 2, 3, 1) if order == torch.channels_last else x).flatten(1)
+
+
+def _unflat(flat: Tensor, shape: torch.Size, order: torch.memory_format) -> Tensor:
+    """What `_flat` was made of."""
+    if order == torch.contiguous_format:
+        return flat.view(shape)
+    batch, channels, height, width = shape
+    return flat.view(batch, height, width, channels).permute(0, 3, 1, 2)

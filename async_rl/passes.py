@@ -1,10 +1,10 @@
 """Forward and backward passes of the network that learns: what acting has computed is not computed again to learn.
 
 The paper differentiates at the very parameters it acts with (Mnih et al. 2016, arXiv 1602.01783, Algorithm 1), so the
-pass that chose an action holds all that its gradient needs. `Chain` keeps it: of the four passes that a step of
-one-step Q-learning takes (act, value the next observation, forward, backward) the third goes. It takes the published
-networks, and any ``nn.Sequential`` of the same layers, and works on memory that is made once: gradients are written
-where the optimiser reads them. `Autograd` takes every other module, and passes again to learn.
+pass that chose an action holds all that its gradient needs. `async_rl.chain.Chain` keeps it: of the four passes that a
+step of one-step Q-learning takes (act, value the next observation, forward, backward) the third goes. It takes the
+published networks, and any ``nn.Sequential`` of the same layers, and works on memory that is made once: gradients are
+written where the optimiser reads them. `Autograd` takes every other module, and passes again to learn.
 """
 
 from typing import Protocol
@@ -12,7 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from async_rl.layers import Kept, Rows, backward, forward, is_chain, make_layers
+from async_rl.chain import Chain, is_chain
 
 
 class Passes(Protocol):
@@ -78,47 +78,6 @@ class Autograd:
     def _forward(self, observation: Tensor) -> Tensor:
         with torch.autocast("cpu", torch.bfloat16, enabled=self._dtype == torch.bfloat16):
             return self._network(observation).float()
-
-
-class Chain:
-    """Passes of a sequence of layers that is known here, by hand.
-
-    Args:
-        network: one that `is_chain`; its parameters' gradients are views of one flat vector.
-        dtype: in which layers compute and keep; parameters, outputs and gradients are float32.
-    """
-
-    def __init__(self, network: nn.Module, dtype: torch.dtype):
-        self._layers = make_layers(network, dtype)
-        self._dtype = dtype
-        self._kept_outputs = Kept()
-
-    @torch.no_grad()
-    def __call__(self, observation: Tensor) -> Tensor:
-        """See `Passes`."""
-        return forward(self._layers, observation, None).float()
-
-    @torch.no_grad()
-    def act(self, observation: Tensor, step: int, steps: int) -> Tensor:
-        """See `Passes`."""
-        rows = Rows(step * len(observation), steps * len(observation))
-        outputs = forward(self._layers, observation, rows).float()
-        self._kept_outputs.put(outputs, rows)
-        return outputs
-
-    def acted(self, observation: Tensor) -> Tensor:
-        """See `Passes`."""
-        return self._kept_outputs.all.unflatten(0, observation.shape[:2])
-
-    def learn(self, observation: Tensor) -> Tensor:
-        """See `Passes`."""
-        self.act(observation.flatten(0, 1), step=0, steps=1)
-        return self.acted(observation)
-
-    @torch.no_grad()
-    def backward(self, gradient: Tensor) -> None:
-        """See `Passes`."""
-        backward(self._layers, gradient.flatten(0, 1).to(self._dtype), needed=False)
 
 
 def make_passes(network: nn.Module, gradient: Tensor, dtype: torch.dtype = torch.float32) -> Passes:

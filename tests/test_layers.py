@@ -9,7 +9,7 @@ ROOT = Path(__file__).parent.parent
 LAYERS = [
     ["config", "config_file", "types", "kernels", "stopwatch", "cores", "fork_server"],
     ["returns", "schedules", "networks", "optimizers", "policies", "rewards", "seeding", "user_code"],
-    ["algorithms", "shared", "envs", "layers"],
+    ["algorithms", "shared", "envs", "layers", "chain"],
     ["passes"],
     ["replay"],
     ["build"],
@@ -27,6 +27,7 @@ WITHIN_A_LAYER = {
     ("config_file", "config"),
     ("config_file", "types"),
     ("preload", "processes"),
+    ("chain", "layers"),
     ("networks", "seeding"),
     ("networks", "user_code"),
     ("schedules", "seeding"),

@@ -7,19 +7,21 @@ import pytest
 import torch
 from torch import nn
 
+from async_rl.chain import Chain, is_chain
 from async_rl.config import Config
-from async_rl.layers import is_chain
 from async_rl.networks import make_network
-from async_rl.passes import Autograd, Chain, Passes, make_passes
+from async_rl.passes import Autograd, Passes, make_passes
 from async_rl.shared import bind_gradients, parameter_count
 from async_rl.types import EnvSpec
 
 SCREENS = EnvSpec("screens", (84, 84, 4), "uint8", ("a", "b", "c"), stack=4)
 VECTOR = EnvSpec("vector", (5,), "float32", ("a", "b", "c"))
 NETWORKS = {
-    f"{spec.name} {network} {pixels} {'dueling' if dueling else ''}": (network, spec, pixels, dueling)
-    for (network, spec), dueling, pixels in itertools.product(
-        (("nips", SCREENS), ("nature", SCREENS), ("mlp", VECTOR)), (False, True), ("standardized", "unit")
+    f"{spec.name} {network} {pixels} {'dueling' if dueling else ''} {norm}": (network, spec, pixels, dueling, norm)
+    for (network, spec), dueling, (pixels, norm) in itertools.product(
+        (("nips", SCREENS), ("nature", SCREENS), ("mlp", VECTOR)),
+        (False, True),
+        (("standardized", "none"), ("unit", "none"), ("standardized", "layer")),
     )
 }
 
@@ -41,8 +43,12 @@ def made(network: nn.Module, make: Callable[[nn.Module, torch.Tensor], Passes]) 
 def test_a_chain_is_autograd(case: str, t_max: int, streams: int) -> None:
     """Outputs while acting, kept outputs and all gradients; twice, because memory is used again."""
     torch.manual_seed(0)
-    name, spec, pixels, dueling = NETWORKS[case]
-    network = make_network(Config(network=name, pixels=pixels, dueling=dueling), spec)  # type: ignore[arg-type]
+    name, spec, pixels, dueling, norm = NETWORKS[case]
+    network = make_network(Config(network=name, pixels=pixels, dueling=dueling, norm=norm), spec)  # type: ignore[arg-type]
+    for module in network.modules():
+        if isinstance(module, nn.LayerNorm):  # all of its weights start at 1, so their order would make no difference
+            module.weight.data += 0.1 * torch.randn_like(module.weight)
+            module.bias.data += 0.1 * torch.randn_like(module.bias)
     chain, gradient = made(network, make_passes)
     assert isinstance(chain, Chain)
     for _ in range(2):
@@ -63,16 +69,17 @@ def test_a_chain_is_autograd(case: str, t_max: int, streams: int) -> None:
 
 
 @pytest.mark.parametrize("network", ["nips", "mlp"])
-@pytest.mark.parametrize("norm", ["none", "layer"])  # by hand, and by torch
-def test_bfloat16_is_float32_with_less_precision(network: str, norm: str) -> None:
+@pytest.mark.parametrize("norm", ["none", "layer"])
+@pytest.mark.parametrize("by_hand", [True, False])
+def test_bfloat16_is_float32_with_less_precision(network: str, norm: str, by_hand: bool) -> None:
     torch.manual_seed(0)
     spec = SCREENS if network == "nips" else VECTOR
     module = make_network(Config(network=network, norm=norm), spec)  # type: ignore[arg-type]
     seen, slope = observations(spec, 2, 8), torch.randn(2, 8, 3)
     results = []
     for dtype in (torch.float32, torch.bfloat16):
-        passes, gradient = made(module, lambda *parts, dtype=dtype: make_passes(*parts, dtype))
-        assert isinstance(passes, Autograd) == (norm == "layer")
+        make = make_passes if by_hand else Autograd
+        passes, gradient = made(module, lambda *parts, make=make, dtype=dtype: make(*parts, dtype))
         for t in range(2):
             passes.act(seen[t], t, 2)
         outputs = passes.acted(seen)
@@ -94,6 +101,7 @@ def test_only_known_layers_are_taken_and_all_others_learn_too() -> None:
         nn.Sequential(nn.Linear(5, 3, bias=False)),
         nn.Sequential(*known, nn.Tanh()),
         nn.Sequential(nn.Conv2d(1, 1, 3, padding=1), nn.Flatten(), nn.Linear(9, 3)),
+        nn.Sequential(nn.Conv2d(1, 1, 3), nn.LayerNorm(3), nn.Flatten(), nn.Linear(9, 3)),  # not over all axes
         nn.Linear(5, 3),
     )
     for network in unknown:

@@ -1,0 +1,147 @@
+"""Sequences of layers forward and backward by hand, on memory that is made once; see `async_rl.passes`."""
+
+import torch
+from torch import Tensor, nn
+
+from async_rl.layers import (
+    Convolution,
+    Flattening,
+    FullyConnected,
+    Input,
+    Kept,
+    Layer,
+    Learning,
+    Normalization,
+    PixelInput,
+    Rectifier,
+    Rows,
+)
+from async_rl.networks import Dueling, FlattenPixels, Pixels, Scale
+
+
+class Chain:
+    """Passes of a sequence of layers that is known here, by hand.
+
+    Args:
+        network: one that `is_chain`; its parameters' gradients are views of one flat vector.
+        dtype: in which layers compute and keep; parameters, outputs and gradients are float32.
+    """
+
+    def __init__(self, network: nn.Module, dtype: torch.dtype):
+        self._layers = make_layers(network, dtype)
+        self._dtype = dtype
+        self._kept_outputs = Kept()
+
+    @torch.no_grad()
+    def __call__(self, observation: Tensor) -> Tensor:
+        """See `Passes`."""
+        return forward(self._layers, observation, None).float()
+
+    @torch.no_grad()
+    def act(self, observation: Tensor, step: int, steps: int) -> Tensor:
+        """See `Passes`."""
+        rows = Rows(step * len(observation), steps * len(observation))
+        outputs = forward(self._layers, observation, rows).float()
+        self._kept_outputs.put(outputs, rows)
+        return outputs
+
+    def acted(self, observation: Tensor) -> Tensor:
+        """See `Passes`."""
+        return self._kept_outputs.all.unflatten(0, observation.shape[:2])
+
+    def learn(self, observation: Tensor) -> Tensor:
+        """See `Passes`."""
+        self.act(observation.flatten(0, 1), step=0, steps=1)
+        return self.acted(observation)
+
+    @torch.no_grad()
+    def backward(self, gradient: Tensor) -> None:
+        """See `Passes`."""
+        backward(self._layers, gradient.flatten(0, 1).to(self._dtype), needed=False)
+
+
+class DuelingHeads:
+    """``Q = V + A - mean A``, see `async_rl.networks.Dueling`."""
+
+    def __init__(self, module: Dueling, dtype: torch.dtype):
+        self._value, self._advantage = make_layers(module.value, dtype), make_layers(module.advantage, dtype)
+
+    def forward(self, x: Tensor, rows: Rows | None) -> Tensor:
+        """See `Layer`."""
+        advantage = forward(self._advantage, x, rows)
+        return forward(self._value, x, rows) + advantage - advantage.mean(dim=-1, keepdim=True)
+
+    def backward(self, gradient: Tensor, needed: bool) -> Tensor:
+        """See `Layer`."""
+        of_value = backward(self._value, gradient.sum(dim=-1, keepdim=True), needed)
+        return of_value + backward(self._advantage, gradient - gradient.mean(dim=-1, keepdim=True), needed)
+
+
+def forward(layers: list[Layer], x: Tensor, rows: Rows | None) -> Tensor:
+    """`Layer.forward` of one after the other."""
+    for layer in layers:
+        x = layer.forward(x, rows)
+    return x
+
+
+def backward(layers: list[Layer], gradient: Tensor, needed: bool) -> Tensor:
+    """As `Layer.backward`; below the first layer that learns nobody needs a gradient."""
+    first = 0 if needed else next(n for n, layer in enumerate(layers) if not isinstance(layer, _WITHOUT_PARAMETERS))
+    for number in range(len(layers) - 1, first - 1, -1):
+        gradient = layers[number].backward(gradient, needed or number > first)
+    return gradient
+
+
+_WITHOUT_PARAMETERS = (Input, Flattening, Rectifier)
+
+
+def is_chain(network: nn.Module) -> bool:
+    """Whether ``network`` is a sequence of layers that `Chain` knows, pixels and the like before those that learn."""
+    modules = list(network.children())
+    if type(network) is not nn.Sequential or not all(map(_is_known, [None, *modules], modules)):
+        return False
+    learning = [any(True for _ in module.parameters()) for module in modules]
+    return any(learning) and not any(isinstance(m, _INPUTS) for m in modules[learning.index(True) :])
+
+
+_INPUTS = (Pixels, Scale)
+
+
+def _is_known(before: nn.Module | None, module: nn.Module) -> bool:
+    if type(module) is Dueling:
+        return is_chain(module.value) and is_chain(module.advantage)
+    if type(module) is nn.Conv2d:
+        plain = module.padding == (0, 0) and module.dilation == (1, 1) and module.groups == 1
+        return plain and module.bias is not None
+    if type(module) is nn.Linear:
+        return module.bias is not None
+    if type(module) is nn.LayerNorm:
+        axes = 3 if isinstance(before, nn.Conv2d) else 1 if isinstance(before, nn.Linear) else None
+        return module.bias is not None and len(module.normalized_shape) == axes  # all but the first
+    return type(module) in (nn.ReLU, nn.Flatten, FlattenPixels) or isinstance(module, _INPUTS)
+
+
+def make_layers(network: nn.Module, dtype: torch.dtype) -> list[Layer]:
+    """The layers of a ``network`` that `is_chain`, on its own parameters, computing in ``dtype``."""
+    layers: list[Layer] = []
+    for module in reversed(list(network.children())):  # a layer may have to know the next one
+        layers.insert(0, _layer(module, dtype, layers[0] if layers else None))
+    return layers
+
+
+def _layer(module: nn.Module, dtype: torch.dtype, following: Layer | None) -> Layer:
+    if isinstance(module, nn.Conv2d):
+        return Convolution(module, dtype)
+    if isinstance(module, nn.Linear):
+        return FullyConnected(module, dtype)
+    if isinstance(module, nn.LayerNorm):
+        return Normalization(module, dtype)
+    if isinstance(module, Dueling):
+        return DuelingHeads(module, dtype)
+    if isinstance(module, nn.ReLU):
+        return Rectifier()
+    if isinstance(module, nn.Flatten | FlattenPixels):
+        return Flattening(module)
+    if isinstance(module, Pixels) and isinstance(following, Learning):
+        return PixelInput(module, dtype, following.input)
+    return Input(module, dtype)
