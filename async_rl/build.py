@@ -1,6 +1,7 @@
 """From a configuration to parts: the only place that assembles."""
 
 import math
+import platform
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from async_rl.algorithms import Algorithm, Network, Segment, make_algorithm
+from async_rl.chain import is_chain
 from async_rl.config import Config
 from async_rl.envs import Streams, make_environment
 from async_rl.networks import make_network
@@ -31,6 +33,9 @@ from async_rl.types import EnvSpec
 GAMES_RING = 4096
 """Finished games a worker can hold until the supervisor reads them; it reads ten times a second."""
 
+FEWEST_ROWS = 8
+"""Emulators of a worker from which on bfloat16 pays: for fewer, rounding the weights costs more than it saves."""
+
 SUMS = ("td_loss", "value", "gradient_norm")
 """Columns of the row ``sums``: of each update the means over its steps and the norm of its gradient, added up."""
 
@@ -46,7 +51,8 @@ class Parts:
     segment: Segment
     passes: Passes  # of the network that is bound to ``parameters``
     parameters: Tensor  # [P], the shared theta itself or, where the algorithm says so, a private copy
-    target: Network  # on the shared target; without one, the network that learns
+    target: Network  # on the shared target or a copy of it; without one, the network that learns
+    target_copy: Tensor | None  # [P], this worker's own of the shared target, where that is of another precision
     gradient: Tensor  # [P], private; the network's gradients are views of it
     limited_gradients: list[Tensor]  # views of ``gradient`` whose norms are limited, each for itself; none: no limit
     optimizer: Optimizer
@@ -114,13 +120,15 @@ def make_parts(config: Config, index: int, incarnation: int, table: SharedTable)
     bind(network, parameters)
     gradient = torch.zeros_like(shared)
     bind_gradients(network, gradient)
-    passes = make_passes(network, gradient, getattr(torch, config.precision))
+    passes = make_passes(network, gradient, compute_dtype(config))
+    target, target_copy = _target(config, spec, table) if config.uses_target else (passes, None)
     return Parts(
         streams=streams,
         segment=Segment(spec, config.t_max, config.envs_per_worker),
         passes=passes,
         parameters=parameters,
-        target=_target(config, spec, table) if config.uses_target else passes,
+        target=target,
+        target_copy=target_copy,
         gradient=gradient,
         limited_gradients=_limited_gradients(config, network, gradient),
         optimizer=_optimizer(config, index, table, gradient),
@@ -134,10 +142,35 @@ def make_parts(config: Config, index: int, incarnation: int, table: SharedTable)
     )
 
 
-def _target(config: Config, spec: EnvSpec, table: SharedTable) -> Network:
-    target = make_network(config, spec).requires_grad_(False)
-    bind(target, table.tensor("target"))
-    return make_passes(target, torch.empty(0), getattr(torch, config.precision))
+def compute_dtype(config: Config) -> torch.dtype:
+    """In which the network's layers compute: what ``config.precision`` says, for this machine."""
+    if config.precision == "auto":
+        worth_it = config.envs_per_worker >= FEWEST_ROWS and has_bfloat16() is True
+        return torch.bfloat16 if worth_it else torch.float32
+    return getattr(torch, config.precision)
+
+
+def has_bfloat16() -> bool | None:
+    """Whether this processor computes in bfloat16 by instructions of its own; None: not known.
+
+    torch would compute without them, too, but slower than in float32.
+    """
+    checks = [getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")]
+    if platform.machine() != "x86_64" or None in checks:
+        return None
+    return any(check() for check in checks if check is not None)
+
+
+def _target(config: Config, spec: EnvSpec, table: SharedTable) -> tuple[Network, Tensor | None]:
+    """The target network and, where its layers compute in bfloat16, the copy of theta^- in it that they work on.
+
+    So theta^- is rounded once after each refresh instead of at each pass.
+    """
+    network, dtype = make_network(config, spec).requires_grad_(False), compute_dtype(config)
+    parameters = table.tensor("target")
+    copy = parameters.to(dtype) if dtype != torch.float32 and is_chain(network) else None
+    bind(network, parameters if copy is None else copy)
+    return make_passes(network, torch.empty(0), dtype), copy
 
 
 def _limited_gradients(config: Config, network: nn.Module, gradient: Tensor) -> list[Tensor]:

@@ -93,9 +93,10 @@ class Config:
     pixels: Literal["standardized", "unit"] = "standardized"
     """How screens enter the network: each stack standardized to mean 0 and variance 1, or divided by 255. [2]: unit."""
 
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """Numbers in which the network's layers compute, parameters and their updates are float32 in any case; bfloat16 is
-    faster where the processor has instructions for it."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Numbers in which the network's layers compute, all but the last one; parameters and their updates are float32 in
+    any case. auto: bfloat16 where the processor has instructions for it and a worker has 8 emulators or more, else
+    float32. [1]: float32."""
 
     # Replay; a worker keeps its own share of it, as in Gorila (Nair et al. 2015). [4]: Schaul et al. 2016.
     replay: int = 0

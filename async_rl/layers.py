@@ -135,7 +135,8 @@ class Rectifier:
 
     def backward(self, gradient: Tensor, needed: bool) -> Tensor:
         """See `Layer`."""
-        return torch.ops.aten.threshold_backward(gradient, self._output.all, 0)
+        output = self._output.all
+        return torch.ops.aten.threshold_backward(gradient.to(output.dtype), output, 0)
 
 
 class Learning:
@@ -151,15 +152,17 @@ class Learning:
         self.input = Kept()
         self._weight, self._bias = module.weight, module.bias
         self._dtype = dtype
-        self._cast_weight = module.weight if dtype == torch.float32 else torch.empty_like(module.weight, dtype=dtype)
+        same = module.weight.dtype == dtype
+        self._cast_weight = module.weight if same else torch.empty_like(module.weight, dtype=dtype)
 
-    def _start(self, x: Tensor, rows: Rows | None) -> tuple[Tensor, Tensor]:
-        """Weight and bias as they are now."""
+    def _start(self, x: Tensor, rows: Rows | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Input, weight and bias as they are now, in the layer's precision."""
+        x = x.to(self._dtype)
         if rows is not None:
             self.input.put(x, rows)
         if self._cast_weight is not self._weight:
             self._cast_weight.copy_(self._weight)
-        return self._cast_weight, self._bias.to(self._dtype)
+        return x, self._cast_weight, self._bias.to(self._dtype)
 
 
 class Convolution(Learning):
@@ -171,7 +174,7 @@ class Convolution(Learning):
 
     def forward(self, x: Tensor, rows: Rows | None) -> Tensor:
         """See `Layer`."""
-        return functional.conv2d(x, *self._start(x, rows), self._stride)
+        return functional.conv2d(*self._start(x, rows), self._stride)
 
     def backward(self, gradient: Tensor, needed: bool) -> Tensor:
         """See `Layer`."""
@@ -193,7 +196,7 @@ class FullyConnected(Learning):
 
     def forward(self, x: Tensor, rows: Rows | None) -> Tensor:
         """See `Layer`."""
-        return functional.linear(x, *self._start(x, rows))
+        return functional.linear(*self._start(x, rows))
 
     def backward(self, gradient: Tensor, needed: bool) -> Tensor:
         """See `Layer`."""

@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +9,9 @@ from typing import Any
 
 import numpy as np
 import psutil
-import torch
 
 from async_rl import checkpoint, fork_server, reporting, run_directory
-from async_rl.build import final_epsilons, make_table
+from async_rl.build import final_epsilons, has_bfloat16, make_table
 from async_rl.checkpoint import Checkpoint, Progress
 from async_rl.config import Config
 from async_rl.envs import describe
@@ -100,15 +98,8 @@ def _seeds(config: Config) -> dict[str, Any]:
 
 
 def _require_precision(config: Config) -> None:
-    """torch would also compute in bfloat16 without the instructions for it, but slower than in float32.
-
-    Raises:
-        UserError: this processor has none.
-    """
-    # What does not exist in this release of torch, or on another architecture, is not known to be missing.
-    checks = [getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")]
-    missing = platform.machine() == "x86_64" and all(check is not None and not check() for check in checks)
-    if config.precision == "bfloat16" and missing:
+    """Raise UserError if bfloat16 is asked for by name and this processor is known to have no instructions for it."""
+    if config.precision == "bfloat16" and has_bfloat16() is False:
         raise UserError("--precision bfloat16 needs a processor with AVX512-BF16 or AMX instructions; use float32.")
 
 

@@ -51,6 +51,7 @@ class Worker:
         self._lap = parts.stopwatch.lap
         self._phases_before = table["phases"][index].copy()  # of former incarnations
         self._random_states_due = 0.0
+        self._refreshes_copied = -1
 
     def run(self) -> None:
         """Learn until the supervisor says stop or T reaches its goal."""
@@ -67,9 +68,13 @@ class Worker:
         return bool(self._table["stop"][0]) or self._total_steps >= self._config.steps
 
     def _synchronise(self) -> None:
-        """Take a copy of theta, where the algorithm works on one."""
+        """Copy theta, where the algorithm works on a copy, and a refreshed theta^-, where this worker has its own."""
         if self._parts.algorithm.copies_parameters:
             self._parts.parameters.copy_(self._table.tensor("parameters"))
+        refreshes = int(self._table["target_refreshes"][0])
+        if self._parts.target_copy is not None and refreshes != self._refreshes_copied:
+            self._parts.target_copy.copy_(self._table.tensor("target"))
+            self._refreshes_copied = refreshes
         self._lap("synchronise")
 
     def _collect(self) -> None:
