@@ -59,8 +59,8 @@ def train(
     Args:
         config: all settings.
         run_dir: a new directory for the run; default ``runs/<env>__<algorithm>__seed<seed>__<time>``.
-        resume: a run directory, in which the run goes on from its latest checkpoint. ``config`` counts; start from
-            ``checkpoint.read(resume).config`` to go on as before.
+        resume: a run directory, in which the run goes on from its latest whole checkpoint. ``config`` counts; start
+            from ``checkpoint.read(resume).config`` to go on as before.
         init_from: a run or checkpoint from whose network a new run starts; what fits by name and shape is taken.
         quiet: no progress on the terminal.
 
@@ -76,10 +76,14 @@ def train(
     network_layout = layout(make_network(config, spec))
     table = make_table(config, spec)
     saved = None if resume is None else _restore(resume, table, config, spec, network_layout)
-    not_taken = [] if init_from is None else checkpoint.transfer(checkpoint.read(init_from), table, network_layout)
+    donor = None if init_from is None else checkpoint.read(init_from)
+    not_taken = [] if donor is None else checkpoint.transfer(donor, table, network_layout)
     run_dir = resume or run_directory.make_run_dir(run_dir or run_directory.default_run_dir(config, spec))
     run_directory.record(run_dir, config, spec, _seeds(config))
     terminal = reporting.Quiet() if quiet else reporting.terminal(config, run_dir)
+    for read in filter(None, (saved, donor)):
+        for sentence in read.passed_over:
+            terminal.say(sentence)
     if init_from is not None:
         terminal.say(f"started from the network of {init_from}; new, because it did not fit: {_names(not_taken)}")
     resumed_at, progress = (table.total_steps(), saved.progress) if saved else (None, Progress())
@@ -134,4 +138,5 @@ def _restore(run_dir: Path, table: SharedTable, config: Config, spec: EnvSpec, n
         raise UserError(f"a run is resumed by its directory, {run_dir} is a file.")
     saved = checkpoint.read(run_dir)
     checkpoint.restore(saved, table, config, spec, network_layout)
+    checkpoint.set_aside(saved, run_dir)
     return saved

@@ -7,6 +7,7 @@ Life of a worker process:
                                        the supervisor starts the next incarnation in the same slots.
 """
 
+import contextlib
 import os
 import threading
 import time
@@ -176,8 +177,9 @@ def worker_process(config: Config, index: int, incarnation: int, table: SharedTa
     try:
         Worker(config, index, table, make_parts(config, index, incarnation, table)).run()
     except Exception:
-        error_file.parent.mkdir(parents=True, exist_ok=True)
-        error_file.write_text(traceback.format_exc(), encoding="utf-8")
+        with contextlib.suppress(OSError):  # the disk may be what has failed
+            error_file.parent.mkdir(exist_ok=True)
+            error_file.write_text(traceback.format_exc(), encoding="utf-8")
         os._exit(1)
 
 
