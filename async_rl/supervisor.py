@@ -18,9 +18,10 @@ from types import FrameType
 import numpy as np
 
 from async_rl import checkpoint
-from async_rl.build import GAMES_RING
+from async_rl.build import GAMES_RING, stored_bytes
 from async_rl.checkpoint import Progress
 from async_rl.config import Config
+from async_rl.health import Health
 from async_rl.meter import Clock, Meter
 from async_rl.processes import WorkerProcesses
 from async_rl.reporting import Logs, Outage, Report, Terminal
@@ -88,6 +89,7 @@ class Supervisor:
         self._log_meter, self._terminal_meter = (
             Meter(config, table, self._clock, spec.frames_per_step) for _ in range(2)
         )
+        self._health = Health(config, table, stored_bytes(spec), terminal.say)
         self._checkpoint_outage = Outage("checkpoints", terminal.say, "the last one is kept")
         self._signal: signal.Signals | None = None
         self._diverged = False
@@ -154,6 +156,7 @@ class Supervisor:
     def _log(self) -> None:
         report = self._report(self._log_meter)
         self._logs.report(report)
+        self._health.look(self._workers.pids)
         updates, drops = self._updates_and_drops
         self._updates_and_drops = (report.updates, report.dropped_gradients)
         all_dropped = report.dropped_gradients > drops and report.updates == updates

@@ -1,22 +1,20 @@
 """`train`: what the command does, as a function."""
 
 import dataclasses
-import math
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import psutil
 import torch
 
 from async_rl import checkpoint, fork_server, reporting, run_directory
-from async_rl.build import final_epsilons, make_table
+from async_rl.build import final_epsilons, make_table, stored_bytes
 from async_rl.checkpoint import Checkpoint, Progress
 from async_rl.config import Config
 from async_rl.envs import describe
+from async_rl.memory import free_bytes
 from async_rl.networks import make_network
 from async_rl.schedules import with_drawn_learning_rate
 from async_rl.shared import SharedTable, layout
@@ -120,15 +118,21 @@ def _require_memory(config: Config, spec: EnvSpec) -> None:
     """Better said now than found out by the system's out-of-memory killer after hours.
 
     Raises:
-        UserError: the replay memories will not fit into the memory that is free now.
+        UserError: replay memories or segments will not fit into the memory that is free now, in this container.
     """
-    observation_bytes = math.prod(spec.observation_shape) * np.dtype(spec.observation_dtype).itemsize
-    needed_gib = config.replay * observation_bytes / spec.stack / 2**30
-    free_gib = psutil.virtual_memory().available / 2**30
-    if needed_gib > free_gib:
+    free_gib = free_bytes() / 2**30
+    replay_gib = config.replay * stored_bytes(spec) / 2**30
+    if replay_gib > free_gib:
         raise UserError(
-            f"the replay memories need {needed_gib:.1f} GiB, {free_gib:.1f} GiB are free; "
+            f"the replay memories need {replay_gib:.1f} GiB, {free_gib:.1f} GiB are free; "
             f"lower --replay, which is {config.replay:,} steps."
+        )
+    steps = config.workers * (config.steps_per_segment + (config.batch_size if config.replay else 0))
+    segments_gib = 2 * steps * stored_bytes(spec) * spec.stack / 2**30  # what is seen before and after each step
+    if replay_gib + segments_gib > free_gib:
+        raise UserError(
+            f"the steps between two updates need {segments_gib:.1f} GiB, {free_gib - replay_gib:.1f} GiB are free; "
+            "lower --workers, --envs-per-worker, --t-max or --batch-size."
         )
 
 

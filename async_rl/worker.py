@@ -51,6 +51,7 @@ class Worker:
         self._total_steps = table.total_steps()
         self._lap = parts.stopwatch.lap
         self._phases_before = table["phases"][index].copy()  # of former incarnations
+        self._odd_steps_before = int(table["odd_steps"][index])
         self._random_states_due = 0.0
 
     def run(self) -> None:
@@ -62,7 +63,7 @@ class Worker:
             self._learn()
             self._advance()
         if self._random_states_due:  # a worker that has done nothing leaves them as they were
-            self._publish_random_states()
+            self._publish_rarely()
 
     def _finished(self) -> bool:
         return bool(self._table["stop"][0]) or self._total_steps >= self._config.steps
@@ -151,11 +152,12 @@ class Worker:
         self._table["phases"][self._index] = self._phases_before + list(self._parts.stopwatch.seconds.values())
         self._table["heartbeat"][self._index] = now
         if now >= self._random_states_due:
-            self._publish_random_states()
+            self._publish_rarely()
             self._random_states_due = now + 1.0
 
-    def _publish_random_states(self) -> None:
-        """Leave the random states where a checkpoint finds them."""
+    def _publish_rarely(self) -> None:
+        """Leave the random states where a checkpoint finds them, and say how often numbers were not finite."""
+        self._table["odd_steps"][self._index] = self._odd_steps_before + self._parts.streams.odd_steps
         states = self._table["random_states"][self._index]
         for stream, pair in enumerate(zip(self._parts.emulator_generators, self._parts.policy_generators, strict=True)):
             states[stream] = [state_of(generator) for generator in pair]

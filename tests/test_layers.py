@@ -8,13 +8,13 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LAYERS = [
     ["config", "config_file", "values", "types", "kernels", "stopwatch", "cores", "fork_server", "storage"],
-    ["returns", "schedules", "networks", "optimizers", "policies", "rewards", "seeding", "user_code"],
+    ["returns", "schedules", "networks", "optimizers", "policies", "rewards", "seeding", "user_code", "memory"],
     ["algorithms", "shared", "envs", "layers"],
     ["passes"],
     ["replay"],
     ["build"],
     ["worker", "checkpoint", "checkpoint_content", "reporting", "run_directory", "meter"],
-    ["preload", "processes", "agent"],
+    ["preload", "processes", "agent", "health"],
     ["supervisor"],
     ["training"],
 ]
