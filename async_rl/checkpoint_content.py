@@ -18,6 +18,7 @@ from async_rl.shared import SharedTable
 from async_rl.shared.bind import Layout
 from async_rl.types import EnvSpec, UserError
 from async_rl.user_code import one_line
+from async_rl.values import shown
 
 COUNTS = ("steps", "updates", "dropped")
 
@@ -94,7 +95,7 @@ def decode(path: Path, content: bytes) -> Checkpoint:
     try:
         description, arrays = storage.unseal(content)
         if description["format"] != _FORMAT:
-            raise UserError(f"{path} has format {description['format']}, this version reads format {_FORMAT}.")
+            raise UserError(f"{path} has format {shown(description['format'])}, this version reads format {_FORMAT}.")
         config = from_values(description["config"])
         names = (*_SAVED_ROWS, *shared_statistics(config))
         layout = {str(name): _sizes(shape) for name, shape in description["layout"].items()}
@@ -107,7 +108,7 @@ def decode(path: Path, content: bytes) -> Checkpoint:
     except UserError as error:
         raise error if str(path) in str(error) else UserError(f"{path}: {error}") from None
     except Exception as error:  # the file may be anybody's, and hold anything
-        raise UserError(f"{path} is not a whole checkpoint of async_rl ({one_line(error)}).") from None
+        raise UserError(f"{path} is not a whole checkpoint of async_rl ({one_line(error)[:200]}).") from None
 
 
 def _without_sum(path: Path, error: storage.NotSealedError) -> str:
