@@ -1,5 +1,6 @@
 """A trained network as something that plays."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,8 @@ from async_rl import checkpoint
 from async_rl.config import Config
 from async_rl.networks import make_network
 from async_rl.shared import bind
-from async_rl.types import EnvSpec
+from async_rl.types import EnvSpec, UserError
+from async_rl.user_code import code_named
 
 
 class Agent:
@@ -50,15 +52,27 @@ class Agent:
         return int(self.values(observation).argmax())
 
 
-def load(run_or_checkpoint: str | Path) -> Agent:
-    """The agent of a run directory (its latest checkpoint) or of a checkpoint file.
+def load(run_or_checkpoint: str | Path, trust_code: bool = False) -> Agent:
+    """The agent of a run directory (its latest whole checkpoint) or of a checkpoint file.
 
-    Nothing in the file is executed; but where the network is a function of the user's own, that function is called.
+    Args:
+        run_or_checkpoint: where it is.
+        trust_code: whether functions that the file names as its environment or network, ``package.module:function``,
+            may be imported and called. Nothing else in a file is ever executed, so without this one from a stranger
+            is only data.
 
     Raises:
-        UserError: there is none, or it is damaged.
+        UserError: there is none, it is damaged, or it names functions and is not trusted.
     """
     saved = checkpoint.read(Path(run_or_checkpoint))
+    for sentence in saved.passed_over:
+        warnings.warn(sentence, RuntimeWarning, stacklevel=2)
+    code = code_named(saved.config.env, saved.config.network)
+    if code and not trust_code:
+        raise UserError(
+            f"{saved.path} names code to import, {' and '.join(code)}; "
+            "if you know where it comes from, load(..., trust_code=True)."
+        )
     network = make_network(saved.config, saved.spec)
     bind(network, saved.parameters)
     return Agent(network.requires_grad_(False), saved.config, saved.spec, saved.progress.total_steps)

@@ -28,7 +28,7 @@ from async_rl.seeding import (
 )
 from async_rl.shared import Row, SharedTable, bind, bind_gradients, flatten, parameter_count
 from async_rl.stopwatch import PHASES, Stopwatch
-from async_rl.types import EnvSpec
+from async_rl.types import EnvSpec, UserError
 
 GAMES_RING = 4096
 """Finished games a worker can hold until the supervisor reads them; it reads ten times a second."""
@@ -77,6 +77,7 @@ def table_rows(config: Config, parameters: int) -> list[Row]:
         Row("steps", (workers,), "int64", "own worker", "steps; T is their sum"),
         Row("updates", (workers,), "int64", "own worker", "updates applied"),
         Row("dropped", (workers,), "int64", "own worker", "gradients dropped because they were not finite"),
+        Row("odd_steps", (workers,), "int64", "own worker", "steps with a reward or observation that was not finite"),
         Row("sums", (workers, len(SUMS)), "float64", "own worker", "totals of SUMS since the start"),
         Row("phases", (workers, len(PHASES)), "float64", "own worker", "seconds in each of PHASES"),
         Row("heartbeat", (workers,), "float64", "own worker", "time.monotonic() of the last sign of life, seconds"),
@@ -87,6 +88,11 @@ def table_rows(config: Config, parameters: int) -> list[Row]:
         Row("refresher", (1,), "int64", "supervisor", "the worker whose duty it is to refresh the target"),
         Row("stop", (1,), "int64", "supervisor", "1: workers end after the segment they are in"),
     ]
+
+
+def stored_bytes(spec: EnvSpec) -> float:
+    """What one step takes in a replay memory: of a stack of screens only the newest."""
+    return math.prod(spec.observation_shape) * np.dtype(spec.observation_dtype).itemsize / spec.stack
 
 
 def shared_statistics(config: Config) -> tuple[str, ...]:
@@ -117,6 +123,8 @@ def make_parts(config: Config, index: int, incarnation: int, table: SharedTable)
     spec, algorithm = streams.spec, make_algorithm(config)
     network, shared = make_network(config, spec), table.tensor("parameters")
     parameters = shared.clone() if algorithm.copies_parameters else shared
+    if parameter_count(network) != len(parameters):
+        raise UserError(f"{spec.name} has other observations or actions in this worker than it had in the launcher.")
     bind(network, parameters)
     gradient = torch.zeros_like(shared)
     bind_gradients(network, gradient)

@@ -1,181 +1,117 @@
-"""Checkpoints: one safetensors file, written beside the old one and renamed over it; reading one executes no code."""
+"""Checkpoints: sealed files, each written beside the one before and renamed over it; reading one executes no code.
+
+A run keeps three: the latest, the one before it, and that of its best score. Whoever reads the run takes the first of
+them that is whole.
+"""
 
 import contextlib
 import dataclasses
 import itertools
-import json
 import math
-import os
-import shutil
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import safetensors
-import safetensors.numpy
-import torch
-
+from async_rl import storage
 from async_rl.build import shared_statistics
+from async_rl.checkpoint_content import COUNTS, Checkpoint, Progress, decode, encode
 from async_rl.config import Config
-from async_rl.config_file import from_values
-from async_rl.seeding import STATE_SIZE
 from async_rl.shared import SharedTable
 from async_rl.shared.bind import Layout
 from async_rl.types import EnvSpec, UserError
 
+__all__ = ["BEST", "LATEST", "PREVIOUS", "SUFFIX", "Checkpoint", "Progress", "copy", "find", "read", "restore", "save",
+           "set_aside", "transfer"]  # fmt: skip
+
 SUFFIX = ".safetensors"
-LATEST = Path("checkpoints") / f"latest{SUFFIX}"
-BEST = Path("checkpoints") / f"best{SUFFIX}"
-
-_FORMAT = 1
-_COUNTS = ("steps", "updates", "dropped")
-_SAVED_ROWS = ("parameters", "target", *_COUNTS, "random_states")
-"""And the statistics of the optimiser, where they are shared."""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What a run has done beyond what its shared table holds.
-
-    Attributes:
-        total_steps: T.
-        seconds: wall-clock seconds of training over all sessions.
-        restarted: workers started again so far.
-        incarnations: how often each worker has been started, minus one.
-        best_score: highest mean score of 100 games at a checkpoint so far; None before there were 100.
-    """
-
-    total_steps: int = 0
-    seconds: float = 0.0
-    restarted: int = 0
-    incarnations: tuple[int, ...] = ()
-    best_score: float | None = None
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """A checkpoint as read from its file."""
-
-    path: Path
-    config: Config
-    spec: EnvSpec
-    layout: Layout
-    progress: Progress
-    arrays: dict[str, Any]
-
-    @property
-    def parameters(self) -> torch.Tensor:
-        """theta as one vector ``[P]``, in the order of ``layout``."""
-        return torch.from_numpy(self.arrays["parameters"])
+LATEST, PREVIOUS, BEST = (Path("checkpoints") / f"{name}{SUFFIX}" for name in ("latest", "previous", "best"))
 
 
 def save(path: Path, table: SharedTable, config: Config, spec: EnvSpec, layout: Layout, progress: Progress) -> None:
-    """Write a checkpoint; until it is whole on the disk, the file that was there before stays.
+    """Write a checkpoint; the file that was there before becomes the previous one, whole at any instant.
+
+    The run's own directory is not made: where it has gone, so has the disk that it was on.
 
     Raises:
-        OSError: it cannot be written; the old file is untouched.
+        OSError: it cannot be written; what was there before is untouched.
     """
-    description = {
-        "format": _FORMAT,
-        "config": dataclasses.asdict(config),
-        "spec": dataclasses.asdict(spec),
-        "layout": layout,
-        "progress": dataclasses.asdict(progress),
-    }
-    arrays = {name: table[name].copy() for name in (*_SAVED_ROWS, *shared_statistics(config))}
-    content = safetensors.numpy.save(arrays, metadata={"async_rl": json.dumps(description)})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with _beside(path) as beside, beside.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    content = encode(table, config, spec, layout, progress)
+    path.parent.mkdir(exist_ok=True)
+    storage.write(path, content, path.with_name(PREVIOUS.name))
 
 
 def copy(source: Path, to: Path) -> None:
-    """Copy a checkpoint as safely as `save` writes one."""
-    with _beside(to) as beside:
-        shutil.copyfile(source, beside)
+    """Copy a checkpoint as safely as `save` writes one.
 
-
-@contextlib.contextmanager
-def _beside(path: Path) -> Any:
-    """A temporary path that replaces ``path`` if the block succeeds, and is gone if it does not."""
-    beside = path.with_name(path.name + ".tmp")
-    try:
-        yield beside
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    Raises:
+        OSError: it cannot be read or written.
+    """
+    storage.write(to, source.read_bytes())
 
 
 def find(run_or_checkpoint: Path) -> Path:
-    """The checkpoint file that is meant: the file itself, or the latest one of a run directory.
+    """The checkpoint file that is meant: the file itself, or the newest one of a run directory.
 
     Raises:
         UserError: there is none.
     """
-    if run_or_checkpoint.is_file():
-        return run_or_checkpoint
-    if not run_or_checkpoint.exists():
+    return _candidates(run_or_checkpoint)[0]
+
+
+def _candidates(run_or_checkpoint: Path) -> list[Path]:
+    """The file itself, or all checkpoints of a run directory, the newest first."""
+    try:
+        if run_or_checkpoint.is_file():
+            return [run_or_checkpoint]
+        exists = run_or_checkpoint.exists()
+        found = [path for name in (LATEST, PREVIOUS, BEST) if (path := run_or_checkpoint / name).is_file()]
+    except (OSError, ValueError) as error:  # too long a name, a folder of another user's
+        raise UserError(f"cannot read {str(run_or_checkpoint)!r}: {reason(error)}.") from None
+    if not exists:
         raise UserError(f"there is no run or checkpoint at {run_or_checkpoint}.")
-    latest = run_or_checkpoint / LATEST
-    if not latest.is_file():
+    if not found:
         raise UserError(f"{run_or_checkpoint} is not a run that can be resumed: it has no {LATEST}.")
-    return latest
+    return found
 
 
 def read(run_or_checkpoint: Path) -> Checkpoint:
-    """Read a checkpoint; nothing in it is executed.
+    """Read a checkpoint, of a run directory the newest one that is whole; nothing in it is executed.
+
+    Returns:
+        With ``passed_over`` for those that were newer, but damaged.
 
     Raises:
         UserError: there is none, it is damaged, or it was written by something else.
     """
-    path = find(run_or_checkpoint)
+    candidates, errors = _candidates(run_or_checkpoint), list[str]()
+    for path in candidates:
+        try:
+            saved = _read(path)
+        except UserError as error:
+            errors.append(str(error))
+            continue
+        return dataclasses.replace(saved, passed_over=tuple(f"{error} Used instead: {path}." for error in errors))
+    others = f" Nor is there a whole one in {', '.join(path.name for path in candidates[1:])}." if errors[1:] else ""
+    raise UserError(errors[0] + others)
+
+
+def _read(path: Path) -> Checkpoint:
     try:
-        with safetensors.safe_open(path, framework="np") as file:
-            description = json.loads((file.metadata() or {})["async_rl"])
-            config = from_values(description["config"])
-            arrays = {name: file.get_tensor(name) for name in (*_SAVED_ROWS, *shared_statistics(config))}
-        if description["format"] != _FORMAT:
-            raise UserError(f"{path} has format {description['format']}, this version reads format {_FORMAT}.")
-        layout = {name: tuple(shape) for name, shape in description["layout"].items()}
-        _check_shapes(arrays, layout)
-        progress = description["progress"]
-        return Checkpoint(
-            path=path,
-            config=config,
-            spec=_spec(description["spec"]),
-            layout=layout,
-            progress=Progress(**progress | {"incarnations": tuple(progress["incarnations"])}),
-            arrays=arrays,
-        )
-    except OSError as error:
-        raise UserError(f"cannot read the checkpoint {path}: {error.strerror or error}.") from None
-    except (safetensors.SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path} is not a whole checkpoint of async_rl ({type(error).__name__}: {error}).") from None
+        content = path.read_bytes()
+    except (OSError, MemoryError) as error:
+        raise UserError(f"cannot read the checkpoint {path}: {reason(error)}.") from None
+    return decode(path, content)
 
 
-def _spec(values: dict[str, Any]) -> EnvSpec:
-    return EnvSpec(
-        name=values["name"],
-        observation_shape=tuple(values["observation_shape"]),
-        observation_dtype=values["observation_dtype"],
-        action_names=tuple(values["action_names"]),
-        frames_per_step=values["frames_per_step"],
-        stack=values["stack"],
-    )
+def reason(error: BaseException) -> str:
+    """What the system says, without number and file."""
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
-def _check_shapes(arrays: dict[str, Any], layout: Layout) -> None:
-    """Raise ValueError unless every array has the dtype and shape that the rest of the file calls for."""
-    size = sum(math.prod(shape) for shape in layout.values())
-    workers, streams = arrays["random_states"].shape[:2]
-    expected: dict[str, tuple[str, tuple[int, ...]]] = {"random_states": ("uint64", (workers, streams, 2, STATE_SIZE))}
-    expected |= {name: ("int64", (workers,)) for name in _COUNTS}
-    for name, array in arrays.items():
-        dtype, shape = expected.get(name, ("float32", (size,)))
-        if array.dtype != dtype or array.shape != shape:
-            raise ValueError(f"{name} is {array.dtype} {array.shape}, not {dtype} {shape}")
+def set_aside(saved: Checkpoint, run_dir: Path) -> None:
+    """Rename a latest checkpoint that was passed over for ``saved``, lest the next one make it the previous one."""
+    latest = run_dir / LATEST
+    if saved.path != latest:
+        with contextlib.suppress(OSError):
+            latest.replace(latest.with_name(f"damaged{SUFFIX}"))
 
 
 def transfer(checkpoint: Checkpoint, table: SharedTable, layout: Layout) -> list[str]:
@@ -226,7 +162,7 @@ def restore(checkpoint: Checkpoint, table: SharedTable, config: Config, spec: En
         )
     for name in ("parameters", "target", *statistics):
         table[name][:] = checkpoint.arrays[name]
-    for name in _COUNTS:  # only their sums matter
+    for name in COUNTS:  # only their sums matter
         table[name][0] = checkpoint.arrays[name].sum()
     table["target_refreshes"][0] = table.total_steps() // config.target_interval
     saved = checkpoint.arrays["random_states"]

@@ -8,12 +8,15 @@ reinforcement learning"; [3] is Gallici et al. 2024, "Simplifying deep temporal 
 """
 
 import dataclasses
+import functools
 import math
+import typing
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from async_rl.cores import available_cores
 from async_rl.types import UserError
+from async_rl.values import checked, shown
 
 
 @dataclass(frozen=True)
@@ -142,10 +145,12 @@ class Config:
     """Seconds between two rows of metrics.csv and TensorBoard; a plain terminal gets a line as often."""
 
     def __post_init__(self) -> None:
+        for name, hint in _hints().items():
+            object.__setattr__(self, name, checked(name.rstrip("_"), getattr(self, name), hint))
         for name, valid, expected in _RULES:
             value = getattr(self, name)
             if not valid(value):
-                raise UserError(f"{flag(name)} must be {expected}, got {value}.")
+                raise UserError(f"{flag(name)} must be {expected}, got {shown(value)}.")
         if len(self.final_epsilons) != len(self.final_epsilon_probabilities):
             raise UserError(
                 f"--final-epsilons and --final-epsilon-probabilities must have the same length, "
@@ -178,6 +183,12 @@ class Config:
         return self.t_max * self.envs_per_worker
 
 
+@functools.cache
+def _hints() -> dict[str, Any]:
+    """Field -> type; a command may declare them once more in its own terms."""
+    return typing.get_type_hints(Config)
+
+
 def flag(name: str) -> str:
     """The command line's spelling of a field: ``t_max`` -> ``--t-max``."""
     return "--" + name.rstrip("_").replace("_", "-")
@@ -200,10 +211,10 @@ def _positive(value: float) -> bool:
 
 
 _RULES: tuple[tuple[str, Any, str], ...] = (
-    ("env", lambda value: bool(value.strip()), "the name of a game"),
+    ("env", lambda value: bool(value.strip()) and value.isprintable(), "the name of a game"),
     (
         "network",
-        lambda value: value in ("auto", "nips", "nature", "mlp") or ":" in value,
+        lambda value: value in ("auto", "nips", "nature", "mlp") or (":" in value and value.isprintable()),
         "auto, nips, nature, mlp or package.module:function",
     ),
     ("steps", _within(1, 10**15), "between 1 and 10^15"),

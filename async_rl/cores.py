@@ -64,23 +64,30 @@ def _numbers(text: str) -> Iterator[int]:
 
 def _quotas(root: Path) -> Iterator[tuple[int, int]]:
     """(microseconds of processor time, in a period of so many) of the cgroup of this process and of those above it."""
-    yield from _quota_of_version_1(root)
-    try:
-        lines = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return
-    own = next((line.removeprefix("0::/") for line in lines if line.startswith("0::/")), "")
-    for folder in (root / own, *(root / own).parents):
-        if folder.is_relative_to(root):
-            words = _read(folder / "cpu.max").split()
-            if len(words) == 2 and words[0].isdecimal():
-                yield int(words[0]), int(words[1])
+    for folder in cgroup_folders(root, "cpu"):
+        words = _read(folder / "cpu.max").split()
+        if len(words) == 2 and words[0].isdecimal():
+            yield int(words[0]), int(words[1])
+        quota, period = (_read(folder / f"cpu.cfs_{name}_us").strip() for name in ("quota", "period"))
+        if quota.isdecimal() and period.isdecimal():
+            yield int(quota), int(period)
 
 
-def _quota_of_version_1(root: Path) -> Iterator[tuple[int, int]]:
-    quota, period = (_read(root / "cpu" / f"cpu.cfs_{name}_us").strip() for name in ("quota", "period"))
-    if quota.isdecimal() and period.isdecimal():
-        yield int(quota), int(period)
+def cgroup_folders(root: Path, controller: str) -> Iterator[Path]:
+    """Folders of the cgroup of this process and of those above it, innermost first, of both versions of cgroups.
+
+    Args:
+        root: where cgroups are mounted, ``/sys/fs/cgroup``.
+        controller: "cpu" or "memory", by which version 1 has a tree for each; version 2 has one tree for all.
+    """
+    for line in _read(Path("/proc/self/cgroup")).splitlines() or ["0::/", f"1:{controller}:/"]:
+        number, _, rest = line.partition(":")
+        controllers, _, own = rest.partition(":")
+        tree = root if number == "0" else root / controller
+        if number == "0" or controller in controllers.split(","):
+            # In a container the path is often that of the host, and not below the tree that is mounted.
+            folders = (tree / own.lstrip("/"), *(tree / own.lstrip("/")).parents)
+            yield from (folder for folder in folders if folder.is_relative_to(tree))
 
 
 def _read(path: Path) -> str:

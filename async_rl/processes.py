@@ -12,6 +12,7 @@ import numpy as np
 
 from async_rl.config import Config
 from async_rl.fork_server import START_METHOD, signals_blocked
+from async_rl.memory import OutOfMemory
 from async_rl.shared import SharedTable
 from async_rl.worker import worker_process
 
@@ -60,6 +61,7 @@ class WorkerProcesses:
         self._table = table
         self._error_dir = error_dir
         self._say = say
+        self._out_of_memory = OutOfMemory()
         first = [*incarnations, *[0] * config.workers]
         self._members = [Member(index, first[index]) for index in range(config.workers)]
         self._context = multiprocessing.get_context(START_METHOD)
@@ -80,6 +82,11 @@ class WorkerProcesses:
         heartbeat = self._table["heartbeat"]
         return sum(bool(heartbeat[member.index] > member.heartbeat_at_start) for member, _ in self._alive())
 
+    @property
+    def pids(self) -> dict[int, int]:
+        """Process of each living worker, by its index."""
+        return {member.index: int(process.pid or 0) for member, process in self._alive()}
+
     def start(self) -> None:
         """Start every worker."""
         for member in self._members:
@@ -96,7 +103,8 @@ class WorkerProcesses:
             if self._table["heartbeat"][member.index] < latest_valid:
                 process.kill()
                 self._join(member)
-                self._restart(member, f"was silent for {self._config.heartbeat_seconds:.0f} s")
+                hint = f" in {self._config.env}, whose step may never end" if ":" in self._config.env else ""
+                self._restart(member, f"was silent for {self._config.heartbeat_seconds:.0f} s{hint}")
         self._appoint_refresher()
 
     def stop(self) -> None:
@@ -150,11 +158,14 @@ class WorkerProcesses:
         if code == 0:
             return None
         if code is not None and code < 0:
-            return f"died ({signal.Signals(-code).name})"
+            starved = code == -signal.SIGKILL and self._out_of_memory.has_killed()
+            why = ", out of memory: the kernel has killed for want of it" if starved else ""
+            return f"died ({signal.Signals(-code).name}{why})"
         error_file = self._error_file(member)
         if error_file.is_file():
             lines = error_file.read_text(encoding="utf-8").strip().splitlines()
-            return f"failed ({lines[-1] if lines else 'no message'}; see {error_file})"
+            last = lines[-1].removeprefix("async_rl.types.UserError: ") if lines else "no message"
+            return f"failed ({last.rstrip('.')}; see {error_file})"
         return f"ended with exit code {code}"
 
     def _restart(self, member: Member, cause: str) -> None:

@@ -3,6 +3,7 @@
 import importlib.metadata
 import json
 import platform
+import re
 import shlex
 import sys
 import time
@@ -10,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from async_rl import storage
 from async_rl.config import Config
 from async_rl.config_file import to_toml
 from async_rl.cores import available_cores
@@ -23,7 +25,7 @@ _PACKAGES = ("async_rl", "torch", "numpy", "gymnasium", "ale-py", "opencv-python
 
 def default_run_dir(config: Config, spec: EnvSpec) -> Path:
     """``runs/<env>__<algorithm>__seed<seed>__<time>``, a name that is still free."""
-    env = spec.name.replace("/", "-").replace(":", "-")
+    env = re.sub(r"[^\w.-]+", "-", spec.name)[:100]  # one part of a path, whatever the name is
     name = f"{env}__{config.algorithm}__seed{config.seed}__{time.strftime('%Y%m%d-%H%M%S')}"
     candidates = [Path("runs") / name, *(Path("runs") / f"{name}-{number}" for number in range(2, 1000))]
     return next(path for path in candidates if not path.exists())
@@ -35,12 +37,13 @@ def make_run_dir(run_dir: Path) -> Path:
     Raises:
         UserError: it cannot be made or written, or there is a run in it.
     """
-    if (run_dir / CONFIG).exists():
-        raise UserError(f"{run_dir} already holds a run; go on with --resume {run_dir} or choose another --run-dir.")
     try:
+        taken = (run_dir / CONFIG).exists()
         run_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot make the run directory {run_dir}: {error.strerror}.") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise UserError(f"cannot make the run directory {run_dir}: {getattr(error, 'strerror', error)}.") from None
+    if taken:
+        raise UserError(f"{run_dir} already holds a run; go on with --resume {run_dir} or choose another --run-dir.")
     return run_dir
 
 
@@ -52,8 +55,8 @@ def record(run_dir: Path, config: Config, spec: EnvSpec, seeds: dict[str, Any]) 
     """
     path = run_dir / RECORD
     try:
-        sessions = json.loads(path.read_text(encoding="utf-8"))["sessions"] if path.exists() else []
-    except (OSError, ValueError, KeyError, TypeError):
+        sessions = list(json.loads(path.read_text(encoding="utf-8"))["sessions"]) if path.exists() else []
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         sessions = []  # the record is for people; a damaged one does not stop the training
     sessions.append(
         {
@@ -67,8 +70,8 @@ def record(run_dir: Path, config: Config, spec: EnvSpec, seeds: dict[str, Any]) 
         }
     )
     try:
-        (run_dir / CONFIG).write_text(to_toml(config), encoding="utf-8")
-        path.write_text(json.dumps({"sessions": sessions}, indent=2) + "\n", encoding="utf-8")
+        storage.write(run_dir / CONFIG, to_toml(config).encode())
+        storage.write(path, (json.dumps({"sessions": sessions}, indent=2) + "\n").encode())
     except OSError as error:
         raise UserError(f"cannot write into the run directory {run_dir}: {error.strerror}.") from None
 

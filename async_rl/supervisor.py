@@ -18,12 +18,13 @@ from types import FrameType
 import numpy as np
 
 from async_rl import checkpoint
-from async_rl.build import GAMES_RING
+from async_rl.build import GAMES_RING, stored_bytes
 from async_rl.checkpoint import Progress
 from async_rl.config import Config
+from async_rl.health import Health
 from async_rl.meter import Clock, Meter
 from async_rl.processes import WorkerProcesses
-from async_rl.reporting import Logs, Report, Terminal
+from async_rl.reporting import Logs, Outage, Report, Terminal
 from async_rl.shared import SharedTable
 from async_rl.shared.bind import Layout
 from async_rl.types import EnvSpec, Game
@@ -88,6 +89,8 @@ class Supervisor:
         self._log_meter, self._terminal_meter = (
             Meter(config, table, self._clock, spec.frames_per_step) for _ in range(2)
         )
+        self._health = Health(config, table, stored_bytes(spec), terminal.say)
+        self._checkpoint_outage = Outage("checkpoints", terminal.say, "the last one is kept")
         self._signal: signal.Signals | None = None
         self._diverged = False
         self._updates_and_drops = (0, 0)
@@ -105,6 +108,8 @@ class Supervisor:
                 self._log()
                 self._show()
                 self._save()
+                if self._checkpoint_outage.failing:
+                    self._terminal.say(f"T = {self._table.total_steps():,} could not be saved")
             except StopAtOnceError:
                 pass
             finally:
@@ -151,6 +156,7 @@ class Supervisor:
     def _log(self) -> None:
         report = self._report(self._log_meter)
         self._logs.report(report)
+        self._health.look(self._workers.pids)
         updates, drops = self._updates_and_drops
         self._updates_and_drops = (report.updates, report.dropped_gradients)
         all_dropped = report.dropped_gradients > drops and report.updates == updates
@@ -166,15 +172,14 @@ class Supervisor:
             return
         statistics = self._logs.statistics
         score = statistics.mean_score if statistics.games >= 100 else None
-        better = score is not None and (self._best_score is None or score > self._best_score)
-        if better:
-            self._best_score = score
+        better = score is not None and np.isfinite(score) and (self._best_score is None or score > self._best_score)
+        best_score = score if better else self._best_score
         progress = Progress(
             total_steps=self._table.total_steps(),
             seconds=self._clock.seconds(),
             restarted=self._workers.restarted,
             incarnations=self._workers.incarnations,
-            best_score=self._best_score,
+            best_score=best_score,
         )
         latest, best = self._run_dir / checkpoint.LATEST, self._run_dir / checkpoint.BEST
         try:
@@ -182,7 +187,10 @@ class Supervisor:
             if better or not best.exists():
                 checkpoint.copy(latest, best)
         except OSError as error:
-            self._terminal.say(f"cannot write a checkpoint ({error.strerror or error}); training goes on")
+            self._checkpoint_outage.failed(error)
+        else:
+            self._best_score = best_score
+            self._checkpoint_outage.succeeded()
 
     @contextmanager
     def _signals(self) -> Iterator[None]:

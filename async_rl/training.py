@@ -1,20 +1,17 @@
 """`train`: what the command does, as a function."""
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import psutil
-
 from async_rl import checkpoint, fork_server, reporting, run_directory
-from async_rl.build import final_epsilons, has_bfloat16, make_table
+from async_rl.build import final_epsilons, has_bfloat16, make_table, stored_bytes
 from async_rl.checkpoint import Checkpoint, Progress
 from async_rl.config import Config
 from async_rl.envs import describe
+from async_rl.memory import free_bytes
 from async_rl.networks import make_network
 from async_rl.schedules import with_drawn_learning_rate
 from async_rl.shared import SharedTable, layout
@@ -57,8 +54,8 @@ def train(
     Args:
         config: all settings.
         run_dir: a new directory for the run; default ``runs/<env>__<algorithm>__seed<seed>__<time>``.
-        resume: a run directory, in which the run goes on from its latest checkpoint. ``config`` counts; start from
-            ``checkpoint.read(resume).config`` to go on as before.
+        resume: a run directory, in which the run goes on from its latest whole checkpoint. ``config`` counts; start
+            from ``checkpoint.read(resume).config`` to go on as before.
         init_from: a run or checkpoint from whose network a new run starts; what fits by name and shape is taken.
         quiet: no progress on the terminal.
 
@@ -74,10 +71,14 @@ def train(
     network_layout = layout(make_network(config, spec))
     table = make_table(config, spec)
     saved = None if resume is None else _restore(resume, table, config, spec, network_layout)
-    not_taken = [] if init_from is None else checkpoint.transfer(checkpoint.read(init_from), table, network_layout)
+    donor = None if init_from is None else checkpoint.read(init_from)
+    not_taken = [] if donor is None else checkpoint.transfer(donor, table, network_layout)
     run_dir = resume or run_directory.make_run_dir(run_dir or run_directory.default_run_dir(config, spec))
     run_directory.record(run_dir, config, spec, _seeds(config))
     terminal = reporting.Quiet() if quiet else reporting.terminal(config, run_dir)
+    for read in filter(None, (saved, donor)):
+        for sentence in read.passed_over:
+            terminal.say(sentence)
     if init_from is not None:
         terminal.say(f"started from the network of {init_from}; new, because it did not fit: {_names(not_taken)}")
     resumed_at, progress = (table.total_steps(), saved.progress) if saved else (None, Progress())
@@ -107,15 +108,21 @@ def _require_memory(config: Config, spec: EnvSpec) -> None:
     """Better said now than found out by the system's out-of-memory killer after hours.
 
     Raises:
-        UserError: the replay memories will not fit into the memory that is free now.
+        UserError: replay memories or segments will not fit into the memory that is free now, in this container.
     """
-    observation_bytes = math.prod(spec.observation_shape) * np.dtype(spec.observation_dtype).itemsize
-    needed_gib = config.replay * observation_bytes / spec.stack / 2**30
-    free_gib = psutil.virtual_memory().available / 2**30
-    if needed_gib > free_gib:
+    free_gib = free_bytes() / 2**30
+    replay_gib = config.replay * stored_bytes(spec) / 2**30
+    if replay_gib > free_gib:
         raise UserError(
-            f"the replay memories need {needed_gib:.1f} GiB, {free_gib:.1f} GiB are free; "
+            f"the replay memories need {replay_gib:.1f} GiB, {free_gib:.1f} GiB are free; "
             f"lower --replay, which is {config.replay:,} steps."
+        )
+    steps = config.workers * (config.steps_per_segment + (config.batch_size if config.replay else 0))
+    segments_gib = 2 * steps * stored_bytes(spec) * spec.stack / 2**30  # what is seen before and after each step
+    if replay_gib + segments_gib > free_gib:
+        raise UserError(
+            f"the steps between two updates need {segments_gib:.1f} GiB, {free_gib - replay_gib:.1f} GiB are free; "
+            "lower --workers, --envs-per-worker, --t-max or --batch-size."
         )
 
 
@@ -125,4 +132,5 @@ def _restore(run_dir: Path, table: SharedTable, config: Config, spec: EnvSpec, n
         raise UserError(f"a run is resumed by its directory, {run_dir} is a file.")
     saved = checkpoint.read(run_dir)
     checkpoint.restore(saved, table, config, spec, network_layout)
+    checkpoint.set_aside(saved, run_dir)
     return saved

@@ -15,6 +15,18 @@ def is_function_name(name: str) -> bool:
     return ":" in name and name.rpartition(":")[2].isidentifier()
 
 
+def code_named(*names: str) -> list[str]:
+    """Those of ``names`` (of environments, networks) that say which module to import: what has a colon.
+
+    >>> code_named("pong", "my_games.maze:make", "my_package:Maze-v0")
+    ['my_games.maze:make', 'my_package:Maze-v0']
+
+    Importing a module runs its code. So a name typed by the user is followed, and one that was read from a file, which
+    somebody else may have written, only where the user has said that the file is to be trusted.
+    """
+    return [name for name in names if ":" in name]
+
+
 def import_function(name: str) -> Callable[..., Any]:
     """The function that ``package.module:function`` names; modules of the working directory are found, too.
 

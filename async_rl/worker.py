@@ -7,6 +7,7 @@ Life of a worker process:
                                        the supervisor starts the next incarnation in the same slots.
 """
 
+import contextlib
 import os
 import threading
 import time
@@ -50,6 +51,7 @@ class Worker:
         self._total_steps = table.total_steps()
         self._lap = parts.stopwatch.lap
         self._phases_before = table["phases"][index].copy()  # of former incarnations
+        self._odd_steps_before = int(table["odd_steps"][index])
         self._random_states_due = 0.0
         self._refreshes_copied = -1
 
@@ -62,7 +64,7 @@ class Worker:
             self._learn()
             self._advance()
         if self._random_states_due:  # a worker that has done nothing leaves them as they were
-            self._publish_random_states()
+            self._publish_rarely()
 
     def _finished(self) -> bool:
         return bool(self._table["stop"][0]) or self._total_steps >= self._config.steps
@@ -155,11 +157,12 @@ class Worker:
         self._table["phases"][self._index] = self._phases_before + list(self._parts.stopwatch.seconds.values())
         self._table["heartbeat"][self._index] = now
         if now >= self._random_states_due:
-            self._publish_random_states()
+            self._publish_rarely()
             self._random_states_due = now + 1.0
 
-    def _publish_random_states(self) -> None:
-        """Leave the random states where a checkpoint finds them."""
+    def _publish_rarely(self) -> None:
+        """Leave the random states where a checkpoint finds them, and say how often numbers were not finite."""
+        self._table["odd_steps"][self._index] = self._odd_steps_before + self._parts.streams.odd_steps
         states = self._table["random_states"][self._index]
         for stream, pair in enumerate(zip(self._parts.emulator_generators, self._parts.policy_generators, strict=True)):
             states[stream] = [state_of(generator) for generator in pair]
@@ -181,8 +184,9 @@ def worker_process(config: Config, index: int, incarnation: int, table: SharedTa
     try:
         Worker(config, index, table, make_parts(config, index, incarnation, table)).run()
     except Exception:
-        error_file.parent.mkdir(parents=True, exist_ok=True)
-        error_file.write_text(traceback.format_exc(), encoding="utf-8")
+        with contextlib.suppress(OSError):  # the disk may be what has failed
+            error_file.parent.mkdir(exist_ok=True)
+            error_file.write_text(traceback.format_exc(), encoding="utf-8")
         os._exit(1)
 
 

@@ -71,7 +71,8 @@ def draw(rows: list[dict[str, float]], epsilons: list[float], options: Options) 
     figure, (by_steps, by_hours) = plt.subplots(1, 2, figsize=(11, 4.2), sharey=True)
     for axis, key, scale in ((by_steps, "total_steps", 1e6), (by_hours, "seconds", 3600.0)):
         x = [row[key] / scale for row in rows]
-        for epsilon, colour in zip(epsilons, COLOURS[1:], strict=False):
+        apart = epsilons if len(epsilons) > 1 else []
+        for epsilon, colour in zip(apart, COLOURS[1:], strict=False):
             scores = [row[f"score_epsilon_{epsilon:g}"] for row in rows]
             axis.plot(x, scores, color=colour, linewidth=1.2, label=f"streams with final ε {epsilon:g}")
         axis.plot(x, [row["score"] for row in rows], color=COLOURS[0], linewidth=2.2, label="all training games")
@@ -81,7 +82,7 @@ def draw(rows: list[dict[str, float]], epsilons: list[float], options: Options) 
     by_steps.set_xlabel("million steps (4 frames each)")
     by_hours.set_xlabel("hours")
     by_steps.set_ylabel(f"score, mean over {options.bin_steps:,} steps")
-    by_steps.legend(loc="upper left")
+    by_steps.legend(loc="best")
     figure.suptitle(options.run.name)
     figure.tight_layout()
     figure.savefig(options.output.with_suffix(".png"), dpi=110)

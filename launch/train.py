@@ -10,10 +10,11 @@ from typing import Annotated, Any
 import tyro
 
 from async_rl import fork_server
-from async_rl.config import Config
+from async_rl.config import Config, flag
 from async_rl.config_file import from_toml
 from async_rl.cores import available_cores
 from async_rl.types import UserError
+from async_rl.user_code import code_named
 
 _NUMBER_OR_AUTO = tyro.constructors.PrimitiveConstructorSpec(
     nargs=1,
@@ -42,6 +43,9 @@ class Command(Config):
     init_from: Path | None = None
     """Run or checkpoint from whose network a new run starts, of another game perhaps: what fits by name and shape is
     taken, what does not is listed."""
+    trust_code: bool = False
+    """Let the files of --config and --resume name code to import (package.module:function); else it has to stand on the
+    command line, because somebody else's file could name anything."""
     run_dir: Path | None = None
     """Directory for this run; default: runs/<env>__<algorithm>__seed<seed>__<time>."""
 
@@ -70,7 +74,21 @@ def parse(arguments: list[str]) -> Command:
     except argparse.ArgumentError:
         files = argparse.Namespace(config=None, resume=None)  # the second parser says what is wrong
     defaults = Command(**_settings(_base(files.config, files.resume)))
-    return tyro.cli(Command, args=arguments, default=defaults, prog="python -m launch.async")
+    command = tyro.cli(Command, args=arguments, default=defaults, prog="python -m launch.async")
+    _require_trust(command, arguments)
+    return command
+
+
+def _require_trust(command: Command, arguments: list[str]) -> None:
+    """Raise UserError where code would be imported that a file names, and neither a flag nor --trust-code."""
+    for name in ("env", "network"):
+        value = getattr(command, name)
+        typed = any(argument == value or argument.endswith(f"={value}") for argument in arguments)
+        if code_named(value) and not typed and not command.trust_code:
+            raise UserError(
+                f"{command.config or command.resume} names code to import, {value}; if you know where it comes from, "
+                f"add --trust-code or {flag(name)} {value}."
+            )
 
 
 def _base(config: Path | None, resume: Path | None) -> Config:
@@ -99,5 +117,6 @@ def _run(command: Command) -> int:
     result = train(config, command.run_dir, command.resume, command.init_from)
     print(f"{result.ending.name.lower()} at T = {result.total_steps:,}, mean score {result.mean_score:.2f}")
     if result.resumable:
-        print(f"go on with: python -m launch.async --resume {result.run_dir}")
+        trust = " --trust-code" if code_named(config.env, config.network) else ""
+        print(f"go on with: python -m launch.async --resume {result.run_dir}{trust}")
     return int(result.ending.value)

@@ -6,12 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import safetensors
-import safetensors.numpy
 import torch
 from conftest import ROOT, command
 
-from async_rl import Config, UserError, checkpoint, train
+from async_rl import Config, UserError, checkpoint, storage, train
 from async_rl.build import compute_dtype
 from async_rl.config_file import from_toml, from_values, to_toml
 from async_rl.cores import available_cores
@@ -140,6 +138,13 @@ def test_a_checkpoint_of_another_game_or_network_or_a_damaged_one_is_refused(tmp
     result = run("--resume", str(latest))
     assert result.returncode == 2 and "resumed by its directory" in result.stderr
     latest.write_bytes(latest.read_bytes()[:1000])
+    result = run("--resume", str(tmp_path / "run"), "--steps", "1000")
+    assert result.returncode == 0
+    assert f"{latest} is not a whole checkpoint" in result.stdout and "Used instead: " in result.stdout
+    names = ("best", "damaged", "latest", "previous")
+    assert sorted(path.stem for path in latest.parent.iterdir()) == ["best", "damaged", "latest"]
+    for name in names:
+        (latest.parent / f"{name}.safetensors").write_bytes(b"x" * 1000)
     result = run("--resume", str(tmp_path / "run"))
     assert result.returncode == 2 and "is not a whole checkpoint" in result.stderr
 
@@ -163,24 +168,23 @@ def test_runs_get_a_directory_of_their_own(tmp_path: Path) -> None:
 def test_a_checkpoint_whose_parts_do_not_fit_together_is_refused(tmp_path: Path) -> None:
     result = train(Config(env="catch", workers=1, steps=100), tmp_path / "run", quiet=True)
     path = result.run_dir / checkpoint.LATEST
-    arrays = safetensors.numpy.load_file(path)
-    with safetensors.safe_open(path, framework="np") as file:
-        metadata = file.metadata()
+    description, arrays = storage.unseal(path.read_bytes())
     for name, wrong in {
         "parameters": arrays["parameters"][:-1],
         "target": arrays["target"].astype(np.float64),
         "steps": arrays["steps"][None],
         "random_states": arrays["random_states"][..., :3],
     }.items():
-        safetensors.numpy.save_file(arrays | {name: np.ascontiguousarray(wrong)}, path, metadata)
+        path.write_bytes(storage.seal(description, arrays | {name: np.ascontiguousarray(wrong)}))
         with pytest.raises(UserError, match=f"not a whole checkpoint .*{name} is "):
-            checkpoint.read(result.run_dir)
-    safetensors.numpy.save_file({k: v for k, v in arrays.items() if k != "target"}, path, metadata)
+            checkpoint.read(path)
+    path.write_bytes(storage.seal(description, {k: v for k, v in arrays.items() if k != "target"}))
     with pytest.raises(UserError, match="not a whole checkpoint"):
-        checkpoint.read(result.run_dir)
-    safetensors.numpy.save_file(arrays, path, {"async_rl": "[]"})
-    with pytest.raises(UserError, match="not a whole checkpoint"):
-        checkpoint.read(result.run_dir)
+        checkpoint.read(path)
+    for wrong_description in ([], {}, description | {"progress": []}, description | {"layout": {"a": [-1]}}):
+        path.write_bytes(storage.seal(wrong_description, arrays))
+        with pytest.raises(UserError, match="not a whole checkpoint"):
+            checkpoint.read(path)
 
 
 def test_bfloat16_without_instructions_for_it_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

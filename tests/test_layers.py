@@ -7,25 +7,29 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LAYERS = [
-    ["config", "config_file", "types", "kernels", "stopwatch", "cores", "fork_server"],
-    ["returns", "schedules", "networks", "optimizers", "policies", "rewards", "seeding", "user_code"],
+    ["config", "config_file", "values", "types", "kernels", "stopwatch", "cores", "fork_server", "storage"],
+    ["returns", "schedules", "networks", "optimizers", "policies", "rewards", "seeding", "user_code", "memory"],
     ["algorithms", "shared", "envs", "layers", "chain"],
     ["passes"],
     ["replay"],
     ["build"],
-    ["worker", "checkpoint", "reporting", "run_directory", "meter"],
-    ["preload", "processes", "agent"],
+    ["worker", "checkpoint", "checkpoint_content", "reporting", "run_directory", "meter"],
+    ["preload", "processes", "agent", "health"],
     ["supervisor"],
     ["training"],
 ]
 WITHIN_A_LAYER = {
     ("config", "types"),
     ("config", "cores"),
+    ("config", "values"),
+    ("values", "types"),
+    ("checkpoint", "checkpoint_content"),
     ("fork_server", "config"),
     ("fork_server", "config_file"),
     ("config_file", "cores"),
     ("config_file", "config"),
     ("config_file", "types"),
+    ("config_file", "values"),
     ("preload", "processes"),
     ("chain", "layers"),
     ("networks", "seeding"),

@@ -9,6 +9,9 @@ import numpy as np
 from gymnasium.spaces import Box, Discrete
 
 from async_rl.types import EnvSpec, Outcome, UserError
+from async_rl.values import shown
+
+_STEP = ("observation", "reward", "terminated", "truncated", "info")
 
 
 def make(name: str) -> gymnasium.Env[Any, Any]:
@@ -37,7 +40,8 @@ class GymnasiumEnvironment:
         random: draws the seed of the first reset; later games go on with the environment's own generator.
 
     Raises:
-        UserError: another kind of observations or actions.
+        UserError: another kind of observations or actions; by `reset` and `step`, where the environment does not keep
+            to its own spaces, or gives something else than Gymnasium's methods do.
     """
 
     def __init__(self, environment: gymnasium.Env[Any, Any], name: str, random: np.random.Generator) -> None:
@@ -45,9 +49,13 @@ class GymnasiumEnvironment:
         if not isinstance(actions, Discrete):
             raise UserError(f"{name} has the action space {actions}, but Q-learning needs Discrete actions.")
         self._environment = environment
+        self._name = name
+        self._actions = actions
         self._first_action = int(actions.start)
         self._seed: int | None = int(random.integers(2**31 - 1))
-        shape, dtype = self._resolve_observations(environment.observation_space, name)
+        self._space = environment.observation_space
+        self._image = False
+        shape, dtype = self._resolve_observations(self._space, name)
         self.spec = EnvSpec(name, shape, dtype, _action_names(environment, int(actions.n)))
 
     def _resolve_observations(self, space: gymnasium.Space[Any], name: str) -> tuple[tuple[int, ...], str]:
@@ -62,6 +70,7 @@ class GymnasiumEnvironment:
             )
         if space.dtype == np.uint8 and len(space.shape) in (2, 3):
             axes = (*space.shape, 1) if len(space.shape) == 2 else space.shape
+            self._image = True
             channels_last = axes[2] <= axes[0]
             self._write = self._write_as_is if channels_last else self._write_channels_first
             return (axes if channels_last else (axes[1], axes[2], axes[0])), "uint8"
@@ -70,32 +79,66 @@ class GymnasiumEnvironment:
 
     def reset(self, observation: np.ndarray) -> None:
         """Start a new game and write its first observation."""
-        seen, _ = self._environment.reset(seed=self._seed)
+        seen, _ = self._unpacked(self._environment.reset(seed=self._seed), "reset", ("observation", "info"))
         self._seed = None
+        if self._environment.action_space != self._actions:
+            raise UserError(
+                f"{self._name} has the action space {self._environment.action_space} now, expected {self._actions} as "
+                "before: the number of actions must not change."
+            )
         self._write(seen, observation)
 
     def step(self, action: int, observation: np.ndarray) -> Outcome:
         """Take action number ``action``, counted from 0, and write what is seen after it."""
-        seen, reward, terminated, truncated, _ = self._environment.step(self._first_action + action)
+        given = self._environment.step(self._first_action + action)
+        seen, reward, terminated, truncated, _ = self._unpacked(given, "step", _STEP)
         self._write(seen, observation)
-        return Outcome(float(reward), discount=0.0 if terminated else 1.0, over=bool(terminated or truncated))
+        return Outcome(self._number(reward), discount=0.0 if terminated else 1.0, over=bool(terminated or truncated))
 
     def close(self) -> None:
         """Release what the environment holds, such as windows."""
         self._environment.close()
 
+    def _unpacked(self, given: Any, method: str, names: tuple[str, ...]) -> tuple[Any, ...]:
+        if isinstance(given, tuple) and len(given) == len(names):
+            return given
+        what = f"{len(given)} values" if isinstance(given, tuple) else type(given).__name__
+        raise UserError(f"{self._name} gave {what} in {method}(), expected {len(names)}: {', '.join(names)}.")
+
+    def _number(self, reward: Any) -> float:
+        try:
+            return float(reward)
+        except (TypeError, ValueError, OverflowError):
+            raise UserError(f"{self._name} gave the reward {shown(reward)}, expected a number.") from None
+
+    def _array(self, seen: Any) -> np.ndarray:
+        """``seen``, which has to be of the shape and kind that the environment's space says."""
+        array = np.asarray(seen)
+        sound = array.dtype == np.uint8 if self._image else array.dtype.kind in "biuf"
+        if array.shape != self._space.shape or not sound:
+            raise UserError(
+                f"{self._name} gave an observation of shape {array.shape} and type {array.dtype}, expected "
+                f"{self._space.shape} and {self._space.dtype}, as its observation_space says."
+            )
+        return array
+
     def _write_one_hot(self, seen: Any, observation: np.ndarray) -> None:
+        array = self._array(seen)
+        state = int(array) - self._first_state
+        if array.dtype.kind not in "biu" or not 0 <= state < len(observation):
+            raise UserError(f"{self._name} gave the state {shown(seen)}, expected one of {self._space}.")
         observation.fill(0)
-        observation[int(seen) - self._first_state] = 1
+        observation[state] = 1
 
     def _write_channels_first(self, seen: Any, observation: np.ndarray) -> None:
-        observation[:] = np.moveaxis(np.asarray(seen), 0, -1)
+        observation[:] = np.moveaxis(self._array(seen), 0, -1)
 
     def _write_as_is(self, seen: Any, observation: np.ndarray) -> None:
-        observation[:] = np.asarray(seen).reshape(observation.shape)
+        observation[:] = self._array(seen).reshape(observation.shape)
 
     def _write_flat(self, seen: Any, observation: np.ndarray) -> None:
-        observation[:] = np.asarray(seen).reshape(-1)
+        with np.errstate(over="ignore"):  # beyond float32 is infinite, and that is looked for
+            observation[:] = self._array(seen).reshape(-1)
 
 
 def _action_names(environment: gymnasium.Env[Any, Any], count: int) -> tuple[str, ...]:

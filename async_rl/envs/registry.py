@@ -9,6 +9,7 @@ import numpy as np
 
 from async_rl.config import Config
 from async_rl.envs.catch import Catch
+from async_rl.envs.checked import Checked, check_spec
 from async_rl.stopwatch import Stopwatch
 from async_rl.types import Environment, EnvSpec, UserError
 from async_rl.user_code import add_working_directory, import_function, is_function_name, one_line
@@ -74,7 +75,7 @@ def _from_gymnasium(name: str, random: np.random.Generator) -> Environment:
     except Exception as error:  # made by others' code: anything may come
         raise UserError(f"Gymnasium cannot make {name}: {one_line(error)}.") from error
     canonical = environment.spec.id if environment.spec else name
-    return GymnasiumEnvironment(environment, canonical, random)
+    return Checked(GymnasiumEnvironment(environment, canonical, random))
 
 
 def _nearest(name: str) -> list[str]:
@@ -95,11 +96,12 @@ def _from_function(name: str, random: np.random.Generator) -> Environment:
     except Exception as error:  # made by others' code: anything may come
         raise UserError(f"{name}() raised {one_line(error)}.") from error
     if isinstance(getattr(made, "spec", None), EnvSpec) and hasattr(made, "reset") and hasattr(made, "step"):
-        return made
+        check_spec(made.spec, name)
+        return Checked(made)
     import gymnasium
 
     from async_rl.envs.gymnasium_adapter import GymnasiumEnvironment
 
     if isinstance(made, gymnasium.Env):
-        return GymnasiumEnvironment(made, name, random)
+        return Checked(GymnasiumEnvironment(made, name, random))
     raise UserError(f"{name}() must return a gymnasium.Env or an environment of async_rl.types, got {type(made)}.")

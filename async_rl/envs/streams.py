@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from async_rl.types import Environment
+from async_rl.types import Environment, EnvSpec, UserError
 
 
 class FinishedGame(NamedTuple):
@@ -22,6 +22,9 @@ class Streams:
     Args:
         environments: E environments; each is reset here.
 
+    Raises:
+        UserError: their specs differ.
+
     Attributes:
         observation: what each stream sees now, [E, *observation_shape]; the next actions are chosen from it.
         reward: unclipped rewards of the last step, [E] float32; NaN before the first.
@@ -33,6 +36,7 @@ class Streams:
     def __init__(self, environments: Sequence[Environment]) -> None:
         self.environments = tuple(environments)
         self.spec = self.environments[0].spec
+        _require_equal([environment.spec for environment in self.environments])
         count = len(self.environments)
         self.observation = np.zeros((count, *self.spec.observation_shape), self.spec.observation_dtype)
         self.reward = np.full(count, np.nan, np.float32)
@@ -44,6 +48,11 @@ class Streams:
         self._lengths = [0] * count
         for environment, observation in zip(self.environments, self.observation, strict=True):
             environment.reset(observation)
+
+    @property
+    def odd_steps(self) -> int:
+        """Steps so far with a number that is not finite, of environments that are `async_rl.envs.checked.Checked`."""
+        return sum(getattr(environment, "odd_steps", 0) for environment in self.environments)
 
     def step(self, actions: np.ndarray, next_observation: np.ndarray) -> None:
         """Take one step in every stream and fill ``reward``, ``discount``, ``finished`` and ``observation``.
@@ -72,3 +81,16 @@ class Streams:
         self._scores[stream] = 0.0
         self._lengths[stream] = 0
         self.environments[stream].reset(self.observation[stream])
+
+
+def _require_equal(specs: Sequence[EnvSpec]) -> None:
+    for stream, spec in enumerate(specs):
+        if spec != specs[0]:
+            raise UserError(
+                f"{spec.name} has {_brief(spec)} in stream {stream}, expected {_brief(specs[0])} as in stream 0: all "
+                "environments of a run must be alike."
+            )
+
+
+def _brief(spec: EnvSpec) -> str:
+    return f"observations {spec.observation_dtype} {spec.observation_shape} and {len(spec.action_names)} actions"

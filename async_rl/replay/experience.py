@@ -51,7 +51,7 @@ class FromReplay:
         """A sample; see `Experience`."""
         self._replay.add(segment)
         self._started = self._started or len(self._replay) >= self._learning_starts
-        if not self._started:
+        if not self._started or self._replay.empty:  # empty once more: all that it holds was not finite
             return None
         self._indices = self._replay.sample(self._batch)
         return self._batch

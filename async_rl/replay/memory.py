@@ -36,6 +36,11 @@ class Replay:
         """Steps that can be sampled now."""
         return int(np.count_nonzero(self._rings.ready))
 
+    @property
+    def empty(self) -> bool:
+        """Whether nothing can be sampled now."""
+        return not self._tree.total > 0
+
     def add(self, segment: Segment) -> None:
         """Append the steps [T, E] of ``segment``, rewards and discounts as they are to be learned from.
 

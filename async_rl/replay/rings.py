@@ -74,7 +74,7 @@ class Rings:
         self._discounts[rows] = discount
         ages = np.minimum(self._ages[rows] + 1, self._back[-1])
         also_lost = self._push(self._all, next_observation, ages)
-        self.ready[rows] = True
+        self.ready[rows] = np.isfinite(reward)  # NaN: the environment's numbers were not
         self._over = continues == 0
         return np.concatenate((lost, also_lost, rows))
 

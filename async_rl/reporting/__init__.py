@@ -4,6 +4,7 @@ This package turns rows into text. It knows no process and no shared memory: the
 """
 
 from async_rl.reporting.logs import Logs, open_logs
+from async_rl.reporting.outage import Outage
 from async_rl.reporting.report import GAME_COLUMNS, REPORT_COLUMNS, EpisodeStatistics, Report
 from async_rl.reporting.terminal import Lines, Panel, Quiet, Terminal, terminal
 
@@ -13,6 +14,7 @@ __all__ = [
     "EpisodeStatistics",
     "Lines",
     "Logs",
+    "Outage",
     "Panel",
     "Quiet",
     "Report",

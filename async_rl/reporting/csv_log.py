@@ -6,11 +6,11 @@ price, some 50 microseconds, does not matter.
 """
 
 import contextlib
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from async_rl import storage
 from async_rl.reporting.outage import Outage
 
 PENDING_ROWS = 10_000
@@ -87,7 +87,7 @@ def cut(path: Path, header: str, last_step: int) -> None:
         return
     if discard:
         _append(path.with_name(f"{path.stem}.discarded{path.suffix}"), header, discard)
-    _replace(path, kept)
+    storage.write(path, kept)
 
 
 def _append(path: Path, header: str, lines: Iterable[str]) -> None:
@@ -103,20 +103,6 @@ def _append(path: Path, header: str, lines: Iterable[str]) -> None:
             with contextlib.suppress(OSError):
                 file.truncate(start)
             raise
-
-
-def _replace(path: Path, content: bytes) -> None:
-    beside = path.with_name(path.name + ".tmp")
-    try:
-        with beside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            beside.unlink()
-        raise
 
 
 def _step(line: str, header: str) -> int | None:

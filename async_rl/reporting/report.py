@@ -75,6 +75,8 @@ _FIELDS = tuple(field.name for field in dataclasses.fields(Report) if field.name
 REPORT_COLUMNS = (*_FIELDS, *(f"{phase}_microseconds" for phase in PHASES))
 GAME_COLUMNS = Game._fields
 
+_LONGEST_LINE = 10_000  # characters; beyond it a line of a damaged file is no row
+
 
 class EpisodeStatistics:
     """Scores (points) and lengths (steps) of the last ``window`` games, the number of games and the best score."""
@@ -100,10 +102,13 @@ class EpisodeStatistics:
         except FileNotFoundError:
             return statistics
         with file:
-            for row in csv.DictReader(line.replace("\0", "") for line in file):
+            lines = (line.replace("\0", "") for line in file if len(line) < _LONGEST_LINE)
+            for row in csv.DictReader(lines, quoting=csv.QUOTE_NONE):
                 try:
                     steps, score, length = int(row["total_steps"]), float(row["score"]), int(row["length"])
                 except (KeyError, TypeError, ValueError):
+                    continue
+                if not 0 <= length < 2**63:
                     continue
                 if steps <= up_to_steps:
                     statistics._count(score, length)
@@ -125,7 +130,9 @@ class EpisodeStatistics:
         return sum(self._lengths) / len(self._lengths) if self._lengths else math.nan
 
     def _count(self, score: float, length: int) -> None:
-        self._scores.append(float(score))
-        self._lengths.append(int(length))
         self.games += 1
+        self._lengths.append(int(length))
+        if not math.isfinite(score):  # the environment gave a reward that was no finite number
+            return
+        self._scores.append(float(score))
         self.best_score = float(score) if math.isnan(self.best_score) else max(self.best_score, float(score))

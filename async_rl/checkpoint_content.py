@@ -1,0 +1,177 @@
+"""What a checkpoint holds, and how much of what a file says is believed: only what is of the right kind and fits."""
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from async_rl import storage
+from async_rl.build import shared_statistics
+from async_rl.config import Config
+from async_rl.config_file import from_values
+from async_rl.seeding import STATE_SIZE
+from async_rl.shared import SharedTable
+from async_rl.shared.bind import Layout
+from async_rl.types import EnvSpec, UserError
+from async_rl.user_code import one_line
+from async_rl.values import shown
+
+COUNTS = ("steps", "updates", "dropped")
+
+_FORMAT = 2
+_SAVED_ROWS = ("parameters", "target", *COUNTS, "random_states")
+"""And the statistics of the optimiser, where they are shared."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a run has done beyond what its shared table holds.
+
+    Attributes:
+        total_steps: T.
+        seconds: wall-clock seconds of training over all sessions.
+        restarted: workers started again so far.
+        incarnations: how often each worker has been started, minus one.
+        best_score: highest mean score of 100 games at a checkpoint so far; None before there were 100.
+    """
+
+    total_steps: int = 0
+    seconds: float = 0.0
+    restarted: int = 0
+    incarnations: tuple[int, ...] = ()
+    best_score: float | None = None
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint as read from its file.
+
+    Attributes:
+        path: the file.
+        config: of the run.
+        spec: of its environment.
+        layout: of its network.
+        progress: of the run.
+        arrays: rows of the shared table by name.
+        passed_over: a sentence about each newer checkpoint of the run that was damaged, so that this one was read.
+    """
+
+    path: Path
+    config: Config
+    spec: EnvSpec
+    layout: Layout
+    progress: Progress
+    arrays: dict[str, Any]
+    passed_over: tuple[str, ...] = ()
+
+    @property
+    def parameters(self) -> torch.Tensor:
+        """theta as one vector ``[P]``, in the order of ``layout``."""
+        return torch.from_numpy(self.arrays["parameters"])
+
+
+def encode(table: SharedTable, config: Config, spec: EnvSpec, layout: Layout, progress: Progress) -> bytes:
+    """The content of a checkpoint file."""
+    description = {
+        "format": _FORMAT,
+        "config": dataclasses.asdict(config),
+        "spec": dataclasses.asdict(spec),
+        "layout": layout,
+        "progress": dataclasses.asdict(progress),
+    }
+    return storage.seal(description, {name: table[name].copy() for name in (*_SAVED_ROWS, *shared_statistics(config))})
+
+
+def decode(path: Path, content: bytes) -> Checkpoint:
+    """The checkpoint in the ``content`` of the file at ``path``; nothing in it is executed.
+
+    Raises:
+        UserError: it is damaged, or was written by something else.
+    """
+    try:
+        description, arrays = storage.unseal(content)
+        if description["format"] != _FORMAT:
+            raise UserError(f"{path} has format {shown(description['format'])}, this version reads format {_FORMAT}.")
+        config = from_values(description["config"])
+        names = (*_SAVED_ROWS, *shared_statistics(config))
+        layout = {str(name): _sizes(shape) for name, shape in description["layout"].items()}
+        arrays = {name: arrays[name].copy() for name in names}  # they are views of ``content``, read only
+        _check_arrays(arrays, layout)
+        spec, progress = _spec(description["spec"]), _progress(description["progress"])
+        return Checkpoint(path, config, spec, layout, progress, arrays)
+    except storage.NotSealedError as error:
+        raise UserError(_without_sum(path, error)) from None
+    except UserError as error:
+        raise error if str(path) in str(error) else UserError(f"{path}: {error}") from None
+    except Exception as error:  # the file may be anybody's, and hold anything
+        raise UserError(f"{path} is not a whole checkpoint of async_rl ({one_line(error)[:200]}).") from None
+
+
+def _without_sum(path: Path, error: storage.NotSealedError) -> str:
+    if error.names == {"parameters"}:
+        return f"{path} holds only the network, to play with; training needs a checkpoint or the directory of a run."
+    if isinstance(error.description, dict) and error.description.get("format") == 1:
+        return f"{path} was written by an older version, without a checksum; train anew or read it with that version."
+    return f"{path} is not a whole checkpoint of async_rl ({error})."
+
+
+def _spec(values: dict[str, Any]) -> EnvSpec:
+    names = tuple(values["action_names"])
+    _require(bool(names) and all(isinstance(name, str) for name in names), "action_names")
+    _require(isinstance(values["name"], str), "name")
+    _require(values["observation_dtype"] in ("uint8", "float32"), "observation_dtype")
+    frames_per_step, stack = _sizes([values["frames_per_step"], values["stack"]])
+    shape = _sizes(values["observation_shape"])
+    return EnvSpec(values["name"], shape, values["observation_dtype"], names, frames_per_step, stack)
+
+
+def _progress(values: dict[str, Any]) -> Progress:
+    best = values["best_score"]
+    total_steps, restarted = _counts([values["total_steps"], values["restarted"]])
+    _require(best is None or _is_finite(best), "best_score")
+    _require(_is_finite(values["seconds"]) and values["seconds"] >= 0, "seconds")
+    return Progress(total_steps, float(values["seconds"]), restarted, _counts(values["incarnations"]), best)
+
+
+def _is_finite(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def _whole(values: Any, least: int) -> tuple[int, ...]:
+    _require(
+        isinstance(values, list) and all(type(value) is int and least <= value < 2**62 for value in values),
+        f"list of integers from {least}",
+    )
+    return tuple(values)
+
+
+def _counts(values: Any) -> tuple[int, ...]:
+    return _whole(values, least=0)
+
+
+def _sizes(values: Any) -> tuple[int, ...]:
+    return _whole(values, least=1)
+
+
+def _require(valid: bool, what: str) -> None:
+    if not valid:
+        raise ValueError(f"no valid {what}")
+
+
+def _check_arrays(arrays: dict[str, np.ndarray], layout: Layout) -> None:
+    """Raise ValueError unless every array has the dtype and shape that the rest of the file calls for."""
+    size = sum(math.prod(shape) for shape in layout.values())
+    workers, streams = arrays["random_states"].shape[:2]
+    expected: dict[str, tuple[str, tuple[int, ...]]] = {"random_states": ("uint64", (workers, streams, 2, STATE_SIZE))}
+    expected |= {name: ("int64", (workers,)) for name in COUNTS}
+    for name, array in arrays.items():
+        dtype, shape = expected.get(name, ("float32", (size,)))
+        if array.dtype != dtype or array.shape != shape:
+            raise ValueError(f"{name} is {array.dtype} {array.shape}, not {dtype} {shape}")
+    *_, has_uint32, uinteger = np.moveaxis(arrays["random_states"], -1, 0)
+    _require(bool(((has_uint32 > 1) | (uinteger < 2**32)).all()), "random_states")
+    _require(all(bool(((arrays[name] >= 0) & (arrays[name] < 2**52)).all()) for name in COUNTS), "count")

@@ -1,0 +1,118 @@
+"""Files that are whole or not there, and a seal by which damage of a single bit shows.
+
+A sealed file is a safetensors file whose metadata hold a description (JSON) and the SHA-256 of the whole file, header
+and padding included, taken with zeros in the place of the sum itself:
+
+    | length of header | {"__metadata__": {"async_rl": description, "sha256": sum}, names, shapes } | arrays |
+      everything but the 64 digits of the sum is summed, and those are compared
+
+It tells damage, not malice: whoever can write the file can also write its sum. Reading one executes no code.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+
+DESCRIPTION = "async_rl"
+SUM = "sha256"
+
+_NO_SUM = "0" * hashlib.sha256().digest_size * 2
+
+
+class NotSealedError(ValueError):
+    """A file with a description, but without a sum; ``names`` are those of its arrays."""
+
+    def __init__(self, description: Any, names: set[str]):
+        super().__init__("it has no checksum")
+        self.description = description
+        self.names = names
+
+
+def seal(description: dict[str, Any], arrays: dict[str, np.ndarray]) -> bytes:
+    """The content of a sealed file; `unseal` gives both back."""
+    content = safetensors.numpy.save(arrays, metadata={DESCRIPTION: json.dumps(description), SUM: _NO_SUM})
+    return content.replace(_entry(_NO_SUM), _entry(hashlib.sha256(content).hexdigest()), 1)
+
+
+def unseal(content: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Description and arrays of a sealed file.
+
+    Raises:
+        NotSealedError: a file without a sum.
+        Exception: of whatever class, where the content is anything else, or damaged.
+    """
+    header = content[8 : 8 + int.from_bytes(content[:8], "little")]
+    entries = json.loads(header)
+    metadata = entries.pop("__metadata__")
+    if SUM not in metadata:
+        raise NotSealedError(json.loads(metadata[DESCRIPTION]), set(entries))
+    found = metadata[SUM]
+    if hashlib.sha256(content.replace(_entry(found), _entry(_NO_SUM), 1)).hexdigest() != found:
+        raise ValueError("its checksum does not agree")
+    return json.loads(metadata[DESCRIPTION]), safetensors.numpy.load(content)
+
+
+def _entry(digits: str) -> bytes:
+    """How the sum stands in the header; within the description, a JSON string, quotation marks have a backslash."""
+    return f'"{SUM}":"{digits}"'.encode()
+
+
+def write(path: Path, content: bytes, previous: Path | None = None) -> None:
+    """Put ``content`` in the place of a file; the one that was there becomes ``previous``, if that is given.
+
+    At any instant, a kill or a power failure included, each of the two files is a whole one: of this generation, of
+    the one before, or of that before it.
+
+    Raises:
+        OSError: it cannot be written; what was there is there.
+    """
+    with _beside(path) as beside:
+        with beside.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        if previous is None or not path.exists():
+            beside.replace(path)
+        else:
+            with _beside(previous) as second:
+                _link(path, second)
+                beside.replace(path)
+                second.replace(previous)
+    _sync_directory(path.parent)
+
+
+def _link(path: Path, second: Path) -> None:
+    """A second name for a file, or a copy of it where a file can have but one."""
+    second.unlink(missing_ok=True)
+    try:
+        second.hardlink_to(path)
+    except (OSError, NotImplementedError):
+        write(second, path.read_bytes())
+
+
+@contextlib.contextmanager
+def _beside(path: Path) -> Iterator[Path]:
+    """A temporary path next to ``path`` that is gone after the block."""
+    beside = path.with_name(path.name + ".tmp")
+    try:
+        yield beside
+    finally:
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
+
+
+def _sync_directory(folder: Path) -> None:
+    """Bring the names of files onto the disk, too, where the system can."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,57 @@
+"""Values from files, command lines and programs: of the declared type, or refused in one sentence."""
+
+import operator
+import types
+import typing
+from typing import Any, Literal
+
+from async_rl.types import UserError
+
+_SHOWN_CHARACTERS = 80
+
+
+def checked(key: str, value: Any, hint: Any) -> Any:
+    """``value`` as the type ``hint`` of the setting ``key``.
+
+    Integers pass as floats, NumPy's numbers as Python's, lists as tuples.
+
+    Raises:
+        UserError: it is of another type.
+    """
+    origin = typing.get_origin(hint)
+    if origin is Literal:
+        options = typing.get_args(hint)
+        if isinstance(value, str) and value in options:
+            return value
+        raise UserError(f"{key} must be one of {', '.join(options)}, got {shown(value)}.")
+    if origin is tuple:
+        if isinstance(value, list | tuple):
+            return tuple(checked(key, entry, typing.get_args(hint)[0]) for entry in value)
+        raise UserError(f"{key} must be a list, got {shown(value)}.")
+    if isinstance(hint, types.UnionType):  # X | None; TOML has no null, so the value is an X
+        return None if value is None else checked(key, value, typing.get_args(hint)[0])
+    if type(value) is hint:
+        return value
+    converted = _number(value, hint)
+    if converted is None:
+        raise UserError(f"{key} must be of type {hint.__name__}, got {shown(value)}.")
+    return converted
+
+
+def _number(value: Any, hint: Any) -> int | float | None:
+    """A number of another type as an int or float, None if it is none."""
+    if hint not in (int, float) or isinstance(value, bool | str):
+        return None
+    try:
+        return operator.index(value) if hint is int else float(value)
+    except (TypeError, ValueError, OverflowError):  # such as an integer beyond the largest float
+        return None
+
+
+def shown(value: Any) -> str:
+    """``value`` in one line of an error message, cut where it is long."""
+    try:
+        text = repr(value)
+    except Exception:  # an integer of more digits than Python writes, an object with a repr of its own
+        text = f"a value of type {type(value).__name__}"
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."

@@ -1,0 +1,151 @@
+"""Environments that break their word, each in its own way; the launcher, which only describes them, sees no fault."""
+
+import itertools
+import time
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.spaces import Box, Discrete
+
+from async_rl.types import EnvSpec, Outcome
+
+GAME_STEPS = 10
+
+
+class Base(gymnasium.Env[np.ndarray, int]):
+    """Sound: games of ten steps with random numbers as observations."""
+
+    observation_space: Any = Box(-1, 1, (2,))
+    action_space: Any = Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        super().reset(seed=seed)
+        self.steps = 0
+        return self.see(), {}
+
+    def step(self, action: int) -> Any:
+        self.steps += 1
+        return self.see(), 1.0, self.steps == GAME_STEPS, False, {}
+
+    def see(self) -> Any:
+        return self.np_random.random(2, dtype=np.float32)
+
+
+class WrongShape(Base):
+    def see(self) -> Any:
+        return np.zeros(1, np.float32)  # which NumPy would write into any shape
+
+
+class WrongDtype(Base):
+    observation_space = Box(0, 255, (8, 8, 3), np.uint8)
+
+    def see(self) -> Any:
+        return np.full((8, 8, 3), 0.5)  # all of it 0 as uint8
+
+
+class Words(Base):
+    def see(self) -> Any:
+        return np.array(["left", "right"])
+
+
+class UnknownState(Base):
+    observation_space = Discrete(3)
+
+    def see(self) -> Any:
+        return -1
+
+
+class MoreActions(Base):
+    def step(self, action: int) -> Any:
+        self.action_space = Discrete(3)
+        return super().step(action)
+
+
+class FailsInReset(Base):
+    def reset(self, **_: Any) -> Any:
+        raise RuntimeError("no\n  level")
+
+
+class FailsInStep(Base):
+    def step(self, action: int) -> Any:
+        raise KeyError("door")
+
+
+class OldReset(Base):
+    def reset(self, **_: Any) -> Any:
+        return super().reset(**_)[0]
+
+
+class OldStep(Base):
+    def step(self, action: int) -> Any:
+        return super().step(action)[:4]
+
+
+class NoReward(Base):
+    def step(self, action: int) -> Any:
+        seen, _, *rest = super().step(action)
+        return seen, None, *rest
+
+
+class Endless(Base):
+    def step(self, action: int) -> Any:
+        while True:
+            time.sleep(1)
+
+
+class Leak(Base):
+    kept: list[bytearray] = []  # noqa: RUF012
+
+    def step(self, action: int) -> Any:
+        if self.steps == 0:
+            self.kept.append(bytearray(b"x" * 20_000))
+        return super().step(action)
+
+
+class OddReward(Base):
+    """The reward of each game's fourth step is infinite."""
+
+    def step(self, action: int) -> Any:
+        seen, reward, *rest = super().step(action)
+        return seen, float("inf") if self.steps == 4 else reward, *rest
+
+
+class OddObservation(Base):
+    """What is seen after each game's fourth step is not a number."""
+
+    steps = 0
+
+    def see(self) -> Any:
+        return np.full(2, np.nan) if self.steps == 4 else super().see()
+
+
+class Unlike(Base):
+    """The second one made, and each after it, has another number of actions."""
+
+    made = itertools.count()
+
+    def __init__(self) -> None:
+        self.action_space = Discrete(2 + min(1, next(self.made)))
+
+
+class Own:
+    """With the interface of this project, and no reward."""
+
+    spec = EnvSpec("own", (2,), "float32", ("a", "b"))
+
+    def reset(self, observation: np.ndarray) -> None:
+        observation[:] = 0
+
+    def step(self, action: int, observation: np.ndarray) -> Any:
+        observation[:] = 0
+        return Outcome(None, 1.0, False)  # type: ignore[arg-type]
+
+
+class OwnWrongShape(Own):
+    def step(self, action: int, observation: np.ndarray) -> Any:
+        observation[:] = np.zeros(3)
+
+
+class OwnBadSpec(Own):
+    spec = EnvSpec("own", (2, 0), "float64", ())

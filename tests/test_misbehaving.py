@@ -1,0 +1,187 @@
+"""Environments that break their word: a message that names them and what was expected, and a run that goes on."""
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Run, rows
+
+from async_rl import Config, UserError, reporting, train
+from async_rl.build import make_parts, make_table
+from async_rl.envs import Streams, describe, make_environment
+from async_rl.health import Health
+from async_rl.replay.memory import Replay
+from async_rl.replay.samplers import Uniform
+from async_rl.supervisor import Ending
+from async_rl.worker import Worker
+
+pytestmark = pytest.mark.faults
+
+
+def env(name: str) -> str:
+    return f"tests.misbehaving:{name}"
+
+
+def play(name: str, steps: int = 12) -> Streams:
+    streams = Streams([make_environment(Config(env=env(name)), np.random.default_rng(0))])
+    following = np.zeros_like(streams.observation)
+    for _ in range(steps):
+        streams.step(np.zeros(1, np.int64), following)
+    return streams
+
+
+FAULTS = {
+    "WrongShape": "gave an observation of shape (1,) and type float32, expected (2,) and float32",
+    "WrongDtype": "gave an observation of shape (8, 8, 3) and type float64, expected (8, 8, 3) and uint8",
+    "Words": "type <U5, expected (2,) and float32, as its observation_space says",
+    "UnknownState": "gave the state -1, expected one of Discrete(3)",
+    "MoreActions": "has the action space Discrete(3) now, expected Discrete(2) as before",
+    "FailsInReset": "raised RuntimeError: no level in reset()",
+    "FailsInStep": "raised KeyError: 'door' in step(0)",
+    "OldReset": "gave ndarray in reset(), expected 2: observation, info",
+    "OldStep": "gave 4 values in step(), expected 5: observation, reward, terminated, truncated, info",
+    "NoReward": "gave the reward None, expected a number",
+    "Own": "own gave Outcome(reward=None, discount=1.0, over=False) in step(), expected an Outcome",
+    "OwnWrongShape": "own raised ValueError: could not broadcast",
+}
+
+
+@pytest.mark.parametrize(("name", "message"), FAULTS.items(), ids=FAULTS.keys())
+def test_a_fault_names_environment_and_what_was_expected(name: str, message: str) -> None:
+    with pytest.raises(UserError) as error:
+        play(name)
+    text = str(error.value)
+    assert message in text and "\n" not in text and text.startswith((env(name), "own"))
+
+
+def test_specs_that_no_network_can_be_made_for_are_refused_by_the_launcher() -> None:
+    with pytest.raises(UserError, match=r"OwnBadSpec\(\) has the spec .* expected a name, a tuple of sizes above 0"):
+        describe(Config(env=env("OwnBadSpec")))
+
+
+def test_environments_that_differ_are_refused() -> None:
+    config = Config(env=env("Unlike"), workers=1, envs_per_worker=2)
+    spec = describe(config)
+    assert len(spec.action_names) == 2
+    with pytest.raises(UserError, match="has other observations or actions in this worker than it had in the launcher"):
+        make_parts(config, 0, 0, make_table(config, spec))
+    first = make_environment(Config(env=env("FailsInStep")), np.random.default_rng(0))
+    with pytest.raises(UserError, match=r"3 actions in stream 1, expected .* and 2 actions as in stream 0"):
+        Streams([first, make_environment(config, np.random.default_rng(0))])
+
+
+@pytest.mark.parametrize(("name", "odd"), [("OddReward", [4]), ("OddObservation", [4, 5])])
+def test_odd_numbers_make_their_steps_worth_nothing(name: str, odd: list[int]) -> None:
+    streams = Streams([make_environment(Config(env=env(name)), np.random.default_rng(0))])
+    following, rewards = np.zeros_like(streams.observation), []
+    for _ in range(20):
+        streams.step(np.zeros(1, np.int64), following)
+        rewards.append(float(streams.reward[0]))
+    worthless = [step for step, reward in enumerate(rewards, start=1) if np.isnan(reward)]
+    assert worthless == [game + step for game in (0, 10) for step in odd]
+    assert streams.odd_steps == 2 * len(odd)
+    assert {reward for reward in rewards if not np.isnan(reward)} == {1.0}
+
+
+@pytest.mark.parametrize("name", ["OddReward", "OddObservation"])
+def test_a_worker_drops_and_counts_what_is_not_finite_and_learns_from_the_rest(name: str) -> None:
+    config = Config(env=env(name), workers=1, envs_per_worker=2, steps=2000)
+    table = make_table(config, describe(config))
+    Worker(config, 0, table, make_parts(config, 0, 0, table)).run()
+    per_game = 1 if name == "OddReward" else 2  # both streams play in step
+    assert table["odd_steps"][0] == 2 * 100 * per_game
+    assert table["dropped"][0] == 100 * per_game and table["updates"][0] == 1000 - 100 * per_game
+    assert np.isfinite(table["parameters"]).all()
+
+
+def test_a_replay_memory_gives_out_no_step_that_is_not_finite() -> None:
+    config = Config(env=env("OddObservation"), workers=1, envs_per_worker=2, t_max=25, replay=1000)
+    table = make_table(config, describe(config))
+    parts = make_parts(config, 0, 0, table)
+    Worker(config, 0, table, parts)._collect()
+    replay = Replay(parts.streams.spec, 200, 2, Uniform(), np.random.default_rng(0))
+    assert replay.empty
+    replay.add(parts.segment)
+    batch = parts.experience._batch  # type: ignore[attr-defined]
+    assert len(replay) == 2 * (25 - 3 * 2)  # two odd steps in each of three games
+    for _ in range(20):
+        replay.sample(batch)
+        for tensor in (batch.reward, batch.observation, batch.next_observation):
+            assert tensor.isfinite().all()
+
+
+def test_a_game_without_a_finite_score_counts_but_not_in_the_mean() -> None:
+    statistics = reporting.EpisodeStatistics()
+    for score in (1.0, float("nan"), 3.0):
+        statistics._count(score, 10)
+    assert (statistics.games, statistics.mean_score, statistics.best_score) == (3, 2.0, 3.0)
+
+
+Start = Callable[..., Run]
+
+
+def test_the_run_names_worker_and_environment_and_gives_up(start: Start) -> None:
+    run = start("--env", env("NoReward"), "--workers", "2", "--steps", "1000")
+    assert run.wait() == 1
+    message = f"{env('NoReward')} gave the reward None, expected a number"
+    for worker in (0, 1):
+        assert f"worker {worker} failed ({message}; see " in run.text()
+    assert "given up" in run.text() and "Traceback" not in run.text()
+
+
+def test_an_endless_step_is_found_by_its_silence(start: Start) -> None:
+    run = start("--env", env("Endless"), "--workers", "1", "--steps", "1000", "--heartbeat-seconds", "1")
+    assert run.wait() == 1
+    assert f"worker 0 was silent for 1 s in {env('Endless')}, whose step may never end" in run.text()
+
+
+def test_odd_numbers_are_said_and_training_goes_on(start: Start) -> None:
+    run = start("--env", env("OddReward"), "--workers", "1", "--envs-per-worker", "1", "--steps", "5000")
+    assert run.wait() == 0, run.text()
+    said = [line for line in run.text().splitlines() if "not finite" in line]
+    assert 1 <= len(said) <= 4 and all(f"steps of {env('OddReward')} so far" in line for line in said)
+    last = rows(run.run_dir / "metrics.csv")[-1]
+    assert int(last["dropped_gradients"]) == 500 and int(last["updates"]) == 4500
+
+
+def test_a_leak_is_said_again_only_when_it_has_doubled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("async_rl.health._SPARE_BYTES", 0)
+    monkeypatch.setattr("async_rl.health.GROWTH", 1.3)
+    said: list[str] = []
+
+    class Ear(reporting.Quiet):
+        def say(self, message: str) -> None:
+            said.append(message)
+            if "grown" in message:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(reporting, "Quiet", Ear)
+    config = Config(env=env("Leak"), workers=1, steps=10**9, report_seconds=0.2)
+    assert train(config, tmp_path / "run", quiet=True).ending is Ending.TERMINATED
+    (line,) = (line for line in said if "grown" in line)
+    assert line.startswith("worker 0 has grown to ") and line.endswith(f"MiB: {env('Leak')} may leak memory")
+
+
+def test_growth_is_measured_from_the_first_looks_and_said_once_a_doubling(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = Config(env="catch", workers=2)
+    table = make_table(config, describe(config))
+    said: list[str] = []
+    health = Health(config, table, 50.0, said.append)
+    size = {10: 100 << 20, 11: 100 << 20}
+    monkeypatch.setattr("async_rl.health.private_bytes", size.get)
+    for mib in (100, 300, 300, 800, 860, 900, 1700, 1800):
+        size[11] = mib << 20
+        health.look({0: 10, 1: 11})
+    assert [line.split(":")[0] for line in said] == ["worker 1 has grown to 860 MiB", "worker 1 has grown to 1,800 MiB"]
+    monkeypatch.setattr("async_rl.health.limits", lambda _: [(1000 << 20, 960 << 20)])
+    for _ in range(3):
+        health.look({0: 10, 1: 11})
+    assert said[2:] == [
+        "40 MiB are left of the 1,000 MiB of this container; the largest worker on catch, 1, has 1,800 MiB"
+    ]
+    health.look({0: 12, 1: 11})  # one that has just been started, and one that has just ended
+    size.clear()
+    health.look({0: 12, 1: 11})

@@ -1,0 +1,310 @@
+"""Checkpoints on disks that fail, fill up or go away, and under kills at any instant."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from conftest import ROOT, wait_for
+
+from async_rl import Config, UserError, checkpoint, load, storage, train
+from async_rl.build import make_table
+from async_rl.checkpoint_content import decode
+from async_rl.envs import describe
+from async_rl.networks import make_network
+from async_rl.shared import layout
+from async_rl.supervisor import Ending
+
+pytestmark = pytest.mark.faults
+
+CONFIG = Config(env="catch", workers=2, seed=7)
+
+
+def save(run_dir: Path, steps: int) -> None:
+    """Save the start of a run as if it had made that many steps."""
+    spec = describe(CONFIG)
+    table = make_table(CONFIG, spec)
+    table["steps"][0] = steps
+    checkpoint.save(run_dir / checkpoint.LATEST, table, CONFIG, spec, layout(make_network(CONFIG, spec)),
+                    checkpoint.Progress(total_steps=steps))  # fmt: skip
+
+
+def steps_of(path: Path) -> int:
+    return checkpoint.read(path).progress.total_steps
+
+
+def test_two_checkpoints_are_kept_and_the_newest_is_read(tmp_path: Path) -> None:
+    for steps in (10, 20, 30):
+        save(tmp_path, steps)
+    assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {
+        "latest.safetensors",
+        "previous.safetensors",
+    }
+    assert (steps_of(tmp_path), steps_of(tmp_path / checkpoint.PREVIOUS)) == (30, 20)
+    assert checkpoint.read(tmp_path).passed_over == ()
+
+
+def damaged(content: bytes) -> list[bytes]:
+    """Copies with one byte changed: each of the header, padding included, and many others; and cut anywhere."""
+    generator = random.Random(0)
+    end_of_header = 8 + int.from_bytes(content[:8], "little")
+    places = [*range(end_of_header), *(generator.randrange(end_of_header, len(content)) for _ in range(200)), -1]
+    copies = []
+    for place in places:
+        changed = bytearray(content)
+        changed[place] ^= 1 << generator.randrange(8)
+        copies.append(bytes(changed))
+    lengths = [0, 1, 7, 8, 9, end_of_header - 1, end_of_header, len(content) - 1]
+    lengths += [generator.randrange(len(content)) for _ in range(100)]
+    return copies + [content[:length] for length in lengths] + [content + b"\0"]
+
+
+def test_a_checkpoint_with_any_byte_changed_or_cut_is_refused_and_the_one_before_is_used(tmp_path: Path) -> None:
+    save(tmp_path, 10)
+    save(tmp_path, 20)
+    latest = tmp_path / checkpoint.LATEST
+    copies = damaged(latest.read_bytes())
+    assert len(copies) > 2000
+    for number, content in enumerate(copies):
+        with pytest.raises(UserError) as error:
+            decode(latest, content)
+        assert str(latest) in str(error.value) and "\n" not in str(error.value)
+        if number % 50 == 0:
+            latest.write_bytes(content)
+            saved = checkpoint.read(tmp_path)
+            assert saved.progress.total_steps == 10
+            assert str(latest) in saved.passed_over[0] and str(saved.path) in saved.passed_over[0]
+    with pytest.warns(RuntimeWarning, match=r"latest\.safetensors is not .* Used instead: .*previous\.safetensors"):
+        assert load(tmp_path).total_steps == 10
+
+
+def test_best_is_the_last_resort_and_without_it_the_run_is_refused(tmp_path: Path) -> None:
+    save(tmp_path, 10)
+    checkpoint.copy(tmp_path / checkpoint.LATEST, tmp_path / checkpoint.BEST)
+    for steps in (20, 30):
+        save(tmp_path, steps)
+    for name in (checkpoint.LATEST, checkpoint.PREVIOUS):
+        (tmp_path / name).write_bytes(b"")
+    saved = checkpoint.read(tmp_path)
+    assert saved.progress.total_steps == 10 and len(saved.passed_over) == 2
+    (tmp_path / checkpoint.BEST).unlink()
+    with pytest.raises(UserError, match=r"latest\.safetensors is not a whole .* Nor is .* previous\.safetensors"):
+        checkpoint.read(tmp_path)
+
+
+def test_a_damaged_checkpoint_does_not_take_the_place_of_the_whole_one_before(tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    config = Config(env="catch", workers=1, steps=1000)
+    train(config, run_dir, quiet=True)
+    save(run_dir, 1000)
+    (run_dir / checkpoint.LATEST).write_bytes(b"torn")
+    assert train(config, resume=run_dir, quiet=True).ending is Ending.FINISHED
+    assert steps_of(run_dir / checkpoint.LATEST) >= 1000 and steps_of(run_dir / checkpoint.PREVIOUS) >= 1000
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from async_rl import storage
+
+latest, previous = (Path(sys.argv[1]) / name for name in ("latest", "previous"))
+
+def survives(limit, generation):
+    "Whether writing one generation takes fewer than `limit` operations on files; else it is killed before that one."
+    if (child := os.fork()) == 0:
+        left = limit
+        def count(event, arguments):
+            nonlocal left
+            if event.startswith(("os.", "open", "shutil.")):
+                left -= 1
+                if left < 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+        sys.addaudithook(count)
+        storage.write(latest, storage.seal({"generation": generation}, {}), previous)
+        os._exit(0)
+    return os.waitpid(child, 0)[1] == 0
+
+def generation(path):
+    return storage.unseal(path.read_bytes())[0]["generation"]
+
+for number in (0, 1):
+    storage.write(latest, storage.seal({"generation": number}, {}), previous)
+limit, kills = 0, 0
+while True:
+    before = generation(latest), generation(previous)
+    survived = survives(limit, before[0] + 1)
+    now, old = generation(latest), generation(previous)
+    assert now in (before[0], before[0] + 1) and old < now and old >= before[1], (limit, before, now, old)
+    assert survived <= (now == before[0] + 1 and old == before[0])
+    if survived:
+        break
+    kills, limit = kills + 1, limit + 1
+print(kills, "kills", sorted(os.listdir(sys.argv[1])))
+"""
+
+
+def test_a_kill_before_any_operation_on_files_leaves_two_whole_generations(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    kills, rest = done.stdout.split(maxsplit=1)
+    assert int(kills) >= 5 and rest.strip() == "kills ['latest', 'previous']"
+
+
+def test_without_links_the_previous_one_is_a_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError("no links on this file system")
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    save(tmp_path, 10)
+    save(tmp_path, 20)
+    assert (steps_of(tmp_path), steps_of(tmp_path / checkpoint.PREVIOUS)) == (20, 10)
+
+
+FULL = """
+import sys
+from pathlib import Path
+from async_rl import Config, checkpoint, train
+from async_rl.reporting import terminal
+
+run_dir, fill = Path(sys.argv[1]) / "run", Path(sys.argv[1]) / "fill"
+said = []
+import async_rl.reporting, async_rl.checkpoint as module
+class Ear(async_rl.reporting.Quiet):
+    def say(self, message):
+        said.append(message)
+async_rl.reporting.Quiet = Ear
+save, count = module.save, 0
+def saving(path, *rest):
+    "The disk is full while the second and third checkpoint are written, and before the others are not."
+    global count
+    count += 1
+    if count == 2:
+        try:
+            with fill.open("wb") as file:
+                while True:
+                    file.write(b"x" * 1024)
+                    file.flush()
+        except OSError:
+            pass
+    elif count == 4:
+        fill.unlink(missing_ok=True)
+    save(path, *rest)
+module.save = saving
+config = Config(env="catch", workers=1, steps=10**9, checkpoint_seconds=1, report_seconds=0.3)
+import os, signal, threading, time
+def stop():
+    while count < 5:
+        time.sleep(0.1)
+    os.kill(os.getpid(), signal.SIGTERM)
+if __name__ == "__main__":
+    threading.Thread(target=stop, daemon=True).start()
+    train(config, run_dir, quiet=True)
+    print("\\n".join(said))
+    for name in (checkpoint.LATEST, checkpoint.PREVIOUS):
+        print(checkpoint.read(run_dir / name).progress.total_steps)
+    import csv
+    steps = [int(row["total_steps"]) for row in csv.DictReader((run_dir / "metrics.csv").open())]
+    assert steps == sorted(set(steps)) and len(steps) > 2
+"""
+
+
+def mounted(directory: Path, size: str, *command: str) -> list[str]:
+    """The command to run another one with a file system of that size in ``directory``, for it alone."""
+    script = f'mount -t tmpfs -o size={size} tmpfs "$0" && exec "$@"'
+    return ["unshare", "--mount", "sh", "-c", script, str(directory), *command]
+
+
+@pytest.fixture
+def may_mount(tmp_path: Path) -> None:
+    if (
+        shutil.which("unshare") is None
+        or subprocess.run(mounted(tmp_path, "1m", "true"), stderr=subprocess.DEVNULL).returncode
+    ):
+        pytest.skip("this user may not mount a file system of its own")
+
+
+def test_a_full_disk_is_said_once_and_the_end_of_it_too(tmp_path: Path, may_mount: None) -> None:
+    program, disk = tmp_path / "full.py", tmp_path / "disk"
+    program.write_text(FULL)
+    disk.mkdir()
+    done = subprocess.run(mounted(disk, "2m", sys.executable, str(program), str(disk)), cwd=ROOT, capture_output=True,
+                          text=True, env=os.environ | {"PYTHONPATH": str(ROOT)})  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    about_checkpoints = [line for line in done.stdout.splitlines() if "checkpoints" in line]
+    assert about_checkpoints == [
+        "cannot write checkpoints (No space left on device); training goes on, the last one is kept",
+        "checkpoints can be written again",
+    ]
+    for log in ("metrics.csv", "episodes.csv", "TensorBoard events"):  # a row may fit into the file's last page
+        failures = done.stdout.count(f"cannot write {log}")
+        assert failures == done.stdout.count(f"{log} can be written again") <= 1, done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_a_run_directory_that_goes_away_is_not_made_anew_and_is_used_again_when_it_comes_back(tmp_path: Path) -> None:
+    run_dir, away = tmp_path / "run", tmp_path / "away"
+    config = Config(env="catch", workers=1, steps=10**9, checkpoint_seconds=1, report_seconds=0.2)
+    taken: list[int] = []
+
+    def take_away_and_bring_back() -> None:
+        wait_for((run_dir / checkpoint.LATEST).exists, "a checkpoint")
+        run_dir.rename(away)
+        taken.append(steps_of(away))
+        time.sleep(2.5)  # at least two checkpoints are due
+        taken.append(run_dir.exists())
+        away.rename(run_dir)
+        wait_for(lambda: steps_of(run_dir) > taken[0], "a checkpoint in the directory that has come back")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = threading.Thread(target=take_away_and_bring_back)
+    thread.start()
+    result = train(config, run_dir, quiet=True)
+    thread.join()
+    assert result.ending is Ending.TERMINATED and result.resumable
+    assert steps_of(run_dir) == result.total_steps > taken[0] and not taken[1]
+
+
+def test_a_disk_without_room_leaves_the_checkpoint_as_it_was(tmp_path: Path) -> None:
+    import resource
+
+    save(tmp_path, 10)
+    before = (tmp_path / checkpoint.LATEST).read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))  # Python ignores the signal and gets EFBIG
+    try:
+        with pytest.raises(OSError, match="too large"):
+            save(tmp_path, 20)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (tmp_path / checkpoint.LATEST).read_bytes() == before
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["latest.safetensors"]
+
+
+def test_files_of_other_kinds_get_a_sentence_of_their_own(tmp_path: Path) -> None:
+    save(tmp_path, 10)
+    path = tmp_path / checkpoint.LATEST
+    description, arrays = storage.unseal(path.read_bytes())
+    old = {"async_rl": json.dumps(description | {"format": 1})}
+    for names, metadata, message in [
+        (list(arrays), old, "written by an older version, without a checksum"),
+        (["parameters"], old, "holds only the network"),
+        (list(arrays), {"async_rl": "{}"}, "is not a whole checkpoint"),
+        (list(arrays), {"other": "{}"}, "is not a whole checkpoint"),
+    ]:
+        path.write_bytes(safetensors.numpy.save({name: arrays[name] for name in names}, metadata))
+        with pytest.raises(UserError, match=message):
+            checkpoint.read(path)
+    path.write_bytes(storage.seal(description | {"format": 3}, arrays))
+    with pytest.raises(UserError, match="has format 3, this version reads format 2"):
+        checkpoint.read(path)
+    path.write_bytes(storage.seal({"text": '"sha256":"' + "0" * 64}, {"a": np.zeros(1)}))
+    assert storage.unseal(path.read_bytes())[0]["text"].endswith("0" * 64)
