@@ -34,7 +34,11 @@ GAMES_RING = 4096
 """Finished games a worker can hold until the supervisor reads them; it reads ten times a second."""
 
 FEWEST_ROWS = 8
-"""Emulators of a worker from which on bfloat16 pays: for fewer, rounding the weights costs more than it saves."""
+"""Emulators of a worker from which on bfloat16 is taken by itself.
+
+Both passes of the paper's network take 0.81 of the time of float32 with 16 emulators, 0.88 with 8 and 0.9 with 4; with
+one, for which the weights are rounded at each step, 1.13 (medians on one core of a Zen 4 EPYC).
+"""
 
 SUMS = ("td_loss", "value", "gradient_norm")
 """Columns of the row ``sums``: of each update the means over its steps and the norm of its gradient, added up."""

@@ -18,7 +18,7 @@ from async_rl.shared import SharedTable
 from async_rl.shared.bind import Layout
 from async_rl.types import EnvSpec, UserError
 
-__all__ = ["BEST", "LATEST", "PREVIOUS", "SUFFIX", "Checkpoint", "Progress", "copy", "find", "read", "restore", "save",
+__all__ = ["BEST", "LATEST", "PREVIOUS", "SUFFIX", "Checkpoint", "Progress", "copy", "read", "restore", "save",
            "set_aside", "transfer"]  # fmt: skip
 
 SUFFIX = ".safetensors"
@@ -45,15 +45,6 @@ def copy(source: Path, to: Path) -> None:
         OSError: it cannot be read or written.
     """
     storage.write(to, source.read_bytes())
-
-
-def find(run_or_checkpoint: Path) -> Path:
-    """The checkpoint file that is meant: the file itself, or the newest one of a run directory.
-
-    Raises:
-        UserError: there is none.
-    """
-    return _candidates(run_or_checkpoint)[0]
 
 
 def _candidates(run_or_checkpoint: Path) -> list[Path]:

@@ -24,17 +24,15 @@ class Health:
     Args:
         config: of the run.
         table: the row ``odd_steps`` is read.
-        observation_bytes: what one stored step takes in a replay memory.
+        stored_bytes: what one step takes in a replay memory.
         say: takes a line.
     """
 
-    def __init__(
-        self, config: Config, table: SharedTable, observation_bytes: float, say: Callable[[str], None]
-    ) -> None:
+    def __init__(self, config: Config, table: SharedTable, stored_bytes: float, say: Callable[[str], None]) -> None:
         self._config = config
         self._table = table
         self._say = say
-        self._replay_bytes = int(config.replay / config.workers * observation_bytes)  # fills by and by
+        self._replay_bytes = int(config.replay / config.workers * stored_bytes)  # fills by and by
         self._looks: dict[int, int] = {}  # by process
         self._worth_a_line: dict[int, float] = {}  # bytes, by process
         self._odd_steps = [0] * config.workers
@@ -43,6 +41,8 @@ class Health:
     def look(self, processes: Mapping[int, int]) -> None:
         """Look at the workers: index -> process."""
         sizes = {index: size for index, pid in processes.items() if (size := private_bytes(pid)) is not None}
+        for ended in self._looks.keys() - processes.values():
+            del self._looks[ended], self._worth_a_line[ended]
         for index, size in sizes.items():
             self._look_at_size(index, processes[index], size)
         self._look_at_limit(sizes)

@@ -1,7 +1,6 @@
 """`train`: what the command does, as a function."""
 
 import dataclasses
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,8 +59,7 @@ def train(
         quiet: no progress on the terminal.
 
     Raises:
-        UserError: something about the configuration, the directory or the checkpoint that a person can mend; no
-            worker has been started then.
+        UserError: something about settings, directory or checkpoint that a person can mend; no worker was started.
     """
     fork_server.prepare(config)
     config = with_drawn_learning_rate(config)
@@ -71,16 +69,27 @@ def train(
     network_layout = layout(make_network(config, spec))
     table = make_table(config, spec)
     saved = None if resume is None else _restore(resume, table, config, spec, network_layout)
-    donor = None if init_from is None else checkpoint.read(init_from)
-    not_taken = [] if donor is None else checkpoint.transfer(donor, table, network_layout)
+    sentences = saved.passed_over if saved else ()
+    if init_from is not None:
+        sentences = _transfer(init_from, table, network_layout)
     run_dir = resume or run_directory.make_run_dir(run_dir or run_directory.default_run_dir(config, spec))
     run_directory.record(run_dir, config, spec, _seeds(config))
     terminal = reporting.Quiet() if quiet else reporting.terminal(config, run_dir)
-    for read in filter(None, (saved, donor)):
-        for sentence in read.passed_over:
-            terminal.say(sentence)
-    if init_from is not None:
-        terminal.say(f"started from the network of {init_from}; new, because it did not fit: {_names(not_taken)}")
+    for sentence in sentences:
+        terminal.say(sentence)
+    return _supervise(config, spec, network_layout, table, saved, run_dir, terminal)
+
+
+def _supervise(
+    config: Config,
+    spec: EnvSpec,
+    network_layout: Layout,
+    table: SharedTable,
+    saved: Checkpoint | None,
+    run_dir: Path,
+    terminal: reporting.Terminal,
+) -> Result:
+    """Train on the table as it stands, in a directory that is there."""
     resumed_at, progress = (table.total_steps(), saved.progress) if saved else (None, Progress())
     logs = reporting.open_logs(run_dir, dataclasses.asdict(config), resumed_at, terminal.say)
     ending = Supervisor(config, spec, network_layout, table, progress, run_dir, logs, terminal).run()
@@ -88,8 +97,11 @@ def train(
     return Result(run_dir, ending, table.total_steps(), logs.statistics.mean_score, resumable)
 
 
-def _names(parameters: Sequence[str]) -> str:
-    return ", ".join(parameters) or "nothing"
+def _transfer(init_from: Path, table: SharedTable, network_layout: Layout) -> tuple[str, ...]:
+    """Put what fits of another run's network into the table; what is to be said of it."""
+    donor = checkpoint.read(init_from)
+    not_taken = ", ".join(checkpoint.transfer(donor, table, network_layout)) or "nothing"
+    return (*donor.passed_over, f"started from the network of {init_from}; new, because it did not fit: {not_taken}")
 
 
 def _seeds(config: Config) -> dict[str, Any]:
