@@ -212,7 +212,7 @@ if __name__ == "__main__":
         print(checkpoint.read(run_dir / name).progress.total_steps)
     import csv
     steps = [int(row["total_steps"]) for row in csv.DictReader((run_dir / "metrics.csv").open())]
-    assert steps == sorted(set(steps)) and len(steps) > 3
+    assert steps == sorted(set(steps)) and len(steps) > 2
 """
 
 
