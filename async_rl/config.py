@@ -156,7 +156,10 @@ class Config:
                 f"--final-epsilons and --final-epsilon-probabilities must have the same length, "
                 f"got {len(self.final_epsilons)} and {len(self.final_epsilon_probabilities)}."
             )
-        least = 5 * self.workers * self.envs_per_worker
+        streams = self.workers * self.envs_per_worker
+        if streams > _MOST_STREAMS:
+            raise UserError(f"--workers times --envs-per-worker must be at most {_MOST_STREAMS:,}, got {streams:,}.")
+        least = 5 * streams
         if 0 < self.replay < least:
             raise UserError(f"--replay must be 0 or at least {least}: 5 steps for each stream, got {self.replay}.")
         if self.prioritized and not self.replay:
@@ -192,6 +195,10 @@ def _hints() -> dict[str, Any]:
 def flag(name: str) -> str:
     """The command line's spelling of a field: ``t_max`` -> ``--t-max``."""
     return "--" + name.rstrip("_").replace("_", "-")
+
+
+_MOST_STREAMS = 65_536
+"""What is drawn for each of them before the start takes seconds then."""
 
 
 def _finite(value: float) -> bool:

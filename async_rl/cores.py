@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 CGROUP = Path("/sys/fs/cgroup")
+OWN_CGROUPS = Path("/proc/self/cgroup")
 NODES = Path("/sys/devices/system/node")
 
 
@@ -80,7 +81,7 @@ def cgroup_folders(root: Path, controller: str) -> Iterator[Path]:
         root: where cgroups are mounted, ``/sys/fs/cgroup``.
         controller: "cpu" or "memory", by which version 1 has a tree for each; version 2 has one tree for all.
     """
-    for line in _read(Path("/proc/self/cgroup")).splitlines() or ["0::/", f"1:{controller}:/"]:
+    for line in _read(OWN_CGROUPS).splitlines() or ["0::/", f"1:{controller}:/"]:
         number, _, rest = line.partition(":")
         controllers, _, own = rest.partition(":")
         tree = root if number == "0" else root / controller

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import io
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +53,9 @@ class Command(Config):
 
 def main() -> None:
     """Run the command; exits with 0 (done), 1 (failed), 2 (bad input), 130 (Ctrl-C) or 143 (SIGTERM)."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files may hold what has no character
     try:
         sys.exit(_run(parse(sys.argv[1:])))
     except UserError as error:

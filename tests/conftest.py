@@ -2,6 +2,7 @@
 
 import csv
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -106,3 +107,19 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Run]]:
         if run.process.poll() is None:
             os.killpg(run.process.pid, signal.SIGKILL)
             run.process.wait()
+
+
+def mounted(directory: Path, size: str, *command: str) -> list[str]:
+    """How to run a command with a small file system in ``directory`` that only it sees."""
+    script = f'mount -t tmpfs -o size={size} tmpfs "$0" && exec "$@"'
+    return ["unshare", "--mount", "sh", "-c", script, str(directory), *command]
+
+
+@pytest.fixture
+def may_mount(tmp_path: Path) -> None:
+    """Skip the test where `mounted` does not work."""
+    if (
+        shutil.which("unshare") is None
+        or subprocess.run(mounted(tmp_path, "1m", "true"), capture_output=True).returncode
+    ):
+        pytest.skip("this user may not mount a file system of its own")

@@ -54,6 +54,11 @@ BAD_INPUT = {
     "both": (["--config", "a.toml", "--resume", "b"], "exclude each other"),
     "no sense": (["--algorithm", "a3c", "--double"], "--double has no meaning with --algorithm a3c"),
     "too little memory": (["--replay", "1000000000000"], "the replay memories need"),
+    "too many steps at once": (
+        ["--t-max", "100000", "--envs-per-worker", "4096", "--workers", "16"],
+        "the steps between two updates need",
+    ),
+    "too many streams": (["--workers", "4096", "--envs-per-worker", "4096"], "must be at most 65,536"),
     "unwritable": (["--env", "catch", "--run-dir", "/dev/null/run"], "cannot make the run directory /dev/null/run"),
     "unwritable folder": (["--env", "catch", "--run-dir", "/proc/run"], "cannot make the run directory /proc/run"),
 }

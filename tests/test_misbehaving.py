@@ -2,12 +2,12 @@
 
 import os
 import signal
-from collections.abc import Callable
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Run, rows
+from conftest import rows, wait_for
 
 from async_rl import Config, UserError, reporting, train
 from async_rl.build import make_parts, make_table
@@ -88,12 +88,12 @@ def test_odd_numbers_make_their_steps_worth_nothing(name: str, odd: list[int]) -
 
 @pytest.mark.parametrize("name", ["OddReward", "OddObservation"])
 def test_a_worker_drops_and_counts_what_is_not_finite_and_learns_from_the_rest(name: str) -> None:
-    config = Config(env=env(name), workers=1, envs_per_worker=2, steps=2000)
+    config = Config(env=env(name), workers=1, envs_per_worker=2, steps=400)
     table = make_table(config, describe(config))
     Worker(config, 0, table, make_parts(config, 0, 0, table)).run()
     per_game = 1 if name == "OddReward" else 2  # both streams play in step
-    assert table["odd_steps"][0] == 2 * 100 * per_game
-    assert table["dropped"][0] == 100 * per_game and table["updates"][0] == 1000 - 100 * per_game
+    assert table["odd_steps"][0] == 2 * 20 * per_game
+    assert table["dropped"][0] == 20 * per_game and table["updates"][0] == 200 - 20 * per_game
     assert np.isfinite(table["parameters"]).all()
 
 
@@ -120,48 +120,61 @@ def test_a_game_without_a_finite_score_counts_but_not_in_the_mean() -> None:
     assert (statistics.games, statistics.mean_score, statistics.best_score) == (3, 2.0, 3.0)
 
 
-Start = Callable[..., Run]
-
-
-def test_the_run_names_worker_and_environment_and_gives_up(start: Start) -> None:
-    run = start("--env", env("NoReward"), "--workers", "2", "--steps", "1000")
-    assert run.wait() == 1
-    message = f"{env('NoReward')} gave the reward None, expected a number"
-    for worker in (0, 1):
-        assert f"worker {worker} failed ({message}; see " in run.text()
-    assert "given up" in run.text() and "Traceback" not in run.text()
-
-
-def test_an_endless_step_is_found_by_its_silence(start: Start) -> None:
-    run = start("--env", env("Endless"), "--workers", "1", "--steps", "1000", "--heartbeat-seconds", "1")
-    assert run.wait() == 1
-    assert f"worker 0 was silent for 1 s in {env('Endless')}, whose step may never end" in run.text()
-
-
-def test_odd_numbers_are_said_and_training_goes_on(start: Start) -> None:
-    run = start("--env", env("OddReward"), "--workers", "1", "--envs-per-worker", "1", "--steps", "5000")
-    assert run.wait() == 0, run.text()
-    said = [line for line in run.text().splitlines() if "not finite" in line]
-    assert 1 <= len(said) <= 4 and all(f"steps of {env('OddReward')} so far" in line for line in said)
-    last = rows(run.run_dir / "metrics.csv")[-1]
-    assert int(last["dropped_gradients"]) == 500 and int(last["updates"]) == 4500
-
-
-def test_a_leak_is_said_again_only_when_it_has_doubled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("async_rl.health._SPARE_BYTES", 0)
-    monkeypatch.setattr("async_rl.health.GROWTH", 1.3)
-    said: list[str] = []
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What runs say that are quiet otherwise."""
+    lines: list[str] = []
 
     class Ear(reporting.Quiet):
         def say(self, message: str) -> None:
-            said.append(message)
-            if "grown" in message:
-                os.kill(os.getpid(), signal.SIGTERM)
+            lines.append(message)
 
     monkeypatch.setattr(reporting, "Quiet", Ear)
+    return lines
+
+
+def test_the_run_names_worker_and_environment_and_gives_up(tmp_path: Path, said: list[str]) -> None:
+    config = Config(env=env("NoReward"), workers=2, steps=1000)
+    assert train(config, tmp_path / "run", quiet=True).ending is Ending.FAILED
+    message = f"{env('NoReward')} gave the reward None, expected a number"
+    for worker in (0, 1):
+        own = [line for line in said if line.startswith(f"worker {worker} failed ({message}; see ")]
+        assert len(own) == 5 and "given up" in own[-1] and "started again" in own[0]
+    (first, *_) = sorted((tmp_path / "run" / "errors").iterdir())
+    assert "Traceback" in first.read_text(encoding="utf-8")
+
+
+def test_an_endless_step_is_found_by_its_silence(tmp_path: Path, said: list[str]) -> None:
+    config = Config(env=env("Endless"), workers=1, steps=1000, heartbeat_seconds=1)
+    assert train(config, tmp_path / "run", quiet=True).ending is Ending.FAILED
+    assert said[0] == f"worker 0 was silent for 1 s in {env('Endless')}, whose step may never end; started again"
+
+
+def test_odd_numbers_are_said_and_training_goes_on(tmp_path: Path, said: list[str]) -> None:
+    config = Config(env=env("OddReward"), workers=1, envs_per_worker=1, steps=5000, report_seconds=0.1)
+    assert train(config, tmp_path / "run", quiet=True).ending is Ending.FINISHED
+    about = [line for line in said if "not finite" in line]
+    assert 1 <= len(about) <= 4 and all(f"steps of {env('OddReward')} so far" in line for line in about)
+    last = rows(tmp_path / "run" / "metrics.csv")[-1]
+    assert int(last["dropped_gradients"]) == 500 and int(last["updates"]) == 4500
+
+
+def test_a_leak_is_said(tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("async_rl.health._SPARE_BYTES", 0)
+    monkeypatch.setattr("async_rl.health.GROWTH", 1.3)
+
+    def stop_when_said() -> None:
+        try:
+            wait_for(lambda: any("grown" in line for line in said), "the report of the leak")
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    stopper = threading.Thread(target=stop_when_said)
+    stopper.start()
     config = Config(env=env("Leak"), workers=1, steps=10**9, report_seconds=0.2)
     assert train(config, tmp_path / "run", quiet=True).ending is Ending.TERMINATED
-    (line,) = (line for line in said if "grown" in line)
+    stopper.join()
+    line = next(line for line in said if "grown" in line)
     assert line.startswith("worker 0 has grown to ") and line.endswith(f"MiB: {env('Leak')} may leak memory")
 
 

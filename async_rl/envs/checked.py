@@ -1,5 +1,6 @@
 """What environments made by others must keep to, checked where a fault would otherwise show late or not at all."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ class Checked:
     """An environment whose errors name it, and whose numbers are looked at; all else is the environment's own.
 
     A reward, or an observation before or after a step, that is not finite makes the step's reward NaN: whatever
-    gradient such a step is part of is dropped, and no replay memory gives it out. The checks take a microsecond or two
+    gradient such a step is part of is dropped, and no replay memory gives it out. The checks take three microseconds
     a step.
 
     Args:
@@ -47,7 +48,7 @@ class Checked:
             raise
         except Exception as error:  # others' code: anything may come
             raise UserError(f"{self.spec.name} raised {one_line(error)} in reset().") from error
-        self._odd = self._is_odd(observation)
+        self._odd = self._may_be_odd and self._is_odd(observation)
 
     def step(self, action: int, observation: np.ndarray) -> Outcome:
         """See `async_rl.types.Environment`."""
@@ -57,17 +58,22 @@ class Checked:
             raise
         except Exception as error:
             raise UserError(f"{self.spec.name} raised {one_line(error)} in step({action}).") from error
-        reward, discount, over = self._valid(outcome)
-        was_odd, self._odd = self._odd, self._is_odd(observation)
-        if was_odd or self._odd or not abs(reward) <= _LARGEST:
+        outcome = self._valid(outcome)
+        was_odd = self._odd
+        self._odd = self._may_be_odd and self._is_odd(observation)
+        if was_odd or self._odd or not abs(outcome.reward) <= _LARGEST:
             self.odd_steps += 1
-            reward = np.nan
-        return Outcome(reward, discount, over)
+            return outcome._replace(reward=np.nan)
+        return outcome
 
     def _is_odd(self, observation: np.ndarray) -> bool:
-        return self._may_be_odd and not np.isfinite(observation).all()
+        flat = observation.ravel()
+        # The sum of squares is finite wherever all is sound and of usual size, and takes a quarter of the time.
+        return not math.isfinite(np.dot(flat, flat)) and not np.isfinite(flat).all()
 
     def _valid(self, outcome: Any) -> Outcome:
+        if type(outcome) is Outcome and type(outcome.reward) is float and outcome.discount in (0.0, 1.0):
+            return outcome  # as almost always
         try:
             reward, discount, over = outcome
             checked = Outcome(float(reward), float(discount), bool(over))

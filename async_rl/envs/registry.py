@@ -15,6 +15,10 @@ from async_rl.types import Environment, EnvSpec, UserError
 from async_rl.user_code import add_working_directory, import_function, is_function_name, one_line
 
 
+MOST_READY = 64
+"""Emulators made before the first worker is: some seconds and 320 MiB, for which nobody asked yet."""
+
+
 def make_environment(config: Config, random: np.random.Generator, stopwatch: Stopwatch | None = None) -> Environment:
     """The environment that ``config.env`` names.
 
@@ -41,14 +45,17 @@ def make_environment(config: Config, random: np.random.Generator, stopwatch: Sto
 
 
 def make_ready(config: Config) -> None:
-    """Make what `make_environment` can use later in forks of this process: emulators for one worker's streams."""
+    """Make what `make_environment` can use later in forks of this process: emulators for one worker's streams.
+
+    Of more than `MOST_READY` streams the workers make the rest, once it is known that there is memory for them.
+    """
     name = config.env.strip()
     if name.lower() == Catch.spec.name or is_function_name(name):
         return
     from async_rl.envs.atari import find_game, make_ready_emulators
 
     if game := find_game(name):
-        make_ready_emulators(game, config, config.envs_per_worker)
+        make_ready_emulators(game, config, min(config.envs_per_worker, MOST_READY))
 
 
 def describe(config: Config) -> EnvSpec:
