@@ -78,7 +78,7 @@ def test_a_killed_worker_is_noticed_and_replaced(start: Start, number: signal.Si
     run.wait_for_steps(1000)
     victim = run.workers()[0]
     victim.send_signal(number)
-    wait_for(lambda: f"died ({number.name}); started again" in run.text(), "the report of the death")
+    wait_for(lambda: f"worker 0 died ({number.name}" in run.text(), "the report of the death")
     run.wait_for_steps(run.steps() + 5000)
     assert len(run.workers()) == 3 and victim not in run.workers()
     run.signal(signal.SIGINT)
