@@ -14,8 +14,8 @@ LAYERS = [
     ["replay"],
     ["build"],
     ["worker", "checkpoint", "reporting", "run_directory", "meter"],
-    ["preload", "processes", "agent"],
-    ["supervisor"],
+    ["preload", "processes", "agent", "lock", "signals", "divergence", "recovery"],
+    ["supervisor", "resuming"],
     ["training"],
 ]
 WITHIN_A_LAYER = {
