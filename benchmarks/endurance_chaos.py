@@ -16,7 +16,7 @@ import psutil
 
 from async_rl import checkpoint, run_directory
 from benchmarks import table
-from benchmarks.endurance_run import Run, print_row, require
+from benchmarks.endurance_run import Options, Run, print_row, require
 from benchmarks.failing_environment import FAULT
 
 FAULTS = {
@@ -32,7 +32,7 @@ GAME_STEPS = 9
 
 
 @dataclass(frozen=True)
-class Chaos:
+class Chaos(Options):
     """Hurt random workers of one run on the toy."""
 
     faults: int = 200
@@ -45,8 +45,6 @@ class Chaos:
     """Silence after which a stopped worker is replaced."""
     learn_steps: int = 150_000
     """Least T of the run, for the toy to be learnt."""
-    seed: int = 0
-    """Of the faults and the run."""
     run_dir: Path = Path("runs") / "endurance_chaos"
     """Where the run is kept; must be new."""
 
@@ -164,11 +162,10 @@ def print_facts(
     pauses = sorted((b - a for times in by_worker.values() for a, b in pairwise(times)), reverse=True)
     # Each fault makes one pause of its own worker; whatever comes after those would be others waiting.
     waited = pauses[len(made)] if len(pauses) > len(made) else 0.0
-    print(
-        f"{len(made)} faults in {float(reports[-1]['seconds']):.0f} s, T = {int(reports[-1]['total_steps']):,}; longest "
-        f"time without a step of any worker {longest:.1f} s; longest pause between two games of a worker that was not "
-        f"hurt {waited:.2f} s; {lost:,} steps of lost games; mean score of the last 200 games {score:.2f}"
-    )
+    seconds, steps = float(reports[-1]["seconds"]), int(reports[-1]["total_steps"])
+    print(f"{len(made)} faults in {seconds:.0f} s, T = {steps:,}; mean score of the last 200 games {score:.2f}")
+    print(f"longest time without a step of any worker {longest:.1f} s; {lost:,} steps of lost games")
+    print(f"longest pause between two games of a worker that was not hurt {waited:.2f} s", flush=True)
 
 
 def main(options: Chaos) -> list[tuple[str, int, int, str]]:

@@ -8,6 +8,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,16 @@ HEADER = ("fault", "tried", "survived", "lost")
 _MARK = "ASYNC_RL_ENDURANCE"
 PATIENCE_SECONDS = 120.0
 """For whatever is waited for; a run that takes longer has failed."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What all of them have."""
+
+    seed: int = 0
+    """Of chance in the benchmark; and of the run, unless that has settings of its own."""
+    output: Path | None = None
+    """CSV file for the results; default: benchmarks/results/endurance_<name>.csv."""
 
 
 class Run:
