@@ -41,8 +41,8 @@ class Chaos(Options):
     """Worker processes of the run."""
     interval_seconds: float = 1.2
     """Mean seconds between two faults."""
-    heartbeat_seconds: float = 5.0
-    """Silence after which a stopped worker is replaced."""
+    heartbeat_seconds: float = 10.0
+    """Silence after which a stopped worker is replaced; longer than any start-up on a busy machine."""
     learn_steps: int = 150_000
     """Least T of the run, for the toy to be learnt."""
     run_dir: Path = Path("runs") / "endurance_chaos"

@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import signal
 import time
 from dataclasses import dataclass
@@ -29,8 +30,8 @@ class Launcher(Options):
     """How many."""
     workers: int = 4
     """Worker processes."""
-    longest_seconds: float = 12.0
-    """Most seconds between the start of the command and its end."""
+    longest_seconds: float = 5.0
+    """Most seconds before a kill: every other time after the start of the command, else after the first report."""
     run_dir: Path = Path("runs") / "endurance_launcher"
     """Where the run is kept; must be new."""
 
@@ -38,26 +39,13 @@ class Launcher(Options):
 def run(options: Launcher) -> list[tuple[str, int, int, str]]:
     """Kill, check everything that is promised, and return a row for each phase in which it was killed."""
     chance = random.Random(options.seed)
-    before = shared_memory()
     tried = {"during start-up": 0, "in training": 0}
     lost_seconds, gone_after = [0.0], [0.0]
     for number in range(options.kills):
         saved_steps = steps_saved(options.run_dir)
-        running = start(options)
-        try:
-            time.sleep(chance.uniform(0, options.longest_seconds))
-            if chance.random() < 0.2:  # stopped processes get no signal but SIGKILL
-                for worker in running.workers().values():
-                    worker.suspend()
-            require(running.process.poll() is None, f"the run goes on:\n{running.text()}")
-            training = bool(running.text().count("steps/s") and running.steps() > saved_steps)
-            running.process.send_signal(signal.SIGKILL)
-            gone_after.append(seconds_until_gone(running))
-            running.process.wait()
-            require(shared_memory() <= before, f"nothing is left in {SHARED_MEMORY}: {shared_memory() - before}")
-        finally:
-            running.destroy()
+        training, seconds = kill(options, chance, after_first_report=bool(number % 2))
         tried["in training" if training else "during start-up"] += 1
+        gone_after.append(seconds)
         lost_seconds.append(check_readable(options.run_dir, saved_steps))
         if (number + 1) % 10 == 0:
             print(f"{number + 1} kills, T = {steps_saved(options.run_dir):,}", flush=True)
@@ -65,6 +53,34 @@ def run(options: Launcher) -> list[tuple[str, int, int, str]]:
     print(f"all gone after {max(gone_after):.2f} s at most; {max(lost_seconds):.1f} s of training lost at most")
     lost = {"during start-up": "nothing", "in training": f"at most {max(lost_seconds):.1f} s: since the checkpoint"}
     return [(f"SIGKILL of the launcher {when}", count, count, lost[when]) for when, count in tried.items()]
+
+
+def kill(options: Launcher, chance: random.Random, after_first_report: bool) -> tuple[bool, float]:
+    """Start or resume, and kill; whether workers took steps already, and seconds until no process was left."""
+    before = shared_memory()
+    running = start(options)
+    try:
+        if after_first_report:
+            running.wait_for(lambda: takes_steps(running), "the first report")
+        time.sleep(chance.uniform(0, options.longest_seconds))
+        if chance.random() < 0.2:  # stopped processes get no signal but SIGKILL
+            for worker in running.workers().values():
+                worker.suspend()
+        require(running.process.poll() is None, f"the run goes on:\n{running.text()}")
+        training = takes_steps(running)
+        running.process.send_signal(signal.SIGKILL)
+        seconds = seconds_until_gone(running)
+        running.process.wait()
+        left = {name for name in shared_memory() - before if f"-{running.process.pid}-" in name}
+        require(not left, f"nothing is left in {SHARED_MEMORY}: {left}")
+        return training, seconds
+    finally:
+        running.destroy()
+
+
+def takes_steps(running: Run) -> bool:
+    """Whether a worker took steps at the last report."""
+    return re.search(r"steps/s.* workers [1-9]", running.text()) is not None
 
 
 def start(options: Launcher, *more: str) -> Run:
