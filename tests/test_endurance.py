@@ -4,6 +4,8 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -11,11 +13,14 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from conftest import Run, rows, wait_for
+from conftest import Run, wait_for
 
 from async_rl import Config, checkpoint, errors, recovery, resuming, run_directory, train
+from async_rl.build import make_table
 from async_rl.config_file import to_toml
+from async_rl.envs import describe
 from async_rl.lock import locked
+from async_rl.processes import WorkerProcesses
 from async_rl.seeding import stream_generators
 from async_rl.signals import Signals, StopAtOnceError
 from async_rl.supervisor import Ending
@@ -60,6 +65,30 @@ def test_stopped_workers_die_with_a_killed_launcher(start: Start) -> None:
     wait_for(lambda: not any(map(running, family)), "the end of all processes")
 
 
+def test_a_slot_stays_empty_as_long_as_its_process_is_not_gone(tmp_path: Path) -> None:
+    config = Config(env="catch", workers=1, steps=10**9)
+    table, said = make_table(config, describe(config)), list[str]()
+    workers = WorkerProcesses(config, table, tmp_path / "errors", (), 0, said.append)
+    lingering = subprocess.Popen(["sleep", "1000"])  # in the place of one that the system has not ended yet
+    try:
+        workers.start()
+        (member,) = workers._members
+        assert member.in_system is not None
+        member.in_system.kill()
+        member.in_system = psutil.Process(lingering.pid)
+        wait_for(lambda: workers.watch(0.1) or said, "the report of the death")
+        for _ in range(5):
+            workers.watch(0.05)
+        assert member.process is None and workers.any_alive
+        lingering.kill()
+        wait_for(lambda: workers.watch(0.1) or member.process is not None, "the next incarnation")
+        assert workers.incarnations == (1,) and len(said) == 1
+    finally:
+        lingering.kill()
+        lingering.wait()
+        workers.kill()
+
+
 def test_a_killed_fork_server_is_replaced_and_no_slot_has_two_workers(start: Start) -> None:
     run = start(*FOREVER, "--workers", "3")
     run.wait_for_steps(1000)
@@ -68,6 +97,7 @@ def test_a_killed_fork_server_is_replaced_and_no_slot_has_two_workers(start: Sta
     assert fork_server is not None
     fork_server.kill()
     wait_for(lambda: run.text().count("started again") == 3, "the reports of three deaths")
+    wait_for(lambda: len(run.workers()) == 3, "three new workers")
     assert not any(map(running, before))
     run.wait_for_steps(run.steps() + 2000)
     assert len(run.workers()) == 3 and run.text().count("was lost with the fork server") == 3
@@ -160,9 +190,6 @@ def test_a_run_that_went_back_is_still_of_the_same_settings(tmp_path: Path) -> N
 
 
 def test_resume_auto_on_the_command_line(tmp_path: Path) -> None:
-    import subprocess
-    import sys
-
     arguments = ["--env", "catch", "--workers", "1", "--resume", "auto"]
     told = []
     for steps in ("1000", "2000"):
@@ -208,7 +235,7 @@ def test_divergence_before_the_first_checkpoint_starts_anew_and_then_stops(start
     assert "error: training has diverged again, at the learning rate 5e+37" in text
     assert "gradients that are not finite are dropped" in text and "Traceback" not in text
     saved = checkpoint.read(run.run_dir)
-    assert saved.progress.total_steps == 0 and np.isfinite(saved.parameters).all()
+    assert saved.progress.total_steps == 0 and np.isfinite(saved.arrays["parameters"]).all()
 
 
 def test_lr_1_on_the_toy_stays_finite_or_stops(tmp_path: Path) -> None:
