@@ -6,10 +6,11 @@ import signal
 import statistics
 import time
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import psutil
@@ -29,6 +30,14 @@ FAULTS = {
 
 CONFIG = Path("configs") / "catch.toml"
 GAME_STEPS = 9
+
+
+class Fault(NamedTuple):
+    """One fault: of which worker, its name, and the run's own seconds at the report before it."""
+
+    worker: int
+    name: str
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -70,24 +79,26 @@ def run(options: Chaos) -> list[tuple[str, int, int, str]]:
         running.destroy()
 
 
-def make_faults(running: Run, options: Chaos) -> list[tuple[int, str]]:
-    """The faults as (worker, name), made at random moments; a worker that is being hurt already is left alone."""
+def make_faults(running: Run, options: Chaos) -> list[Fault]:
+    """Faults at random moments. A worker that is being hurt already is left alone, and so is the last one that is not:
+    else all could stand still at once, and nobody could see whether others wait."""
     chance = random.Random(options.seed)
-    made: list[tuple[int, str]] = []
+    made: list[Fault] = []
     hurt: dict[int, psutil.Process] = {}
     while len(made) < options.faults:
         time.sleep(chance.uniform(0, 2 * options.interval_seconds))
         require(running.process.poll() is None, f"the run goes on:\n{running.text()}")
         ready = {i: p for i, p in running.workers().items() if hurt.get(i) != p and catches_faults(p)}
-        if not ready:
+        if len(ready) < 2:
             continue
         worker, name = chance.choice(sorted(ready)), chance.choice(list(FAULTS))
+        fault = Fault(worker, name, float(running.reports()[-1]["seconds"]))
         try:
             ready[worker].send_signal(FAULTS[name][0])
         except psutil.NoSuchProcess:
             continue
         hurt[worker] = ready[worker]
-        made.append((worker, name))
+        made.append(fault)
         if len(made) % 20 == 0:
             print(f"{len(made)} faults, T = {running.steps():,}", flush=True)
     return made
@@ -108,12 +119,12 @@ def reported(text: str) -> list[tuple[int, str]]:
     return [(int(worker), cause) for worker, cause in re.findall(r"^worker (\d+) (.*); started again$", text, re.M)]
 
 
-def check(running: Run, options: Chaos, made: Sequence[tuple[int, str]]) -> list[tuple[str, int, int, str]]:
+def check(running: Run, options: Chaos, made: Sequence[Fault]) -> list[tuple[str, int, int, str]]:
     """Require what is promised; rows of results."""
     told = reported(running.text())
     survived = Counter[str]()
     for name, (_, pattern) in FAULTS.items():
-        expected = Counter(worker for worker, fault in made if fault == name)
+        expected = Counter(fault.worker for fault in made if fault.name == name)
         seen = Counter(worker for worker, cause in told if re.fullmatch(pattern, cause))
         require(expected == seen, f"{name}: made for each worker {dict(expected)}, reported {dict(seen)}")
         survived[name] = seen.total()
@@ -133,7 +144,7 @@ def check(running: Run, options: Chaos, made: Sequence[tuple[int, str]]) -> list
     score = statistics.fmean(float(game["score"]) for game in games[-200:])
     require(score >= 0.8, f"the toy is learnt: mean score of the last 200 games {score:.2f}")
     print_facts(made, reports, games, lost, score)
-    tries = Counter(name for _, name in made)
+    tries = Counter(fault.name for fault in made)
     return [(name, tries[name], survived[name], "the worker's running games") for name in FAULTS]
 
 
@@ -147,25 +158,33 @@ def require_epsilons(running: Run, games: Sequence[dict[str, str]]) -> None:
 
 
 def print_facts(
-    made: Sequence[tuple[int, str]], reports: Sequence[dict[str, str]], games: Sequence[dict[str, str]], lost: int,
-    score: float,
-) -> None:  # fmt: skip
+    made: Sequence[Fault], reports: Sequence[dict[str, str]], games: Sequence[dict[str, str]], lost: int, score: float
+) -> None:
     """What is measured, not promised: nobody waits for a dead worker."""
     standing = longest = 0.0
     for before, after in pairwise(reports):
-        seconds = float(after["seconds"]) - float(before["seconds"])
-        standing = standing + seconds if before["total_steps"] == after["total_steps"] else 0.0
+        took = float(after["seconds"]) - float(before["seconds"])
+        standing = standing + took if before["total_steps"] == after["total_steps"] else 0.0
         longest = max(longest, standing)
-    by_worker = defaultdict[str, list[float]](list)
-    for game in games:
-        by_worker[game["worker"]].append(float(game["seconds"]))
-    pauses = sorted((b - a for times in by_worker.values() for a, b in pairwise(times)), reverse=True)
-    # Each fault makes one pause of its own worker; whatever comes after those would be others waiting.
-    waited = pauses[len(made)] if len(pauses) > len(made) else 0.0
+    waited = max(pauses_without_fault(made, games), default=0.0)
     seconds, steps = float(reports[-1]["seconds"]), int(reports[-1]["total_steps"])
     print(f"{len(made)} faults in {seconds:.0f} s, T = {steps:,}; mean score of the last 200 games {score:.2f}")
     print(f"longest time without a step of any worker {longest:.1f} s; {lost:,} steps of lost games")
     print(f"longest pause between two games of a worker that was not hurt {waited:.2f} s", flush=True)
+
+
+def pauses_without_fault(made: Sequence[Fault], games: Sequence[dict[str, str]]) -> Iterator[float]:
+    """Seconds between two games of a worker in which it was not hurt. Faults are dated to a report, 0.5 s apart or a
+    little more, hence two seconds of tolerance; a worker that starts up has been hurt in the same pause."""
+    ends, faults = defaultdict[int, list[float]](list), defaultdict[int, list[float]](list)
+    for game in games:
+        ends[int(game["worker"])].append(float(game["seconds"]))
+    for fault in made:
+        faults[fault.worker].append(fault.seconds)
+    for worker, times in ends.items():
+        for start, end in pairwise(times):
+            if not any(start - 2 <= at <= end for at in faults[worker]):
+                yield end - start
 
 
 def main(options: Chaos) -> list[tuple[str, int, int, str]]:
