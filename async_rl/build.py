@@ -111,11 +111,17 @@ def make_table(config: Config, spec: EnvSpec) -> SharedTable:
     """
     network = make_network(config, spec)
     table = SharedTable(table_rows(config, parameter_count(network)))
+    initialise(table, config, spec)
+    return table
+
+
+def initialise(table: SharedTable, config: Config, spec: EnvSpec) -> None:
+    """Put everything in a table into the state in which `make_table` gives it."""
+    table.clear()
     for name in ("parameters", "target"):
-        table.tensor(name).copy_(flatten(network))
+        table.tensor(name).copy_(flatten(make_network(config, spec)))
     for name in (*shared_statistics(config), "sums", "phases", *(r.name for r in table.rows if r.dtype == "int64")):
         table[name].fill(0)
-    return table
 
 
 def make_parts(config: Config, index: int, incarnation: int, table: SharedTable) -> Parts:

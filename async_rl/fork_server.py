@@ -8,6 +8,7 @@ would inherit the supervisor's threads and open files. macOS's own libraries do 
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import forkserver, resource_tracker
@@ -20,15 +21,24 @@ START_METHOD = "forkserver" if sys.platform == "linux" else "spawn"
 PRELOAD_VARIABLE = "ASYNC_RL_PRELOAD"
 """Environment variable by which the fork server, which takes no arguments, gets the configuration, as TOML."""
 
+LAUNCHER_VARIABLE = "ASYNC_RL_LAUNCHER"
+"""Environment variable with the process with which the fork server dies. Not set if another thread than the main one
+starts it: the kernel would kill it with that thread already, and so it ends when launcher and workers are gone."""
+
 
 def prepare(config: Config) -> None:
-    """Let the fork server do what is in `async_rl.preload` while the launcher imports torch; once."""
-    if START_METHOD == "forkserver":
-        forkserver.set_forkserver_preload(["async_rl.preload"])
-        os.environ[PRELOAD_VARIABLE] = to_toml(config)
-        with signals_blocked():
-            forkserver.ensure_running()
-        del os.environ[PRELOAD_VARIABLE]
+    """Start the fork server, if it does not run; it does what is in `async_rl.preload` while the launcher goes on."""
+    if START_METHOD != "forkserver":
+        return
+    forkserver.set_forkserver_preload(["async_rl.preload"])
+    variables = {PRELOAD_VARIABLE: to_toml(config)}
+    if threading.current_thread() is threading.main_thread():
+        variables[LAUNCHER_VARIABLE] = str(os.getpid())
+    os.environ |= variables
+    with signals_blocked():
+        forkserver.ensure_running()
+    for name in variables:
+        del os.environ[name]
 
 
 @contextmanager

@@ -11,10 +11,15 @@ Nothing imports this module but the fork server.
 import contextlib
 import os
 
+from async_rl.fork_server import LAUNCHER_VARIABLE, PRELOAD_VARIABLE
+from async_rl.parent import fork_server_dies_with
+
+if launcher := os.environ.pop(LAUNCHER_VARIABLE, None):
+    fork_server_dies_with(int(launcher))
+
 from async_rl import kernels
 from async_rl.config_file import from_text
 from async_rl.envs import make_ready
-from async_rl.fork_server import PRELOAD_VARIABLE
 from async_rl.worker import worker_process  # noqa: F401  with torch, OpenCV and all the rest
 
 kernels.compile_all()

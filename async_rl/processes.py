@@ -9,9 +9,11 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import numpy as np
+import psutil
 
+from async_rl import errors, fork_server
 from async_rl.config import Config
-from async_rl.fork_server import START_METHOD, signals_blocked
+from async_rl.fork_server import START_METHOD
 from async_rl.memory import OutOfMemory
 from async_rl.shared import SharedTable
 from async_rl.worker import worker_process
@@ -19,12 +21,28 @@ from async_rl.worker import worker_process
 STOP_SECONDS = 8.0
 """Patience with workers that were asked to stop; then they are killed."""
 
+GONE_SECONDS = 5.0
+"""Patience with killed processes at the end of a run: one that hangs in the kernel is left to it."""
+
 FRUITLESS_STARTS = 5
-"""Starts in a row without a single step after which a worker is given up."""
+"""Starts in a row after which a worker is given up that never came far."""
+
+FRUITFUL_SEGMENTS = 10
+"""Segments after which a start has not been in vain."""
+
+DEAF_SECONDS = 5.0
+"""A pause of the supervisor itself, by Ctrl-Z or a slow disk, after which the workers' silence is counted anew."""
+
+_LOST_CODE = 255
+"""What multiprocessing makes of a process whose fork server has gone and cannot tell its exit code."""
 
 
 class Member:
-    """One worker: its process, and the history of its slot in the table."""
+    """One worker: its process, and the history of its slot in the table.
+
+    The life of a slot: started --> ended or killed --> gone from the system, and only then started again. So no two
+    incarnations ever write to it at once, not even while a killed fork server takes its workers along.
+    """
 
     def __init__(self, index: int, incarnation: int):
         self.index = index
@@ -33,6 +51,19 @@ class Member:
         self.steps_at_start = -1
         self.heartbeat_at_start = float("nan")
         self.process: BaseProcess | None = None  # None: not started, ended, or given up
+        self.in_system: psutil.Process | None = None  # the same, or its predecessor, as the system sees it
+        self.killed_for = ""  # why the supervisor has killed it
+        self.due = False  # to be started again as soon as the predecessor is gone
+        self.error_file = Path()
+
+    @property
+    def gone(self) -> bool:
+        """Whether the system has no process any more that could write to the slot."""
+        try:
+            left = self.in_system is not None and self.in_system.is_running()
+            return not left or self.in_system.status() == psutil.STATUS_ZOMBIE  # type: ignore[union-attr]
+        except psutil.NoSuchProcess:
+            return True
 
 
 class WorkerProcesses:
@@ -64,6 +95,7 @@ class WorkerProcesses:
         self._out_of_memory = OutOfMemory()
         first = [*incarnations, *[0] * config.workers]
         self._members = [Member(index, first[index]) for index in range(config.workers)]
+        self._listened = self._listening_since = time.monotonic()
         self._context = multiprocessing.get_context(START_METHOD)
 
     @property
@@ -73,8 +105,8 @@ class WorkerProcesses:
 
     @property
     def any_alive(self) -> bool:
-        """Whether a worker is left."""
-        return bool(self._alive())
+        """Whether a worker is left, or about to be started again."""
+        return any(member.process is not None or member.due for member in self._members)
 
     @property
     def stepping(self) -> int:
@@ -89,6 +121,7 @@ class WorkerProcesses:
 
     def start(self) -> None:
         """Start every worker."""
+        errors.sweep(self._error_dir)
         for member in self._members:
             self._start(member)
 
@@ -97,14 +130,13 @@ class WorkerProcesses:
         for member in self._ended(seconds):
             cause = self._cause(member, self._join(member))
             if cause is not None:
-                self._restart(member, cause)
-        latest_valid = time.monotonic() - self._config.heartbeat_seconds
-        for member, process in self._alive():
-            if self._table["heartbeat"][member.index] < latest_valid:
-                process.kill()
-                self._join(member)
-                hint = f" in {self._config.env}, whose step may never end" if ":" in self._config.env else ""
-                self._restart(member, f"was silent for {self._config.heartbeat_seconds:.0f} s{hint}")
+                self._let_go(member, cause)
+        self._kill_silent()
+        for member in self._members:
+            if member.due and member.gone:
+                states = self._table["random_states"][member.index]
+                states.fill(np.iinfo(states.dtype).max)  # as if never written: the new incarnation draws its own
+                self._start(member)
         self._appoint_refresher()
 
     def stop(self) -> None:
@@ -119,25 +151,38 @@ class WorkerProcesses:
     def kill(self) -> None:
         """End every worker at once."""
         for member, process in self._alive():
+            member.due = False
             process.kill()
-            self._join(member)
+        deadline = time.monotonic() + GONE_SECONDS
+        while self._alive() and (left := deadline - time.monotonic()) > 0:
+            for member in self._ended(left):
+                self._join(member)
+        while not all(member.gone for member in self._members) and time.monotonic() < deadline:
+            time.sleep(0.001)
 
     def _alive(self) -> list[tuple[Member, BaseProcess]]:
         return [(member, member.process) for member in self._members if member.process is not None]
 
     def _start(self, member: Member) -> None:
+        member.due, member.killed_for = False, ""
+        member.error_file = errors.file_for(self._error_dir, member.index, member.incarnation)
         member.steps_at_start = int(self._table["steps"][member.index])
         member.heartbeat_at_start = time.monotonic()
         self._table["heartbeat"][member.index] = member.heartbeat_at_start  # the time to start up counts, too
         process = self._context.Process(  # type: ignore[attr-defined]
             target=worker_process,
-            args=(self._config, member.index, member.incarnation, self._table, self._error_file(member)),
+            args=(self._config, member.index, member.incarnation, self._table, member.error_file),
             name=f"async_rl worker {member.index}",
             daemon=True,
         )
-        with signals_blocked():
+        fork_server.prepare(self._config)  # in case that it has died
+        with fork_server.signals_blocked():
             process.start()
         member.process = process
+        try:
+            member.in_system = psutil.Process(process.pid)
+        except psutil.NoSuchProcess:  # it has ended already
+            member.in_system = None
 
     def _ended(self, seconds: float) -> list[Member]:
         """Members whose process has ended, after waiting at most that long for one."""
@@ -153,33 +198,49 @@ class WorkerProcesses:
         process.close()
         return code
 
+    def _kill_silent(self) -> None:
+        """Kill workers without a sign of life; silence in which nobody was listening, as after Ctrl-Z, is none."""
+        now = time.monotonic()
+        if now - self._listened > DEAF_SECONDS:
+            self._listening_since = now
+        self._listened = now
+        for member, process in self._alive():
+            last = max(float(self._table["heartbeat"][member.index]), self._listening_since)
+            if now - last > self._config.heartbeat_seconds and not member.killed_for:
+                hint = f" in {self._config.env}, whose step may never end" if ":" in self._config.env else ""
+                member.killed_for = f"was silent for {self._config.heartbeat_seconds:.0f} s{hint}"
+                process.kill()
+
     def _cause(self, member: Member, code: int | None) -> str | None:
         """Why a worker died; None if it ended as it should."""
+        errors.tidy(member.error_file)
+        if member.killed_for:
+            return member.killed_for
         if code == 0:
-            return None
+            done = self._table["stop"][0] or self._table.total_steps() >= self._config.steps
+            return None if done else "ended by itself, long before the run"
+        last_line = errors.last_line(member.error_file)
+        where = f"; see {member.error_file}" if last_line else ""
         if code is not None and code < 0:
             starved = code == -signal.SIGKILL and self._out_of_memory.has_killed()
             why = ", out of memory: the kernel has killed for want of it" if starved else ""
-            return f"died ({signal.Signals(-code).name}{why})"
-        error_file = self._error_file(member)
-        if error_file.is_file():
-            lines = error_file.read_text(encoding="utf-8").strip().splitlines()
-            last = lines[-1].removeprefix("async_rl.types.UserError: ") if lines else "no message"
-            return f"failed ({last.rstrip('.')}; see {error_file})"
-        return f"ended with exit code {code}"
+            return f"died ({_signal_name(-code)}{why}{where})"
+        if code == _LOST_CODE:
+            return "was lost with the fork server"
+        return f"failed ({last_line.rstrip('.')}{where})" if last_line else f"ended with exit code {code}"
 
-    def _restart(self, member: Member, cause: str) -> None:
-        fruitless = int(self._table["steps"][member.index]) == member.steps_at_start
+    def _let_go(self, member: Member, cause: str) -> None:
+        """Report a death, and let the worker be started again, unless it has been started in vain too often."""
+        fruits = int(self._table["steps"][member.index]) - member.steps_at_start
+        fruitless = fruits < FRUITFUL_SEGMENTS * self._config.steps_per_segment
         member.fruitless_starts = member.fruitless_starts + 1 if fruitless else 0
         if member.fruitless_starts >= FRUITLESS_STARTS:
-            self._say(f"worker {member.index} {cause}; given up, {FRUITLESS_STARTS} starts without a step")
+            self._say(f"worker {member.index} {cause}; given up, {FRUITLESS_STARTS} starts in a row were in vain")
             return
         self._say(f"worker {member.index} {cause}; started again")
         self.restarted += 1
         member.incarnation += 1
-        states = self._table["random_states"][member.index]
-        states.fill(np.iinfo(states.dtype).max)  # as if never written: the next incarnation draws its own
-        self._start(member)
+        member.due = True
 
     def _appoint_refresher(self) -> None:
         """One living worker refreshes the target: a single writer, hence exactly one refresh an interval."""
@@ -187,5 +248,9 @@ class WorkerProcesses:
         if alive and self._table["refresher"][0] not in alive:
             self._table["refresher"][0] = alive[0]
 
-    def _error_file(self, member: Member) -> Path:
-        return self._error_dir / f"worker{member.index}.{member.incarnation}.txt"
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal
+        return f"signal {number}"

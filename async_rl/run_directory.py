@@ -47,18 +47,15 @@ def make_run_dir(run_dir: Path) -> Path:
     return run_dir
 
 
-def record(run_dir: Path, config: Config, spec: EnvSpec, seeds: dict[str, Any]) -> None:
-    """Write ``config.toml``, and add this session to ``run.json``: command, versions, machine, seeds.
+def record(run_dir: Path, config: Config, spec: EnvSpec, seeds: dict[str, Any], **notes: Any) -> None:
+    """Write ``config.toml``, and add this session to ``run.json``: command, versions, machine, seeds and ``notes``.
 
     Raises:
         UserError: the directory cannot be written.
     """
     path = run_dir / RECORD
-    try:
-        sessions = list(json.loads(path.read_text(encoding="utf-8"))["sessions"]) if path.exists() else []
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        sessions = []  # the record is for people; a damaged one does not stop the training
-    sessions.append(
+    entries = sessions(run_dir)
+    entries.append(
         {
             "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "command": shlex.join(_command(sys.argv)),
@@ -67,13 +64,23 @@ def record(run_dir: Path, config: Config, spec: EnvSpec, seeds: dict[str, Any]) 
             "env": spec.name,
             "actions": spec.action_names,
             "seeds": seeds,
+            **notes,
         }
     )
     try:
         storage.write(run_dir / CONFIG, to_toml(config).encode())
-        storage.write(path, (json.dumps({"sessions": sessions}, indent=2) + "\n").encode())
+        storage.write(path, (json.dumps({"sessions": entries}, indent=2) + "\n").encode())
     except OSError as error:
         raise UserError(f"cannot write into the run directory {run_dir}: {error.strerror}.") from None
+
+
+def sessions(run_dir: Path) -> list[dict[str, Any]]:
+    """What `record` has written so far, one entry for each session; what cannot be read is left out."""
+    try:
+        entries = json.loads((run_dir / RECORD).read_text(encoding="utf-8"))["sessions"]
+        return [entry for entry in entries if isinstance(entry, dict)]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return []  # the record is for people; a damaged one does not stop the training
 
 
 def machine() -> dict[str, Any]:

@@ -13,6 +13,12 @@ STATE_SIZE = 6
 _FINAL_EPSILON, _NETWORK, _EMULATOR, _POLICY, _LEARNING_RATE, _REPLAY = range(6)
 _LOW = 2**64 - 1
 
+SCHEME = {
+    "generators": "Generator(PCG64(SeedSequence(seed, spawn_key=[purpose, worker, stream, incarnation])))",
+    "purposes": {"emulator": _EMULATOR, "policy": _POLICY},
+}
+"""How the generators of a stream come from the seed, for the record of a run."""
+
 
 def _generator(seed: int, *key: int) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=key)))

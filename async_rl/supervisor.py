@@ -9,11 +9,8 @@ Life of a run, seen from here:
 
 import enum
 import signal
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 
 import numpy as np
 
@@ -21,12 +18,14 @@ from async_rl import checkpoint
 from async_rl.build import GAMES_RING, stored_bytes
 from async_rl.checkpoint import Progress
 from async_rl.config import Config
+from async_rl.divergence import Divergence
 from async_rl.health import Health
 from async_rl.meter import Clock, Meter
 from async_rl.processes import WorkerProcesses
 from async_rl.reporting import Logs, Outage, Report, Terminal
 from async_rl.shared import SharedTable
 from async_rl.shared.bind import Layout
+from async_rl.signals import Signals, StopAtOnceError
 from async_rl.types import EnvSpec, Game
 
 POLL_SECONDS = 0.1
@@ -39,10 +38,6 @@ class Ending(enum.Enum):
     FAILED = 1
     INTERRUPTED = 128 + signal.SIGINT
     TERMINATED = 128 + signal.SIGTERM
-
-
-class StopAtOnceError(Exception):
-    """A second Ctrl-C or SIGTERM: no more waiting, no checkpoint."""
 
 
 class Periodic:
@@ -91,35 +86,53 @@ class Supervisor:
         )
         self._health = Health(config, table, stored_bytes(spec), terminal.say)
         self._checkpoint_outage = Outage("checkpoints", terminal.say, "the last one is kept")
-        self._signal: signal.Signals | None = None
-        self._diverged = False
-        self._updates_and_drops = (0, 0)
+        self._signals = Signals()
+        self._divergence = Divergence(config, table, terminal.say)
 
     def run(self) -> Ending:
         """Train until T is reached, a signal comes, or no worker is left; every process is gone afterwards."""
-        with self._signals():
+        with self._signals as signals:
             try:
                 self._workers.start()
                 self._loop()
-                if self._signal is not None:
-                    self._terminal.say(f"{self._signal.name}: stopping and saving; once more stops without saving")
+                if signals.received is not None:
+                    hint = "; once more stops without saving" if signals.received == signal.SIGINT else ""
+                    self._terminal.say(f"{signals.received.name}: stopping and saving{hint}")
                 self._workers.stop()
                 self._read_games()
                 self._log()
                 self._show()
                 self._save()
+                signals.interruptible = False
                 if self._checkpoint_outage.failing:
                     self._terminal.say(f"T = {self._table.total_steps():,} could not be saved")
             except StopAtOnceError:
                 pass
             finally:
+                signals.interruptible = False
                 self._workers.kill()
                 self._logs.close()
                 self._terminal.close()
-        if self._signal is not None:
-            return Ending(128 + self._signal)
-        finished = self._table.total_steps() >= self._config.steps and not self._diverged
+        if signals.received is not None:
+            return Ending(128 + signals.received)
+        finished = self._table.total_steps() >= self._config.steps and not self.diverged
         return Ending.FINISHED if finished else Ending.FAILED
+
+    @property
+    def diverged(self) -> bool:
+        """Whether the numbers are no longer finite; nothing has been saved since."""
+        return self._divergence.diverged
+
+    @property
+    def progress(self) -> Progress:
+        """What the run has done until now."""
+        return Progress(
+            total_steps=self._table.total_steps(),
+            seconds=self._clock.seconds(),
+            restarted=self._workers.restarted,
+            incarnations=self._workers.incarnations,
+            best_score=self._best_score,
+        )
 
     def _loop(self) -> None:
         config = self._config
@@ -128,7 +141,7 @@ class Supervisor:
             Periodic(self._clock, config.report_seconds, self._log, first_seconds=config.report_seconds),
             Periodic(self._clock, config.checkpoint_seconds, self._save, first_seconds=config.checkpoint_seconds),
         ]
-        while self._signal is None and self._workers.any_alive and not self._diverged:
+        while self._signals.received is None and self._workers.any_alive and not self.diverged:
             self._workers.watch(POLL_SECONDS)
             self._read_games()
             for job in jobs:
@@ -154,58 +167,29 @@ class Supervisor:
         self._terminal.show(self._report(self._terminal_meter))
 
     def _log(self) -> None:
-        report = self._report(self._log_meter)
-        self._logs.report(report)
+        self._logs.report(self._report(self._log_meter))
         self._health.look(self._workers.pids)
-        updates, drops = self._updates_and_drops
-        self._updates_and_drops = (report.updates, report.dropped_gradients)
-        all_dropped = report.dropped_gradients > drops and report.updates == updates
-        self._diverged = all_dropped or not np.isfinite(self._table["parameters"]).all()
+        self._divergence.look()
 
     def _report(self, meter: Meter) -> Report:
         return meter.read(self._logs.statistics, self._workers.stepping, self._workers.restarted)
 
     def _save(self) -> None:
         """Write checkpoints/latest, and best if no checkpoint before had a higher mean score of 100 games."""
-        if self._diverged:
-            self._terminal.say("training has diverged: nothing is finite any more, and not saved; try a lower --lr")
+        self._divergence.look()
+        if self.diverged:
             return
         statistics = self._logs.statistics
         score = statistics.mean_score if statistics.games >= 100 else None
         better = score is not None and np.isfinite(score) and (self._best_score is None or score > self._best_score)
-        best_score = score if better else self._best_score
-        progress = Progress(
-            total_steps=self._table.total_steps(),
-            seconds=self._clock.seconds(),
-            restarted=self._workers.restarted,
-            incarnations=self._workers.incarnations,
-            best_score=best_score,
-        )
+        best_before, self._best_score = self._best_score, score if better else self._best_score
         latest, best = self._run_dir / checkpoint.LATEST, self._run_dir / checkpoint.BEST
         try:
-            checkpoint.save(latest, self._table, self._config, self._spec, self._layout, progress)
+            checkpoint.save(latest, self._table, self._config, self._spec, self._layout, self.progress)
             if better or not best.exists():
                 checkpoint.copy(latest, best)
         except OSError as error:
+            self._best_score = best_before
             self._checkpoint_outage.failed(error)
         else:
-            self._best_score = best_score
             self._checkpoint_outage.succeeded()
-
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        """Ctrl-C and SIGTERM end the loop, a second one everything; only the main thread can listen to them."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self._signal is not None:
-            raise StopAtOnceError
-        self._signal = signal.Signals(number)

@@ -1,20 +1,22 @@
 """`train`: what the command does, as a function."""
 
+import contextlib
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from async_rl import checkpoint, fork_server, reporting, run_directory
-from async_rl.build import final_epsilons, has_bfloat16, make_table, stored_bytes
+from async_rl import checkpoint, fork_server, recovery, reporting, resuming, run_directory, seeding
+from async_rl.build import final_epsilons, has_bfloat16, initialise, make_table, stored_bytes
 from async_rl.checkpoint import Checkpoint, Progress
 from async_rl.config import Config
 from async_rl.envs import describe
+from async_rl.lock import locked
 from async_rl.memory import free_bytes
 from async_rl.networks import make_network
+from async_rl.reporting import Logs, Terminal
 from async_rl.schedules import with_drawn_learning_rate
-from async_rl.shared import SharedTable, layout
-from async_rl.shared.bind import Layout
+from async_rl.shared import layout
 from async_rl.supervisor import Ending, Supervisor
 from async_rl.types import EnvSpec, UserError
 
@@ -53,61 +55,106 @@ def train(
     Args:
         config: all settings.
         run_dir: a new directory for the run; default ``runs/<env>__<algorithm>__seed<seed>__<time>``.
-        resume: a run directory, in which the run goes on from its latest whole checkpoint. ``config`` counts; start
-            from ``checkpoint.read(resume).config`` to go on as before.
+        resume: a run directory, in which the run goes on from its latest whole checkpoint, or begins if it has none
+            yet. ``config`` counts; start from ``resuming.settings(resume)`` to go on as before.
         init_from: a run or checkpoint from whose network a new run starts; what fits by name and shape is taken.
         quiet: no progress on the terminal.
 
     Raises:
-        UserError: something about settings, directory or checkpoint that a person can mend; no worker was started.
+        UserError: something about settings, directory or checkpoint that a person can mend, or another launcher is at
+            work in the directory; no worker was started.
     """
     fork_server.prepare(config)
     config = with_drawn_learning_rate(config)
     _require_precision(config)
     spec = describe(config)
     _require_memory(config, spec)
-    network_layout = layout(make_network(config, spec))
-    table = make_table(config, spec)
-    saved = None if resume is None else _restore(resume, table, config, spec, network_layout)
-    sentences = saved.passed_over if saved else ()
-    if init_from is not None:
-        sentences = _transfer(init_from, table, network_layout)
-    run_dir = resume or run_directory.make_run_dir(run_dir or run_directory.default_run_dir(config, spec))
-    run_directory.record(run_dir, config, spec, _seeds(config))
-    terminal = reporting.Quiet() if quiet else reporting.terminal(config, run_dir)
-    for sentence in sentences:
-        terminal.say(sentence)
-    return _supervise(config, spec, network_layout, table, saved, run_dir, terminal)
+    donor = None if init_from is None else checkpoint.read(init_from)
+    run = _Run(config, spec, donor, quiet)
+    directory = resume or run_directory.make_run_dir(run_dir or run_directory.default_run_dir(config, spec))
+    with locked(directory):
+        if resume is None:
+            run_directory.make_run_dir(directory)  # once more: another launcher may have been a moment faster
+            saved = None
+        else:
+            saved = run.restore_last(directory)
+        supervisor = run.session(directory, saved, saved.progress if saved else Progress())
+        ending = supervisor.run()
+        if supervisor.diverged and ending is Ending.FAILED and not recovery.used(directory):
+            supervisor = run.session_after(supervisor, directory)
+            ending = supervisor.run()
+        if supervisor.diverged and ending is Ending.FAILED:
+            run.terminal.say(recovery.told_end(run.config))
+    resumable = (directory / checkpoint.LATEST).is_file()
+    return Result(directory, ending, run.table.total_steps(), run.logs.statistics.mean_score, resumable)
 
 
-def _supervise(
-    config: Config,
-    spec: EnvSpec,
-    network_layout: Layout,
-    table: SharedTable,
-    saved: Checkpoint | None,
-    run_dir: Path,
-    terminal: reporting.Terminal,
-) -> Result:
-    """Train on the table as it stands, in a directory that is there."""
-    resumed_at, progress = (table.total_steps(), saved.progress) if saved else (None, Progress())
-    logs = reporting.open_logs(run_dir, dataclasses.asdict(config), resumed_at, terminal.say)
-    ending = Supervisor(config, spec, network_layout, table, progress, run_dir, logs, terminal).run()
-    resumable = (run_dir / checkpoint.LATEST).is_file()
-    return Result(run_dir, ending, table.total_steps(), logs.statistics.mean_score, resumable)
+class _Run:
+    """What the sessions of one run share: the one that was asked for, and another if training diverges."""
+
+    terminal: Terminal
+    logs: Logs
+
+    def __init__(self, config: Config, spec: EnvSpec, donor: Checkpoint | None, quiet: bool):
+        self.config, self._spec, self._donor, self._quiet = config, spec, donor, quiet
+        self._layout = layout(make_network(config, spec))
+        self.table = make_table(config, spec)
+        self._not_taken = self._take_from_donor()
+
+    def restore_last(self, run_dir: Path) -> Checkpoint | None:
+        """Put the latest checkpoint of a run into the table; None if it was stopped before it had one."""
+        if run_dir.is_file():
+            raise UserError(f"a run is resumed by its directory, {run_dir} is a file.")
+        if resuming.has_only_begun(run_dir):
+            return None
+        saved = checkpoint.read(run_dir)
+        checkpoint.restore(saved, self.table, self.config, self._spec, self._layout)
+        checkpoint.set_aside(saved, run_dir)
+        return saved
+
+    def session(self, run_dir: Path, saved: Checkpoint | None, progress: Progress, **notes: Any) -> Supervisor:
+        """Record a session, open its logs and its terminal, and hand all that to a supervisor."""
+        run_directory.record(run_dir, self.config, self._spec, _seeds(self.config, progress), **notes)
+        self.terminal = reporting.Quiet() if self._quiet else reporting.terminal(self.config, run_dir)
+        for sentence in saved.passed_over if saved else self._said_of_donor():
+            self.terminal.say(sentence)
+        resumed_at = self.table.total_steps() if saved else None
+        self.logs = reporting.open_logs(run_dir, dataclasses.asdict(self.config), resumed_at, self.terminal.say)
+        parts = (self.config, self._spec, self._layout, self.table, progress, run_dir, self.logs, self.terminal)
+        return Supervisor(*parts)
+
+    def session_after(self, diverged: Supervisor, run_dir: Path) -> Supervisor:
+        """A session that goes on from the last finite checkpoint, or anew, with half the learning rate."""
+        saved, now, before = recovery.last_finite(run_dir), diverged.progress, self.config
+        self.config = dataclasses.replace(before, lr=before.lr / 2)
+        self.terminal.say(recovery.told(self.config, saved, now.total_steps))
+        initialise(self.table, self.config, self._spec)
+        self._take_from_donor()
+        if saved is not None:
+            checkpoint.restore(saved, self.table, self.config, self._spec, self._layout)
+        progress = recovery.progress_after(saved, now)
+        with contextlib.suppress(OSError):  # so that a resumed run has the new learning rate, too
+            latest = run_dir / checkpoint.LATEST
+            checkpoint.save(latest, self.table, self.config, self._spec, self._layout, progress)
+        note = recovery.note(before, self.config, now, progress)
+        return self.session(run_dir, saved, progress, **{recovery.KEY: note})
+
+    def _take_from_donor(self) -> list[str]:
+        return [] if self._donor is None else checkpoint.transfer(self._donor, self.table, self._layout)
+
+    def _said_of_donor(self) -> tuple[str, ...]:
+        if self._donor is None:
+            return ()
+        new = ", ".join(self._not_taken) or "nothing"
+        taken = f"started from the network of {self._donor.path}; new, because it did not fit: {new}"
+        return (*self._donor.passed_over, taken)
 
 
-def _transfer(init_from: Path, table: SharedTable, network_layout: Layout) -> tuple[str, ...]:
-    """Put what fits of another run's network into the table; what is to be said of it."""
-    donor = checkpoint.read(init_from)
-    not_taken = ", ".join(checkpoint.transfer(donor, table, network_layout)) or "nothing"
-    return (*donor.passed_over, f"started from the network of {init_from}; new, because it did not fit: {not_taken}")
-
-
-def _seeds(config: Config) -> dict[str, Any]:
-    """What the seed made of the run, for its record."""
+def _seeds(config: Config, progress: Progress) -> dict[str, Any]:
+    """What the seed makes of this session: enough to seed each generator of each stream again."""
     epsilons = {f"worker {index}": final_epsilons(config, index).tolist() for index in range(config.workers)}
-    return {"seed": config.seed, "final_epsilons": epsilons}
+    first = [*progress.incarnations, *[0] * config.workers][: config.workers]
+    return {"seed": config.seed, "final_epsilons": epsilons, "incarnations": first} | seeding.SCHEME
 
 
 def _require_precision(config: Config) -> None:
@@ -136,13 +183,3 @@ def _require_memory(config: Config, spec: EnvSpec) -> None:
             f"the steps between two updates need {segments_gib:.1f} GiB, {free_gib - replay_gib:.1f} GiB are free; "
             "lower --workers, --envs-per-worker, --t-max or --batch-size."
         )
-
-
-def _restore(run_dir: Path, table: SharedTable, config: Config, spec: EnvSpec, network_layout: Layout) -> Checkpoint:
-    """Put the latest checkpoint of a run into the table."""
-    if run_dir.is_file():
-        raise UserError(f"a run is resumed by its directory, {run_dir} is a file.")
-    saved = checkpoint.read(run_dir)
-    checkpoint.restore(saved, table, config, spec, network_layout)
-    checkpoint.set_aside(saved, run_dir)
-    return saved

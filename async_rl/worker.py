@@ -7,13 +7,7 @@ Life of a worker process:
                                        the supervisor starts the next incarnation in the same slots.
 """
 
-import contextlib
-import os
-import threading
 import time
-import traceback
-from multiprocessing.connection import wait
-from multiprocessing.process import parent_process
 from pathlib import Path
 
 import cv2
@@ -21,11 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from async_rl import errors
 from async_rl.algorithms import Learning
 from async_rl.build import Parts, make_parts
 from async_rl.config import Config
 from async_rl.cores import pin_worker
 from async_rl.optimizers import limit_norm
+from async_rl.parent import worker_dies_with_parents
 from async_rl.schedules import epsilons, learning_rate
 from async_rl.seeding import state_of
 from async_rl.shared import SharedTable
@@ -176,29 +172,10 @@ class Worker:
 
 def worker_process(config: Config, index: int, incarnation: int, table: SharedTable, error_file: Path) -> None:
     """Entry of a worker process. An error is left in ``error_file``, and the exit code is 1."""
-    _die_with_parent()
+    worker_dies_with_parents()
     pin_worker(index, config.pin)
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)  # statistics of silent weights decay into denormal numbers, which are slow
     cv2.setNumThreads(0)
-    try:
+    with errors.left_in(error_file):
         Worker(config, index, table, make_parts(config, index, incarnation, table)).run()
-    except Exception:
-        with contextlib.suppress(OSError):  # the disk may be what has failed
-            error_file.parent.mkdir(exist_ok=True)
-            error_file.write_text(traceback.format_exc(), encoding="utf-8")
-        os._exit(1)
-
-
-def _die_with_parent() -> None:
-    """End this process as soon as the launcher or the fork server is gone, however it went."""
-    launcher, fork_server = parent_process(), os.getppid()
-    if launcher is None:
-        return
-
-    def watch() -> None:
-        while not wait([launcher.sentinel], timeout=0.5) and os.getppid() == fork_server:
-            pass
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()

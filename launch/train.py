@@ -17,6 +17,8 @@ from async_rl.cores import available_cores
 from async_rl.types import UserError
 from async_rl.user_code import code_named
 
+AUTO = Path("auto")
+
 _NUMBER_OR_AUTO = tyro.constructors.PrimitiveConstructorSpec(
     nargs=1,
     metavar="INT|auto",
@@ -40,7 +42,9 @@ class Command(Config):
     config: Path | None = None
     """TOML file with settings that differ from the defaults, such as those in configs/; flags win over it."""
     resume: Path | None = None
-    """Directory of a run to go on with, from its latest checkpoint and with its settings; flags win over them."""
+    """Directory of a run to go on with, from its latest checkpoint and with its settings; flags win over them. Or auto,
+    for batch systems: the newest run under runs/ with the same settings, a new one if there is none. --steps, --pin,
+    --profile, --heartbeat-seconds, --report-seconds and --checkpoint-seconds may differ."""
     init_from: Path | None = None
     """Run or checkpoint from whose network a new run starts, of another game perhaps: what fits by name and shape is
     taken, what does not is listed."""
@@ -77,7 +81,8 @@ def parse(arguments: list[str]) -> Command:
         files = first.parse_known_args(arguments)[0]
     except argparse.ArgumentError:
         files = argparse.Namespace(config=None, resume=None)  # the second parser says what is wrong
-    defaults = Command(**_settings(_base(files.config, files.resume)))
+    resume = None if files.resume == AUTO else files.resume
+    defaults = Command(**_settings(_base(files.config, resume)))
     command = tyro.cli(Command, args=arguments, default=defaults, prog="python -m launch.async")
     _require_trust(command, arguments)
     return command
@@ -99,9 +104,9 @@ def _base(config: Path | None, resume: Path | None) -> Config:
     if config is not None and resume is not None:
         raise UserError("--config and --resume exclude each other: a resumed run has its own settings.")
     if resume is not None:
-        from async_rl import checkpoint
+        from async_rl import resuming
 
-        return checkpoint.read(resume).config
+        return resuming.settings(resume)
     return from_toml(config) if config is not None else Config()
 
 
@@ -109,16 +114,27 @@ def _settings(config: Config) -> dict[str, Any]:
     return {field.name: getattr(config, field.name) for field in dataclasses.fields(Config)}
 
 
+def _newest(config: Config) -> tuple[Config, Path | None]:
+    """Settings and directory of the run that --resume auto means; None: there is none."""
+    from async_rl import resuming
+
+    run_dir = resuming.newest(config, Path("runs"))
+    print(f"--resume auto: {'a new run' if run_dir is None else f'going on with {run_dir}'}", flush=True)
+    return (config, None) if run_dir is None else (resuming.continued(config, run_dir), run_dir)
+
+
 def _run(command: Command) -> int:
     if command.resume is not None and command.run_dir is not None:
         raise UserError("--resume and --run-dir exclude each other: a resumed run goes on in its own directory.")
     if command.resume is not None and command.init_from is not None:
         raise UserError("--resume and --init-from exclude each other: a resumed run has its own network.")
-    config = Config(**_settings(command))
+    config, resume = Config(**_settings(command)), command.resume
     fork_server.prepare(config)
     from async_rl.training import train  # torch takes seconds to import; bad input and --help should not wait
 
-    result = train(config, command.run_dir, command.resume, command.init_from)
+    if resume == AUTO:
+        config, resume = _newest(config)
+    result = train(config, command.run_dir, resume, command.init_from)
     print(f"{result.ending.name.lower()} at T = {result.total_steps:,}, mean score {result.mean_score:.2f}")
     if result.resumable:
         trust = " --trust-code" if code_named(config.env, config.network) else ""

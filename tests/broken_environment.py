@@ -1,5 +1,6 @@
 """An environment that fails as soon as a worker plays it; the launcher, which only describes it, sees no fault."""
 
+import os
 from typing import Any
 
 import gymnasium
@@ -20,3 +21,12 @@ class Broken(gymnasium.Env[np.ndarray, int]):
 
 def make() -> Broken:
     return Broken()
+
+
+class Leaving(Broken):
+    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict]:
+        os._exit(0)
+
+
+def make_leaving() -> Leaving:
+    return Leaving()

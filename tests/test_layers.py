@@ -7,15 +7,27 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LAYERS = [
-    ["config", "config_file", "values", "types", "kernels", "stopwatch", "cores", "fork_server", "storage"],
+    [
+        "config",
+        "config_file",
+        "values",
+        "types",
+        "kernels",
+        "stopwatch",
+        "cores",
+        "fork_server",
+        "storage",
+        "parent",
+        "errors",
+    ],
     ["returns", "schedules", "networks", "optimizers", "policies", "rewards", "seeding", "user_code", "memory"],
     ["algorithms", "shared", "envs", "layers", "chain"],
     ["passes"],
     ["replay"],
     ["build"],
     ["worker", "checkpoint", "checkpoint_content", "reporting", "run_directory", "meter"],
-    ["preload", "processes", "agent", "health"],
-    ["supervisor"],
+    ["preload", "processes", "agent", "health", "lock", "signals", "divergence", "recovery"],
+    ["supervisor", "resuming"],
     ["training"],
 ]
 WITHIN_A_LAYER = {

@@ -14,7 +14,6 @@ from async_rl.stopwatch import Stopwatch
 from async_rl.types import Environment, EnvSpec, UserError
 from async_rl.user_code import add_working_directory, import_function, is_function_name, one_line
 
-
 MOST_READY = 64
 """Emulators made before the first worker is: some seconds and 320 MiB, for which nobody asked yet."""
 

@@ -68,7 +68,11 @@ class SharedTable:
         context = multiprocessing.get_context("spawn")  # the mapping is the same for every start method but fork
         self._memory = context.RawArray("b", size_bytes + _ALIGNMENT)
         self._attach()
-        for row in rows:
+        self.clear()
+
+    def clear(self) -> None:
+        """Fill everything as in the beginning."""
+        for row in self.rows:
             self[row.name].fill(np.nan if row.dtype.startswith("float") else _all_ones(row.dtype))
 
     def __getitem__(self, name: str) -> np.ndarray:

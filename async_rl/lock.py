@@ -1,0 +1,47 @@
+"""One launcher at a time in a run directory.
+
+The lock is the kernel's (flock): it ends with the process that holds it, however that dies. The file stays, but means
+nothing, so nothing stale ever keeps a run from being resumed.
+"""
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from async_rl.types import UserError
+
+FILE = "lock"
+
+
+@contextlib.contextmanager
+def locked(run_dir: Path) -> Iterator[None]:
+    """Hold the lock of an existing run directory; where the file system has none, or is full, go on without.
+
+    Raises:
+        UserError: another process holds it.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            # Not inherited by the fork server or by workers: the file is closed where another program begins.
+            file = stack.enter_context((run_dir / FILE).open("a+"))
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"{run_dir} is in use by {_holder(run_dir)}; stop it first, or choose another run."
+            ) from None
+        except OSError:
+            yield
+            return
+        with contextlib.suppress(OSError):
+            file.truncate(0)
+            file.write(f"{os.getpid()}\n")
+            file.flush()
+        yield
+
+
+def _holder(run_dir: Path) -> str:
+    with contextlib.suppress(OSError, ValueError):
+        return f"another launcher, process {int((run_dir / FILE).read_text(encoding='utf-8'))}"
+    return "another launcher"

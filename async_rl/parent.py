@@ -1,0 +1,46 @@
+"""Dying with one's parent, however it dies: no process of a run is left behind.
+
+    launcher --SIGKILL--> x     the kernel kills the fork server with it, and the workers with the fork server;
+    fork server --------> x     it reaches processes that are stopped (SIGSTOP), too
+    workers ------------> x
+
+Where the kernel does not offer that (macOS), a thread of each worker looks twice a second.
+"""
+
+import ctypes
+import os
+import signal
+import sys
+import threading
+from multiprocessing.connection import wait
+from multiprocessing.process import parent_process
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+def killed_with_parent() -> None:
+    """Have the kernel kill this process with the thread that started it; nothing where it cannot (not Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
+
+
+def fork_server_dies_with(launcher: int) -> None:
+    """For the fork server: end it with the process ``launcher``, whose main thread has started it."""
+    killed_with_parent()
+    if os.getppid() != launcher:  # it was gone before the kernel knew
+        os._exit(1)
+
+
+def worker_dies_with_parents() -> None:
+    """For a worker: end it as soon as the launcher or the fork server is gone."""
+    killed_with_parent()
+    launcher, fork_server = parent_process(), os.getppid()
+    if launcher is None:
+        return
+
+    def watch() -> None:
+        while not wait([launcher.sentinel], timeout=0.5) and os.getppid() == fork_server:
+            pass
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

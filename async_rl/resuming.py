@@ -1,0 +1,66 @@
+"""Which run goes on, and with which settings."""
+
+import dataclasses
+from pathlib import Path
+
+from async_rl import checkpoint, recovery, run_directory
+from async_rl.config import Config
+from async_rl.config_file import from_toml
+from async_rl.schedules import with_drawn_learning_rate
+from async_rl.types import UserError
+
+MAY_DIFFER = ("steps", "report_seconds", "checkpoint_seconds", "heartbeat_seconds", "profile", "pin")
+"""Settings in which two runs of the same configuration may differ: how long it is trained, where its workers stay, and
+how often something is reported or saved. Everything else changes what is learnt, ``workers`` included: on machines with
+different numbers of cores it has to be given."""
+
+
+def has_only_begun(run_dir: Path) -> bool:
+    """Whether a run was stopped before its first checkpoint: it has settings, and nothing else to go on from."""
+    checkpoints = (run_dir / checkpoint.LATEST).parent.glob(f"*{checkpoint.SUFFIX}")
+    return (run_dir / run_directory.CONFIG).is_file() and not any(checkpoints)
+
+
+def settings(run_or_checkpoint: Path) -> Config:
+    """The settings with which a run goes on: those of its latest checkpoint, or of its ``config.toml`` if it has none.
+
+    Raises:
+        UserError: there is no run, or it cannot be read.
+    """
+    if has_only_begun(run_or_checkpoint):
+        return from_toml(run_or_checkpoint / run_directory.CONFIG)
+    return checkpoint.read(run_or_checkpoint).config
+
+
+def newest(config: Config, runs: Path) -> Path | None:
+    """The run of the same configuration that was started or resumed last; None if there is none.
+
+    Args:
+        config: as for a new run.
+        runs: the directory that holds the run directories.
+    """
+    wanted = _essence(with_drawn_learning_rate(config))
+    files = sorted(runs.glob(f"*/{run_directory.CONFIG}"), key=lambda file: file.stat().st_mtime_ns, reverse=True)
+    return next((file.parent for file in files if _recorded(file) == wanted), None)
+
+
+def continued(config: Config, run_dir: Path) -> Config:
+    """The settings with which ``config`` goes on in a run that `newest` has found."""
+    own = settings(run_dir)
+    return dataclasses.replace(own, **{name: getattr(config, name) for name in MAY_DIFFER})
+
+
+def _recorded(file: Path) -> Config | None:
+    """The essence of a recorded configuration, with the learning rate that it had before any recovery."""
+    try:
+        config = from_toml(file)
+    except UserError:  # damaged, or of another version
+        return None
+    lr = next((entry[recovery.KEY]["lr_before"] for entry in run_directory.sessions(file.parent)
+               if recovery.KEY in entry), config.lr)  # fmt: skip
+    return _essence(dataclasses.replace(config, lr=lr))
+
+
+def _essence(config: Config) -> Config:
+    defaults = Config()
+    return dataclasses.replace(config, **{name: getattr(defaults, name) for name in MAY_DIFFER})

@@ -1,0 +1,41 @@
+"""Ctrl-C and SIGTERM, as the supervisor gets them."""
+
+import signal
+import threading
+from types import FrameType, TracebackType
+
+
+class StopAtOnceError(Exception):
+    """A second Ctrl-C: no more waiting, no checkpoint."""
+
+
+class Signals:
+    """While it is entered, Ctrl-C and SIGTERM are noted in ``received``; only the main thread can listen to them.
+
+    A second Ctrl-C raises `StopAtOnceError`, once, wherever the program is then. A second SIGTERM does not: batch
+    systems often send several, to each process and to the whole group, and leave time for the checkpoint.
+
+    Attributes:
+        received: the first one; None before.
+        interruptible: whether a second Ctrl-C may still raise.
+    """
+
+    def __init__(self) -> None:
+        self.received: signal.Signals | None = None
+        self.interruptible = True
+        self._before: dict[signal.Signals, object] = {}
+
+    def __enter__(self) -> "Signals":
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        first, self.received = self.received, self.received or signal.Signals(number)
+        if first is not None and number == signal.SIGINT and self.interruptible:
+            self.interruptible = False
+            raise StopAtOnceError

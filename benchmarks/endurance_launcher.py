@@ -1,0 +1,192 @@
+"""The launcher of one run of the toy is killed at random moments, again and again, and the run resumed each time."""
+
+import math
+import os
+import random
+import re
+import signal
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import psutil
+
+from async_rl import UserError, checkpoint, resuming, run_directory
+from benchmarks import table
+from benchmarks.endurance_run import Options, Run, print_row, require
+
+GONE_SECONDS = 5.0
+"""What the workers of a killed launcher have to be gone within."""
+
+REPORT_SECONDS, CHECKPOINT_SECONDS = 0.5, 1
+"""Of the run."""
+
+SHARED_MEMORY = Path("/dev/shm")
+
+
+@dataclass(frozen=True)
+class Launcher(Options):
+    """Kill the launcher at random moments, its start-up included, and resume the run."""
+
+    kills: int = 50
+    """How many."""
+    workers: int = 4
+    """Worker processes."""
+    longest_seconds: float = 5.0
+    """Most seconds before a kill: every other time after the start of the command, else after the first report."""
+    run_dir: Path = Path("runs") / "endurance_launcher"
+    """Where the run is kept; must be new."""
+
+
+def run(options: Launcher) -> list[tuple[str, int, int, str]]:
+    """Kill, check everything that is promised, and return a row for each phase in which it was killed."""
+    chance = random.Random(options.seed)
+    tried = {"during start-up": 0, "in training": 0}
+    gone_after = [0.0]
+    for number in range(options.kills):
+        saved_steps = steps_saved(options.run_dir)
+        training, seconds = kill(options, chance, after_first_report=bool(number % 2))
+        tried["in training" if training else "during start-up"] += 1
+        gone_after.append(seconds)
+        check_readable(options.run_dir, saved_steps)
+        if (number + 1) % 10 == 0:
+            print(f"{number + 1} kills, T = {steps_saved(options.run_dir):,}", flush=True)
+    check_end(options)
+    print(f"all gone after {max(gone_after):.2f} s at most")
+    return results(options, tried)
+
+
+def results(options: Launcher, tried: Mapping[str, int]) -> list[tuple[str, int, int, str]]:
+    """A row for each phase, of a run that has been brought to its end."""
+    lost = {"during start-up": "nothing", "in training": f"at most {most_lost_seconds(options.run_dir):.1f} s"}
+    return [(f"SIGKILL of the launcher {when}", count, count, lost[when]) for when, count in tried.items()]
+
+
+def most_lost_seconds(run_dir: Path) -> float:
+    """The longest training that was lost at once: what resumes have moved aside, as it was beyond the checkpoint."""
+    reports = table.read(run_dir / "metrics.discarded.csv")
+    most = first = last = -math.inf
+    for seconds in (float(report["seconds"]) for report in reports):
+        if not last <= seconds <= last + 6 * REPORT_SECONDS:  # another session, not a slow disk
+            first = seconds
+        last = seconds
+        most = max(most, last - first + REPORT_SECONDS)
+    return max(most, 0.0)
+
+
+def kill(options: Launcher, chance: random.Random, after_first_report: bool) -> tuple[bool, float]:
+    """Start or resume, and kill; whether workers took steps already, and seconds until no process was left."""
+    before = shared_memory()
+    running = start(options)
+    try:
+        if after_first_report:
+            running.wait_for(lambda: takes_steps(running), "the first report")
+        time.sleep(chance.uniform(0, options.longest_seconds))
+        if chance.random() < 0.2:  # stopped processes get no signal but SIGKILL
+            for worker in running.workers().values():
+                worker.suspend()
+        require(running.process.poll() is None, f"the run goes on:\n{running.text()}")
+        training = takes_steps(running)
+        running.process.send_signal(signal.SIGKILL)
+        seconds = seconds_until_gone(running)
+        running.process.wait()
+        left = {name for name in shared_memory() - before if f"-{running.process.pid}-" in name}
+        require(not left, f"nothing is left in {SHARED_MEMORY}: {left}")
+        return training, seconds
+    finally:
+        running.destroy()
+
+
+def takes_steps(running: Run) -> bool:
+    """Whether a worker took steps at the last report."""
+    return re.search(r"steps/s.* workers [1-9]", running.text()) is not None
+
+
+def start(options: Launcher, *more: str) -> Run:
+    """Begin the run, or go on with it."""
+    run_dir = str(options.run_dir)
+    if (options.run_dir / run_directory.CONFIG).exists():
+        return Run(options.run_dir, ["--resume", run_dir, *more])
+    flags = (
+        f"--config configs/catch.toml --workers {options.workers} --steps 1000000000 --lr-schedule constant "
+        f"--seed {options.seed} --report-seconds {REPORT_SECONDS} --checkpoint-seconds {CHECKPOINT_SECONDS}"
+    )
+    return Run(options.run_dir, [*flags.split(), "--run-dir", run_dir, *more])
+
+
+def shared_memory() -> set[str]:
+    """Names of the files in shared memory that are there for longer than a moment."""
+    if not SHARED_MEMORY.is_dir():
+        return set()
+    first = set(os.listdir(SHARED_MEMORY))
+    time.sleep(0.2)  # a run that is just starting unlinks its file as soon as it has it
+    return first & set(os.listdir(SHARED_MEMORY))
+
+
+def seconds_until_gone(running: Run) -> float:
+    """Seconds until no process of a killed launcher is left."""
+    start = time.monotonic()
+    while left := running.left():
+        took = time.monotonic() - start
+        require(took < GONE_SECONDS, f"workers are gone after {GONE_SECONDS} s: {list(map(describe, left))}")
+        time.sleep(0.02)
+    return time.monotonic() - start
+
+
+def describe(process: psutil.Process) -> str:
+    """A process in a few words."""
+    try:
+        return f"{process.pid} {process.status()} {' '.join(process.cmdline())[:80]}"
+    except psutil.Error:
+        return f"{process.pid} gone"
+
+
+def steps_saved(run_dir: Path) -> int:
+    """T of the last checkpoint; 0 without one."""
+    try:
+        return checkpoint.read(run_dir).progress.total_steps
+    except UserError:
+        return 0
+
+
+def check_readable(run_dir: Path, saved_steps: int) -> None:
+    """Require that the run can be resumed, and not from before ``saved_steps``."""
+    if not (run_dir / run_directory.CONFIG).exists():
+        return
+    resuming.settings(run_dir)
+    if resuming.has_only_begun(run_dir):
+        require(saved_steps == 0, "a checkpoint never gets lost")
+        return
+    saved = checkpoint.read(run_dir)
+    require(saved.progress.total_steps >= saved_steps, "the last checkpoint is never an older one")
+    require(all(np.isfinite(array).all() for array in saved.arrays.values()), "a checkpoint is finite")
+
+
+def check_end(options: Launcher) -> None:
+    """Require that the run can be brought to an end, and that its logs agree with its checkpoint."""
+    goal = steps_saved(options.run_dir) + 5000
+    last = start(options, "--steps", str(goal))
+    require(last.process.wait(300) == 0, f"the run comes to its end:\n{last.text()}")
+    saved = checkpoint.read(options.run_dir)
+    reports, games = table.read(options.run_dir / "metrics.csv"), table.read(options.run_dir / "episodes.csv")
+    counts = [int(report["total_steps"]) for report in reports]
+    require(saved.progress.total_steps == counts[-1] == saved.arrays["steps"].sum() >= goal, "T is exact")
+    for column in ("total_steps", "seconds", "games"):
+        values = [float(report[column]) for report in reports]
+        require(all(a <= b for a, b in pairwise(values)), f"{column} of metrics.csv never goes backwards")
+    require(int(reports[-1]["games"]) == len(games), "every game is counted once")
+    rows = [tuple(game.values()) for game in games]
+    require(len(set(rows)) == len(rows), "no row of episodes.csv is there twice")
+    played = sum(int(game["length"]) for game in games)
+    require(played <= counts[-1], f"no step is in two games: {played:,} steps of games, T = {counts[-1]:,}")
+
+
+def main(options: Launcher) -> list[tuple[str, int, int, str]]:
+    """Run and print."""
+    rows = run(options)
+    for row in rows:
+        print_row(row)
+    return rows

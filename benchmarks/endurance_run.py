@@ -1,0 +1,132 @@
+"""A real run of the command, watched and hurt from outside."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from benchmarks import table
+
+HEADER = ("fault", "tried", "survived", "lost")
+"""Columns of every table of results."""
+
+_MARK = "ASYNC_RL_ENDURANCE"
+PATIENCE_SECONDS = 120.0
+"""For whatever is waited for; a run that takes longer has failed."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What all of them have."""
+
+    seed: int = 0
+    """Of chance in the benchmark; and of the run, unless that has settings of its own."""
+    output: Path | None = None
+    """CSV file for the results; default: benchmarks/results/endurance_<name>.csv."""
+
+
+class Run:
+    """A ``launch.async`` process in ``run_dir``, with its output in a file beside it.
+
+    Every process that comes from it inherits a mark in its environment, by which even orphans are found.
+    """
+
+    def __init__(self, run_dir: Path, arguments: Sequence[str]):
+        self.run_dir = run_dir
+        self.output = run_dir.with_name(run_dir.name + ".out")
+        self.output.parent.mkdir(parents=True, exist_ok=True)
+        self._mark = uuid.uuid4().hex
+        command = [sys.executable, "-m", "launch.async", *arguments]
+        with self.output.open("ab") as output:
+            self._output_before = self.output.stat().st_size
+            self.process = subprocess.Popen(
+                command, stdout=output, stderr=subprocess.STDOUT, env=os.environ | {_MARK: self._mark}
+            )
+        self.launcher = psutil.Process(self.process.pid)
+
+    def text(self) -> str:
+        """What the run has printed so far."""
+        with self.output.open("rb") as output:
+            output.seek(self._output_before)
+            return output.read().decode("utf-8", "replace")
+
+    def workers(self) -> dict[int, psutil.Process]:
+        """Living workers by their index, known by the file for their traceback, which each of them holds open."""
+        found = {}
+        for process in self.family():
+            try:
+                names = [Path(file.path).name for file in process.open_files()]
+            except (psutil.NoSuchProcess, psutil.AccessDenied):
+                continue
+            for name in names:
+                if match := re.fullmatch(r"worker(\d+)\..*txt", name):
+                    found[int(match[1])] = process
+        return found
+
+    def family(self) -> list[psutil.Process]:
+        """Every process that came from the launcher."""
+        try:
+            return self.launcher.children(recursive=True)
+        except psutil.NoSuchProcess:
+            return []
+
+    def left(self) -> list[psutil.Process]:
+        """Processes of this run that are still there, whoever is their parent now."""
+        return [process for process in psutil.process_iter() if self._is_marked(process)]
+
+    def _is_marked(self, process: psutil.Process) -> bool:
+        try:
+            return process.environ().get(_MARK) == self._mark and process.status() != psutil.STATUS_ZOMBIE
+        except psutil.Error:
+            return False
+
+    def reports(self) -> list[dict[str, str]]:
+        """Rows of ``metrics.csv``."""
+        return table.read(self.run_dir / "metrics.csv")
+
+    def steps(self) -> int:
+        """T of the last report; 0 before the first."""
+        rows = self.reports()
+        return int(rows[-1]["total_steps"]) if rows else 0
+
+    def wait_for(self, condition: Callable[[], Any], what: str) -> Any:
+        """The first true value of ``condition``, as long as the run goes on."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < deadline:
+            if value := condition():
+                return value
+            if self.process.poll() is not None:
+                raise SystemExit(f"the run ended by itself, with exit code {self.process.returncode}:\n{self.text()}")
+            time.sleep(0.05)
+        raise SystemExit(f"waited in vain for {what}")
+
+    def end(self, number: signal.Signals) -> int:
+        """Stop the run by a signal; its exit code."""
+        self.process.send_signal(number)
+        return self.process.wait(PATIENCE_SECONDS)
+
+    def destroy(self) -> None:
+        """Kill whatever is left of it."""
+        for process in self.left():
+            process.kill()
+        self.process.wait(PATIENCE_SECONDS)
+
+
+def print_row(row: Sequence[object]) -> None:
+    """One row of results, as a line."""
+    print("  ".join(f"{text!s:>{width}}" for text, width in zip(row, (34, 8, 10, 0), strict=True)), flush=True)
+
+
+def require(condition: bool, what: str) -> None:
+    """Stop with a message unless the condition holds: a promise of the project is broken."""
+    if not condition:
+        raise SystemExit(f"FAILED: {what}")
