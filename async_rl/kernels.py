@@ -28,6 +28,35 @@ def rmsprop(
 
 
 @_compiled
+def adam(
+    parameters: np.ndarray,
+    gradient: np.ndarray,
+    mean: np.ndarray,
+    mean_square: np.ndarray,
+    decay: np.float32,
+    square_decay: np.float32,
+    fresh: np.float32,
+    square_fresh: np.float32,
+    scale: np.float32,
+    epsilon: np.float32,
+    most: np.float32,
+    lr: np.float32,
+) -> None:
+    """One update of `async_rl.optimizers.Adam` on vectors [P] float32.
+
+    ``fresh`` and ``square_fresh`` are 1 minus the decays, ``scale`` is the bias correction of ``mean_square`` as a
+    factor, that of ``mean`` is in ``lr``; ``most`` limits the quotient of the two.
+    """
+    for i in range(parameters.size):
+        mean_square[i] = square_decay * mean_square[i] + square_fresh * gradient[i] * gradient[i]
+        mean[i] = decay * mean[i] + fresh * gradient[i]
+        quotient = mean[i] / (np.sqrt(mean_square[i] * scale) + epsilon)
+        quotient = quotient if quotient < most else most
+        quotient = quotient if quotient > -most else -most
+        parameters[i] -= lr * quotient
+
+
+@_compiled
 def standardize(pixels: np.ndarray, out: np.ndarray) -> None:
     """``out`` [B, N] float32: each row of ``pixels`` [B, N] uint8 with mean 0 and, but for the added 1, variance 1."""
     count = np.float32(pixels.shape[1])
@@ -76,7 +105,8 @@ def update_grey(colours: np.ndarray, last: np.ndarray, grey: np.ndarray, palette
 def compile_all() -> None:
     """Compile now what would be compiled at the first call; half a second that forks of this process do not need."""
     vector, number = np.ones(8, np.float32), np.float32(1)
-    rmsprop(vector, vector.copy(), vector.copy(), number, number, number, number)
+    rmsprop(vector, vector.copy(), vector.copy(), *[number] * 4)
+    adam(vector, *[vector.copy() for _ in range(3)], *[number] * 8)
     screen = np.zeros((1, 8), np.uint8)
     standardize(screen, np.zeros((1, 8), np.float32))
     update_grey(screen, screen.copy(), screen.copy(), np.zeros(256, np.int16))

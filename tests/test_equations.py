@@ -97,6 +97,34 @@ def test_adam_is_torch_optim() -> None:
     np.testing.assert_allclose(theta.numpy(), twin.detach().numpy(), rtol=1e-5)
 
 
+@given(
+    samples=st.lists(st.sampled_from([0.0, 1e-3, 1.0, -1.0, 300.0]), min_size=1, max_size=60),
+    decays=st.sampled_from([(0.9, 0.999), (0.9, 0.99), (0.0, 0.0), (0.95, 0.5), (0.5, 0.3)]),
+)
+def test_the_limit_of_adam_changes_nothing_in_any_sequence_of_gradients(
+    samples: list[float], decays: tuple[float, float]
+) -> None:
+    theta, gradient, statistics = torch.zeros(1), torch.zeros(1), torch.zeros(2, 1)
+    updates = iter(range(100))
+    optimizer = Adam(theta, gradient, *statistics, lambda: next(updates), *decays, 1e-8)
+    expected = mean = square = 0.0
+    for count, sample in enumerate(samples, 1):
+        gradient.fill_(sample)
+        optimizer.apply(0.01)
+        mean = decays[0] * mean + (1 - decays[0]) * sample
+        square = decays[1] * square + (1 - decays[1]) * sample**2
+        corrected = mean / (1 - decays[0] ** count), square / (1 - decays[1] ** count)
+        expected -= 0.01 * corrected[0] / (math.sqrt(corrected[1]) + 1e-8)
+        assert float(theta) == pytest.approx(expected, rel=1e-3, abs=1e-6)
+
+
+def test_adam_with_a_mean_whose_square_another_worker_has_overwritten_takes_a_bounded_step() -> None:
+    theta, mean = torch.zeros(2), torch.tensor([0.5, -0.5])
+    Adam(theta, torch.zeros(2), mean, torch.zeros(2), lambda: 1000, 0.9, 0.999, 1e-8).apply(0.01)
+    limit = 0.1 / math.sqrt(0.001 * (1 - 0.81 / 0.999))
+    np.testing.assert_allclose(theta.numpy(), [-0.01 * limit, 0.01 * limit], rtol=1e-5)
+
+
 @given(total_steps=st.integers(0, 3000))
 def test_schedules_are_straight_lines(total_steps: int) -> None:
     config = Config(steps=1000, lr=0.5, epsilon_anneal_steps=2000)
