@@ -105,8 +105,8 @@ def update_grey(colours: np.ndarray, last: np.ndarray, grey: np.ndarray, palette
 def compile_all() -> None:
     """Compile now what would be compiled at the first call; half a second that forks of this process do not need."""
     vector, number = np.ones(8, np.float32), np.float32(1)
-    rmsprop(vector, vector.copy(), vector.copy(), *[number] * 4)
-    adam(vector, *[vector.copy() for _ in range(3)], *[number] * 8)
+    rmsprop(vector, vector.copy(), vector.copy(), number, number, number, number)
+    adam(vector, vector.copy(), vector.copy(), vector.copy(), *(number,) * 8)
     screen = np.zeros((1, 8), np.uint8)
     standardize(screen, np.zeros((1, 8), np.float32))
     update_grey(screen, screen.copy(), screen.copy(), np.zeros(256, np.int16))
