@@ -13,8 +13,10 @@ from typing import Any
 
 import psutil
 import pytest
+import torch
 from hypothesis import settings
 
+torch.set_num_threads(1)  # as in workers; more wait for each other where cores are busy
 settings.register_profile("no deadline", deadline=None)  # the machine may be busy
 settings.load_profile("no deadline")
 

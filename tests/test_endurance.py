@@ -43,7 +43,7 @@ def running(process: psutil.Process) -> bool:
 
 
 def test_faults_of_workers_cost_nothing_but_their_games(tmp_path: Path) -> None:
-    options = Chaos(faults=8, workers=3, interval_seconds=0.5, learn_steps=150_000, run_dir=tmp_path / "run")
+    options = Chaos(faults=8, workers=3, interval_seconds=0.5, learn_steps=60_000, run_dir=tmp_path / "run")
     results = endurance_chaos.run(options)
     assert sum(tried for _, tried, _, _ in results) == 8
     assert all(tried == survived for _, tried, survived, _ in results) and len(results) == len(FAULTS)

@@ -1,5 +1,6 @@
 """It learns: the whole main job on the toy, a short real run on Pong, and the trained network as an agent."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,11 @@ import torch
 from conftest import ROOT, Run, rows
 
 from async_rl import load
-from async_rl.envs import make_environment
+from async_rl.build import make_parts, make_table
+from async_rl.config_file import from_toml
+from async_rl.envs import describe, make_environment
+from async_rl.worker import Worker
+from benchmarks.toy import METHODS
 
 
 def catches(run_dir: Path, games: int) -> float:
@@ -33,6 +38,18 @@ def test_the_main_job_learns_to_catch(start) -> None:  # type: ignore[no-untyped
     assert np.mean(last) >= 0.7  # one step in twenty is random
     first = [float(game["score"]) for game in rows(run.run_dir / "episodes.csv")[:500]]
     assert np.mean(first) < 0  # it was not born with it
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_learns_to_catch(method: str) -> None:
+    """One worker, in this process; one step in twenty is random, which costs about one ball in ten."""
+    preset = from_toml(ROOT / "configs" / "catch.toml")
+    steps = 20_000 if "replay" in method else 40_000
+    config = dataclasses.replace(preset, workers=1, steps=steps, epsilon_anneal_steps=steps // 3, **METHODS[method])
+    table = make_table(config, describe(config))
+    Worker(config, 0, table, make_parts(config, 0, 0, table)).run()
+    games, scores = int(table["games_written"][0]), table["games"][0, :, 2]
+    assert np.mean(scores[np.arange(games - 300, games) % len(scores)]) >= 0.7
 
 
 def test_pong_for_real(start) -> None:  # type: ignore[no-untyped-def]
