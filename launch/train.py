@@ -14,6 +14,7 @@ from async_rl.config import Config
 from async_rl.config_file import from_toml
 from async_rl.cores import available_cores
 from async_rl.types import UserError
+from launch import command
 
 _NUMBER_OR_AUTO = tyro.constructors.PrimitiveConstructorSpec(
     nargs=1,
@@ -48,11 +49,7 @@ class Command(Config):
 
 def main() -> None:
     """Run the command; exits with 0 (done), 1 (failed), 2 (bad input), 130 (Ctrl-C) or 143 (SIGTERM)."""
-    try:
-        sys.exit(_run(parse(sys.argv[1:])))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    command.run(lambda: _run(parse(sys.argv[1:])))
 
 
 def parse(arguments: list[str]) -> Command:
@@ -87,16 +84,16 @@ def _settings(config: Config) -> dict[str, Any]:
     return {field.name: getattr(config, field.name) for field in dataclasses.fields(Config)}
 
 
-def _run(command: Command) -> int:
-    if command.resume is not None and command.run_dir is not None:
+def _run(options: Command) -> int:
+    if options.resume is not None and options.run_dir is not None:
         raise UserError("--resume and --run-dir exclude each other: a resumed run goes on in its own directory.")
-    if command.resume is not None and command.init_from is not None:
+    if options.resume is not None and options.init_from is not None:
         raise UserError("--resume and --init-from exclude each other: a resumed run has its own network.")
-    config = Config(**_settings(command))
+    config = Config(**_settings(options))
     fork_server.prepare(config)
     from async_rl.training import train  # torch takes seconds to import; bad input and --help should not wait
 
-    result = train(config, command.run_dir, command.resume, command.init_from)
+    result = train(config, options.run_dir, options.resume, options.init_from)
     print(f"{result.ending.name.lower()} at T = {result.total_steps:,}, mean score {result.mean_score:.2f}")
     if result.resumable:
         print(f"go on with: python -m launch.async --resume {result.run_dir}")
