@@ -16,14 +16,6 @@ from async_rl.cores import available_cores
 from async_rl.types import UserError
 from launch import command
 
-_NUMBER_OR_AUTO = tyro.constructors.PrimitiveConstructorSpec(
-    nargs=1,
-    metavar="INT|auto",
-    instance_from_str=lambda words: available_cores() if words[0] == "auto" else int(words[0]),
-    is_instance=lambda value: isinstance(value, int),
-    str_from_instance=lambda value: [str(value)],
-)
-
 
 @dataclass(frozen=True)
 class Command(Config):
@@ -34,7 +26,7 @@ class Command(Config):
     Atari.
     """
 
-    workers: Annotated[int, _NUMBER_OR_AUTO] = dataclasses.field(default_factory=available_cores)
+    workers: Annotated[int, command.NUMBER_OR_AUTO] = dataclasses.field(default_factory=available_cores)
     lambda_: Annotated[float | None, tyro.conf.arg(name="lambda")] = None
     config: Path | None = None
     """TOML file with settings that differ from the defaults, such as those in configs/; flags win over it."""

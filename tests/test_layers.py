@@ -7,14 +7,18 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LAYERS = [
-    ["config", "config_file", "types", "kernels", "stopwatch", "cores", "fork_server", "published"],
+    ["config", "config_file", "types", "kernels", "stopwatch", "cores", "fork_server", "published", "files"],
     ["returns", "schedules", "networks", "optimizers", "policies", "rewards", "seeding", "user_code"],
     ["algorithms", "shared", "envs", "layers", "chain"],
     ["passes"],
     ["replay"],
     ["build"],
+    ["evaluation"],
     ["worker", "checkpoint", "reporting", "run_directory", "meter"],
-    ["preload", "processes", "agent"],
+    ["export"],
+    ["traced", "players", "card"],
+    ["match"],
+    ["preload", "processes", "agent", "evaluations"],
     ["supervisor"],
     ["training"],
 ]
@@ -26,6 +30,7 @@ WITHIN_A_LAYER = {
     ("config_file", "cores"),
     ("config_file", "config"),
     ("config_file", "types"),
+    ("files", "types"),
     ("preload", "processes"),
     ("chain", "layers"),
     ("networks", "seeding"),
