@@ -168,10 +168,9 @@ class Supervisor:
 
     def _report(self, meter: Meter) -> Report:
         report = meter.read(self._logs.statistics, self._workers.stepping, self._workers.restarted)
-        if self._evaluation is None:
+        if (last := self._evaluation) is None:
             return report
-        evaluated = {"evaluated_score": self._evaluation.mean, "evaluated_steps": self._evaluation.total_steps}
-        return dataclasses.replace(report, **evaluated)
+        return dataclasses.replace(report, evaluated_score=last.mean, evaluated_steps=last.total_steps)
 
     def _evaluated(self, evaluation: Evaluation) -> None:
         self._evaluation = evaluation

@@ -34,8 +34,8 @@ class Options:
     episodes: int = 30
     """Games to play."""
     epsilon: float | None = None
-    """Probability of a random action; default: 0.05, as in Mnih et al. 2015. For a3c leave it out: its actions are drawn
-    from its policy, as in Mnih et al. 2016."""
+    """Probability of a random action; default: 0.05, as in Mnih et al. 2015. Not for a3c, whose actions are drawn from
+    its policy, as in Mnih et al. 2016."""
     no_ops: int = 30
     """Atari: most no-op actions at the start of a game; their number is drawn from 1 to this."""
     sticky: float = 0.0
