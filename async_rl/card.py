@@ -3,11 +3,13 @@
 import csv
 import dataclasses
 import json
+import tomllib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tomli_w
 
 from async_rl import evaluation, run_directory
 from async_rl.config import Config
@@ -170,7 +172,6 @@ def _sessions(run_dir: Path) -> list[str]:
 
 
 def _settings(config: Config) -> str:
-    default = dict(line.split(" = ", 1) for line in to_toml(Config()).splitlines() if " = " in line)
-    lines = [line for line in to_toml(config).splitlines() if " = " in line]
-    differ = [line for line in lines if default.get(line.split(" = ")[0]) != line.split(" = ", 1)[1]]
-    return "Settings that differ from the defaults:\n\n```toml\n" + "\n".join(differ or ["# none"]) + "\n```"
+    default = tomllib.loads(to_toml(Config()))
+    differ = {name: value for name, value in tomllib.loads(to_toml(config)).items() if default.get(name) != value}
+    return f"Settings that differ from the defaults:\n\n```toml\n{tomli_w.dumps(differ) or '# none' + chr(10)}```"

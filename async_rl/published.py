@@ -1,8 +1,8 @@
 """Published scores of Atari games, to hold one's own against.
 
-All are of games that start with up to 30 no-ops and are cut after 108,000 frames at the latest. [1] is Mnih et al.
-2015, doi:10.1038/nature14236; [2] van Hasselt et al. 2015, arXiv 1509.06461; [3] Wang et al. 2016, arXiv 1511.06581;
-[4] the reproduction of Mnih et al. 2016 (80 million steps) by pfrl, Fujita et al. 2021, arXiv 1912.03905.
+All are of games that start with up to 30 no-ops, of agents trained for 200 million frames (A3C: 80 million steps).
+Mnih et al. 2015, doi:10.1038/nature14236; van Hasselt et al. 2015, arXiv 1509.06461; Wang et al. 2016, arXiv
+1511.06581; pfrl, Fujita et al. 2021, arXiv 1912.03905, with figures from its repository.
 """
 
 from dataclasses import dataclass
@@ -28,7 +28,13 @@ class Scores:
     agents: dict[str, float]
 
 
-AGENTS = ("DQN [1]", "Double DQN [2]", "Dueling DQN [3]", "Prioritised dueling DQN [3]", "A3C [4]")
+AGENTS = (
+    "DQN (Mnih et al. 2015)",
+    "Double DQN (van Hasselt et al. 2015)",
+    "Dueling DQN (Wang et al. 2016)",
+    "Prioritised dueling DQN (Wang et al. 2016)",
+    "A3C (pfrl's reproduction, 80 million steps)",
+)
 
 _NATURE: dict[str, tuple[float, float, tuple[float, ...]]] = {
     "beam_rider": (363.9, 5774.7, (6846, 7654, 12164, 30276.5, 8882.6)),
@@ -37,7 +43,7 @@ _NATURE: dict[str, tuple[float, float, tuple[float, ...]]] = {
     "qbert": (163.9, 13455, (10596, 14875, 19220, 18760.3, 20721.9)),
     "space_invaders": (148, 1652.3, (1976, 3154.6, 6427, 15311.5, 1043.5)),
 }
-"""Random and human by [1], and then the scores of `AGENTS`."""
+"""Random and human by Mnih et al. 2015, and then the scores of `AGENTS`."""
 
 _WANG: dict[str, tuple[float, float]] = {
     "alien": (227.8, 7127.7),
@@ -93,7 +99,7 @@ _WANG: dict[str, tuple[float, float]] = {
     "yars_revenge": (3092.9, 54576.9),
     "zaxxon": (32.5, 9173.3),
 }
-"""Random and human by [3], as DeepMind's dqn_zoo uses them."""
+"""Random and human by Wang et al. 2016, as DeepMind's dqn_zoo uses them."""
 
 SCORES: dict[str, Scores] = {
     **{game: Scores(r, h, NATURE, dict(zip(AGENTS, a, strict=True))) for game, (r, h, a) in _NATURE.items()},

@@ -72,7 +72,7 @@ def _drawn(curve: "Curve", evaluations: "Sequence[Evaluation]", game: str) -> by
         steps, means = [one.total_steps / 1e6 for one in evaluations], [one.mean for one in evaluations]
         errors = [0 if len(one.scores) == 1 else 2 * one.standard_error for one in evaluations]
         axes.errorbar(steps, means, errors, fmt="o", color="#d55e00", capsize=3, label="evaluations")
-        axes.legend(frameon=False)
+        axes.legend(frameon=False, loc="lower right")
     axes.set(xlabel="T, million steps", ylabel=f"{game}: mean score")
     axes.spines[["top", "right"]].set_visible(False)
     content = io.BytesIO()
