@@ -110,9 +110,9 @@ class Supervisor:
                 self._workers.stop()
                 self._read_games()
                 self._log()
-                self._show()
                 self._save()
                 self._evaluations.finish(self._table.total_steps(), lambda: self._signal is not None or self._diverged)
+                self._show()
             except StopAtOnceError:
                 pass
             finally:
