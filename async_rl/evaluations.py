@@ -129,7 +129,7 @@ def best_mean(run_dir: Path) -> float:
             with (run_dir / name).open(encoding="utf-8", errors="replace", newline="") as file:
                 for row in csv.DictReader(line.replace("\0", "") for line in file):
                     try:
-                        means.append(float(row["mean"]))
+                        means.append([float(row[column]) for column in COLUMNS][2])
                     except (KeyError, TypeError, ValueError):
                         continue  # a torn row
         except OSError:
