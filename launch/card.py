@@ -23,7 +23,7 @@ class Options:
     matplotlib is installed (the extra "plot"), else a table.
     """
 
-    run: Annotated[Path, tyro.conf.Positional]
+    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """Run directory."""
     output: Path | None = None
     """Markdown file to write; default: MODEL_CARD.md in the run directory. The picture gets the same name with .png."""

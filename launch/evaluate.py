@@ -29,13 +29,12 @@ class Options:
     figures are printed, and written as JSON.
     """
 
-    run: Annotated[Path, tyro.conf.Positional]
+    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """Run directory, checkpoint or exported network (.safetensors)."""
     episodes: int = 30
     """Games to play."""
     epsilon: float | None = None
-    """Probability of a random action; default: 0.05, as in Mnih et al. 2015. Not for a3c, whose actions are drawn from
-    its policy, as in Mnih et al. 2016."""
+    """Probability of a random action; default: 0.05 (Mnih et al. 2015). Not for a3c, which draws from its policy."""
     no_ops: int = 30
     """Atari: most no-op actions at the start of a game; their number is drawn from 1 to this."""
     sticky: float = 0.0

@@ -19,7 +19,7 @@ class Options:
     torch.jit.load("agent.pt")(observations) with observations [B, ...] as they are told on the way.
     """
 
-    run: Annotated[Path, tyro.conf.Positional]
+    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """Run directory, checkpoint or exported network (.safetensors)."""
     output: Path
     """File to write; its ending, .safetensors or .pt, says what."""
