@@ -7,6 +7,7 @@ Life of a run, seen from here:
                               one died or fell silent: start it again        T reached, Ctrl-C, SIGTERM
 """
 
+import dataclasses
 import enum
 import signal
 import threading
@@ -21,6 +22,8 @@ from async_rl import checkpoint
 from async_rl.build import GAMES_RING, stored_bytes
 from async_rl.checkpoint import Progress
 from async_rl.config import Config
+from async_rl.evaluation import Evaluation
+from async_rl.evaluations import Evaluations
 from async_rl.health import Health
 from async_rl.meter import Clock, Meter
 from async_rl.processes import WorkerProcesses
@@ -85,6 +88,10 @@ class Supervisor:
         self._workers = WorkerProcesses(
             config, table, run_dir / "errors", progress.incarnations, progress.restarted, terminal.say
         )
+        self._evaluations = Evaluations(
+            config, run_dir, table.total_steps(), self._write, self._evaluated, terminal.say
+        )
+        self._evaluation: Evaluation | None = None
         self._games_read = np.zeros(config.workers, dtype=np.int64)
         self._log_meter, self._terminal_meter = (
             Meter(config, table, self._clock, spec.frames_per_step) for _ in range(2)
@@ -106,14 +113,16 @@ class Supervisor:
                 self._workers.stop()
                 self._read_games()
                 self._log()
-                self._show()
                 self._save()
                 if self._checkpoint_outage.failing:
                     self._terminal.say(f"T = {self._table.total_steps():,} could not be saved")
+                self._evaluations.finish(self._table.total_steps(), lambda: self._signal is not None or self._diverged)
+                self._show()
             except StopAtOnceError:
                 pass
             finally:
                 self._workers.kill()
+                self._evaluations.close()
                 self._logs.close()
                 self._terminal.close()
         if self._signal is not None:
@@ -133,6 +142,7 @@ class Supervisor:
             self._read_games()
             for job in jobs:
                 job.if_due()
+            self._evaluations.look(self._table.total_steps())
 
     def _read_games(self) -> None:
         """Take what the workers have put into their rings since the last time."""
@@ -163,34 +173,49 @@ class Supervisor:
         self._diverged = all_dropped or not np.isfinite(self._table["parameters"]).all()
 
     def _report(self, meter: Meter) -> Report:
-        return meter.read(self._logs.statistics, self._workers.stepping, self._workers.restarted)
+        report = meter.read(self._logs.statistics, self._workers.stepping, self._workers.restarted)
+        if (last := self._evaluation) is None:
+            return report
+        return dataclasses.replace(report, evaluated_score=last.mean, evaluated_steps=last.total_steps)
+
+    def _evaluated(self, evaluation: Evaluation) -> None:
+        self._evaluation = evaluation
+        self._logs.evaluation(evaluation)
 
     def _save(self) -> None:
-        """Write checkpoints/latest, and best if no checkpoint before had a higher mean score of 100 games."""
+        """Write checkpoints/latest, and best if no checkpoint before had a higher mean score of 100 games.
+
+        Where the network is evaluated, that picks the best one.
+        """
         if self._diverged:
             self._terminal.say("training has diverged: nothing is finite any more, and not saved; try a lower --lr")
             return
         statistics = self._logs.statistics
         score = statistics.mean_score if statistics.games >= 100 else None
         better = score is not None and np.isfinite(score) and (self._best_score is None or score > self._best_score)
-        best_score = score if better else self._best_score
+        before = self._best_score
+        self._best_score = score if better else before
+        latest, best = self._run_dir / checkpoint.LATEST, self._run_dir / checkpoint.BEST
+        try:
+            self._write(latest)
+            if (better and not self._config.evaluate_every) or not best.exists():
+                checkpoint.copy(latest, best)
+        except OSError as error:
+            self._best_score = before
+            self._checkpoint_outage.failed(error)
+        else:
+            self._checkpoint_outage.succeeded()
+
+    def _write(self, path: Path) -> None:
+        """Write a checkpoint of now to ``path``; raises OSError."""
         progress = Progress(
             total_steps=self._table.total_steps(),
             seconds=self._clock.seconds(),
             restarted=self._workers.restarted,
             incarnations=self._workers.incarnations,
-            best_score=best_score,
+            best_score=self._best_score,
         )
-        latest, best = self._run_dir / checkpoint.LATEST, self._run_dir / checkpoint.BEST
-        try:
-            checkpoint.save(latest, self._table, self._config, self._spec, self._layout, progress)
-            if better or not best.exists():
-                checkpoint.copy(latest, best)
-        except OSError as error:
-            self._checkpoint_outage.failed(error)
-        else:
-            self._best_score = best_score
-            self._checkpoint_outage.succeeded()
+        checkpoint.save(path, self._table, self._config, self._spec, self._layout, progress)
 
     @contextmanager
     def _signals(self) -> Iterator[None]:

@@ -99,7 +99,7 @@ def _supervise(
 
 def _transfer(init_from: Path, table: SharedTable, network_layout: Layout) -> tuple[str, ...]:
     """Put what fits of another run's network into the table; what is to be said of it."""
-    donor = checkpoint.read(init_from)
+    donor = checkpoint.read_network(init_from)
     not_taken = ", ".join(checkpoint.transfer(donor, table, network_layout)) or "nothing"
     return (*donor.passed_over, f"started from the network of {init_from}; new, because it did not fit: {not_taken}")
 

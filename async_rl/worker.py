@@ -176,7 +176,7 @@ class Worker:
 
 def worker_process(config: Config, index: int, incarnation: int, table: SharedTable, error_file: Path) -> None:
     """Entry of a worker process. An error is left in ``error_file``, and the exit code is 1."""
-    _die_with_parent()
+    die_with_parent()
     pin_worker(index, config.pin)
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)  # statistics of silent weights decay into denormal numbers, which are slow
@@ -190,7 +190,7 @@ def worker_process(config: Config, index: int, incarnation: int, table: SharedTa
         os._exit(1)
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """End this process as soon as the launcher or the fork server is gone, however it went."""
     launcher, fork_server = parent_process(), os.getppid()
     if launcher is None:

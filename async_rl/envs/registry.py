@@ -34,20 +34,29 @@ def make_environment(config: Config, random: np.random.Generator, stopwatch: Sto
         return Catch(random)
     if is_function_name(name):
         return _from_function(name, random)
-    from async_rl.envs.atari import Atari, find_game
+    game = atari_game(config)
+    if game is None:
+        return _from_gymnasium(name, random)
+    from async_rl.envs.atari import Atari
 
-    game = find_game(name)
-    return Atari(game, config, random, stopwatch) if game else _from_gymnasium(name, random)
+    return Atari(game, config, random, stopwatch)
+
+
+def atari_game(config: Config) -> str | None:
+    """Plain name of the Atari game that ``config.env`` names, None where it names something else."""
+    name = config.env.strip()
+    if name.lower() == Catch.spec.name or is_function_name(name):
+        return None
+    from async_rl.envs.atari import find_game
+
+    return find_game(name)
 
 
 def make_ready(config: Config) -> None:
     """Make what `make_environment` can use later in forks of this process: emulators for one worker's streams."""
-    name = config.env.strip()
-    if name.lower() == Catch.spec.name or is_function_name(name):
-        return
-    from async_rl.envs.atari import find_game, make_ready_emulators
+    if game := atari_game(config):
+        from async_rl.envs.atari import make_ready_emulators
 
-    if game := find_game(name):
         make_ready_emulators(game, config, config.envs_per_worker)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from async_rl.evaluation import Evaluation
 from async_rl.reporting.outage import Outage
 from async_rl.reporting.report import Report
 from async_rl.types import Game
@@ -46,6 +47,13 @@ class TensorBoardLog:
     def report(self, report: Report, games: Sequence[Game]) -> None:
         """Write one point of each curve at T = ``report.total_steps``; ``games`` ended within the interval."""
         self._pending.append((report.total_steps, time.time(), scalars(report, games)))
+        self._flush()
+
+    def evaluation(self, evaluation: Evaluation) -> None:
+        """Write one point at T = ``evaluation.total_steps``."""
+        figures = {name: getattr(evaluation, name) for name in ("mean", "median", "best", "standard_error")}
+        finite = {f"evaluation/{name}": value for name, value in figures.items() if math.isfinite(value)}
+        self._pending.append((evaluation.total_steps, time.time(), finite))
         self._flush()
 
     def close(self) -> None:

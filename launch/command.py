@@ -1,0 +1,102 @@
+"""What the commands have in common: how they end, how bad input is told, and how progress is shown."""
+
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import tyro
+
+from async_rl.cores import available_cores
+from async_rl.types import UserError
+
+if TYPE_CHECKING:
+    from async_rl.export import SavedNetwork, Which
+
+LINE_SECONDS = 10.0
+"""Between two lines of progress, where there is no terminal to draw a bar on."""
+
+NUMBER_OR_AUTO = tyro.constructors.PrimitiveConstructorSpec(
+    nargs=1,
+    metavar="INT|auto",
+    instance_from_str=lambda words: available_cores() if words[0] == "auto" else int(words[0]),
+    is_instance=lambda value: isinstance(value, int),
+    str_from_instance=lambda value: [str(value)],
+)
+"""For a number of processes."""
+
+
+def run(command: Callable[[], int | None]) -> NoReturn:
+    """Run a command and end the process: 0 or what it returns, 2 for bad input, 130 for Ctrl-C, 1 for a closed pipe.
+
+    What a person can mend (`UserError`) is one line on standard error, without a traceback.
+    """
+    try:
+        code = command() or 0
+        sys.stdout.flush()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        code = 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        code = 128 + signal.SIGINT
+    except BrokenPipeError:  # whoever read the output, such as head, has seen enough
+        sys.stderr.close()
+        code = 1
+    sys.exit(code)
+
+
+def check_run(run_or_file: Path) -> None:
+    """Say at once, before torch is imported, that there is nothing at ``run_or_file``.
+
+    Raises:
+        UserError: so it is.
+    """
+    if not run_or_file.exists():
+        raise UserError(f"there is no run or checkpoint at {run_or_file}.")
+
+
+def read_network(run_or_file: Path, which: "Which" = "latest", trust_code: bool = False) -> "SavedNetwork":
+    """See `async_rl.export.read_network`; damaged checkpoints that were passed over are told on standard error."""
+    from async_rl.export import read_network  # torch takes seconds to import
+
+    saved = read_network(run_or_file, which, trust_code)
+    for sentence in saved.passed_over:
+        print(sentence, file=sys.stderr)
+    return saved
+
+
+@contextmanager
+def progress(what: str, total: int) -> Iterator[Callable[[int, str], None]]:
+    """Show on standard error how much of ``total`` is done: a bar on a terminal, else a line every ten seconds.
+
+    Gives a function that takes how much is done, and a few words more.
+    """
+    from rich.console import Console  # not needed for --help
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    if console.is_terminal:
+        columns = (
+            TextColumn(what),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
+        with Progress(*columns, console=console, transient=True) as bar:
+            task = bar.add_task(what, total=total, note="")
+            yield lambda done, note: bar.update(task, completed=done, note=note)
+        return
+    due = time.monotonic() + LINE_SECONDS
+
+    def line(done: int, note: str) -> None:
+        nonlocal due
+        if time.monotonic() >= due:
+            print(f"{what}: {done} of {total}  {note}", file=sys.stderr, flush=True)
+            due = time.monotonic() + LINE_SECONDS
+
+    yield line
