@@ -28,6 +28,11 @@ class Agent:
         self.spec = spec
         self.total_steps = total_steps
 
+    @property
+    def network(self) -> nn.Module:
+        """The network itself: [B, *spec.observation_shape] -> [B, A] float32; [B, A + 1] for a3c."""
+        return self._network
+
     def values(self, observation: np.ndarray) -> np.ndarray:
         """Q(s, a) of one observation [*spec.observation_shape] for each action, [A] float32; a3c: the policy's logits.
 
