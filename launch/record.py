@@ -57,10 +57,13 @@ def _record(command: Command) -> None:
     from async_rl.viewing import video  # torch takes seconds to import; bad input and --help should not wait
 
     video.check_output(command.output)
+    import torch
+
     from async_rl.agent import load
     from async_rl.viewing.progress import Progress
     from async_rl.viewing.recording import Wish, record
 
+    torch.set_num_threads(1)  # a single screen gains nothing by more, and loses much where the cores are busy
     agent = load(command.run)
     if command.saliency and len(agent.spec.observation_shape) != 3:
         raise UserError(f"--saliency needs screens, but {agent.spec.name} is seen as a vector.")

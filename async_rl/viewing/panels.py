@@ -20,6 +20,7 @@ HEADING = 26
 """Rows that the heading of a part takes."""
 
 _NAME, _NUMBER, _ADVANTAGE, _GAP, _LEGEND = 104, 66, 104, 10, 24
+_DOT = 5
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Scales:
 
     Attributes:
         preferences: (lowest, highest) Q with 0 among them; (0, 1) for a policy.
-        advantage: the largest |Q - mean Q|.
+        advantage: |Q - mean Q| of a full bar; the few that are larger are cut.
         value: (lowest, highest) V.
         heat: the largest saliency; 0 where none is shown.
         rare_rewards: whether so few steps have a reward that each can be marked.
@@ -128,7 +129,7 @@ class ValueCurve:
     """
 
     def __init__(self, box: Box, scales: Scales, steps: int, seconds: float) -> None:
-        self._plot = Box(box.x + 48, box.y + HEADING, box.width - 48 - 8, box.height - HEADING - 20)
+        self._plot = Box(box.x + 48, box.y + HEADING, box.width - 48, box.height - HEADING - 20)
         self._box, self._scales, self._steps, self._seconds = box, scales, steps, seconds
         low, high = scales.value
         pad = max(0.08 * (high - low), 1e-6)
@@ -164,8 +165,8 @@ class ValueCurve:
     def draw(self, canvas: np.ndarray, recent: Sequence[Moment]) -> None:
         """Draw the curve up to the last moment; a new game begins a new line."""
         plot, last = self._plot, len(recent) - 1
-        step = plot.width / max(self._steps - 1, 1)
-        xs = [plot.right - (last - number) * step for number in range(len(recent))]
+        step = (plot.width - _DOT) / max(self._steps - 1, 1)
+        xs = [plot.right - _DOT - (last - number) * step for number in range(len(recent))]
         start = 0
         for number, moment in enumerate(recent):
             if self._scales.rare_rewards and moment.reward:
@@ -177,7 +178,7 @@ class ValueCurve:
                 draw.curve(canvas, np.array(points), BLUE)
                 start = number + 1
         centre = (round(xs[-1] * 16), round(self.y(recent[-1].value) * 16))
-        cv2.circle(canvas, centre, 4 * 16, TEXT, -1, cv2.LINE_AA, shift=4)
+        cv2.circle(canvas, centre, (_DOT - 1) * 16, TEXT, -1, cv2.LINE_AA, shift=4)
 
 
 def _ticks(low: float, high: float) -> list[tuple[float, str]]:

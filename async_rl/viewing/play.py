@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -9,6 +10,8 @@ import torch
 from async_rl.agent import Agent
 from async_rl.envs import make_environment
 from async_rl.viewing.scene import Scene
+See = Literal["nothing", "stills", "frames"]
+
 
 @dataclass(frozen=True)
 class Moment:
@@ -59,16 +62,16 @@ class Play:
         agent: who plays.
         epsilon: probability of a random action.
         seed: of the environment and of these choices.
-        seen: whether pictures are taken.
+        see: what pictures are taken: none, one when each action is chosen, or every frame.
 
     Attributes:
         scene: the pictures of the last step; None where none are taken.
     """
 
-    def __init__(self, agent: Agent, epsilon: float, seed: int, seen: bool = False) -> None:
+    def __init__(self, agent: Agent, epsilon: float, seed: int, see: See = "nothing") -> None:
         environment, choices = np.random.SeedSequence(seed).spawn(2)
-        self._environment = make_environment(agent.config, np.random.default_rng(environment), render=seen)
-        self.scene = Scene(self._environment) if seen else None
+        self._environment = make_environment(agent.config, np.random.default_rng(environment), render=see != "nothing")
+        self.scene = Scene(self._environment, see == "frames") if see != "nothing" else None
         self._agent = agent
         self._epsilon = epsilon
         self._random = np.random.default_rng(choices)

@@ -26,6 +26,9 @@ _RARE = 0.2
 _END_SECONDS = 1.0
 """How long the last picture stands, with the final score."""
 
+_COMMON = 97.0
+"""Percentile of the largest advantages of all steps that fills the bar; single ones are far larger."""
+
 _BRIGHT = 99.5
 """Percentile of the saliency of a recording that gets the full colour."""
 
@@ -71,7 +74,7 @@ def record(agent: Agent, wish: Wish, tell: Tell) -> Recorded:
     Raises:
         UserError: the file cannot be written.
     """
-    play = Play(agent, wish.epsilon, wish.seed, seen=True)
+    play = Play(agent, wish.epsilon, wish.seed, see="frames")
     assert play.scene is not None
     try:
         camera = Camera(agent, wish, play.scene)
@@ -98,7 +101,7 @@ def _survey(agent: Agent, wish: Wish, limit: int, tell: Tell) -> tuple[Scales, i
     policy = agent.config.algorithm == "a3c"
     return Scales(
         preferences=(0.0, 1.0) if policy else _range(table, 0.0),
-        advantage=float(np.abs(table - table.mean(axis=1, keepdims=True)).max()),
+        advantage=float(np.percentile(np.abs(table - table.mean(axis=1, keepdims=True)).max(axis=1), _COMMON)),
         value=_range(np.array(values)),
         heat=max(heats, default=0.0),
         rare_rewards=rewarded <= _RARE * len(values),
@@ -146,7 +149,7 @@ class Camera:
         """Lay out the pictures, when the first step has been made."""
         agent, policy = self._agent, self._agent.config.algorithm == "a3c"
         self._scales = scales
-        title = Titles(agent.spec.name, f"{agent.config.algorithm}, {agent.total_steps:,} steps", self._scene.note)
+        title = Titles(agent.spec.name, f"{agent.config.algorithm}, trained for {agent.total_steps:,} steps", self._scene.note)
         self._stage = Stage(
             title, agent.spec, scales, self._scene.pictures[0], self._steps_per_second, policy
         )

@@ -19,6 +19,7 @@ class Scene:
 
     Args:
         environment: with ``screen_rgb()`` and ``frames_per_second`` where it can be seen in colour.
+        frames: whether frames within a step are wanted.
 
     Attributes:
         frames_per_second: of its pictures.
@@ -26,12 +27,12 @@ class Scene:
         note: why its own pictures are not shown; empty if they are.
     """
 
-    def __init__(self, environment: Environment) -> None:
+    def __init__(self, environment: Environment, frames: bool = True) -> None:
         self.frames_per_second = float(getattr(environment, "frames_per_second", _DEFAULT_FRAMES_PER_SECOND))
         self.note = ""
         self.pictures: list[np.ndarray] = []
         self._screen = getattr(environment, "screen_rgb", None)
-        self._every_frame = hasattr(environment, "on_frame")
+        self._every_frame = frames and hasattr(environment, "on_frame")
         if self._every_frame:
             seen: Any = environment
             seen.on_frame = lambda: self.pictures.append(seen.screen_rgb())
