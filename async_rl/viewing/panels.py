@@ -31,14 +31,14 @@ class Scales:
         preferences: (lowest, highest) Q with 0 among them; (0, 1) for a policy.
         advantage: |Q - mean Q| of a full bar; the few that are larger are cut.
         value: (lowest, highest) V.
-        heat: the largest saliency; 0 where none is shown.
+        heat: the saliency that has no colour, and that of full colour; 0 where none is shown.
         rare_rewards: whether so few steps have a reward that each can be marked.
     """
 
     preferences: tuple[float, float]
     advantage: float
     value: tuple[float, float]
-    heat: float = 0.0
+    heat: tuple[float, float] = (0.0, 0.0)
     rare_rewards: bool = True
 
 

@@ -26,11 +26,12 @@ _RARE = 0.2
 _END_SECONDS = 1.0
 """How long the last picture stands, with the final score."""
 
-_COMMON = 97.0
-"""Percentile of the largest advantages of all steps that fills the bar; single ones are far larger."""
+_COMMON = 80.0
+"""Percentile of the largest advantages of all steps that fills the bar; in a few decisive moments they are far larger,
+and with a bar that had room for those nothing could be seen of the others."""
 
-_BRIGHT = 99.5
-"""Percentile of the saliency of a recording that gets the full colour."""
+_DARK, _BRIGHT = 60.0, 99.8
+"""Percentiles of the saliency of a screen, of which the means over the recording get no colour and the full one."""
 
 
 @dataclass(frozen=True)
@@ -94,16 +95,16 @@ def _survey(agent: Agent, wish: Wish, limit: int, tell: Tell) -> tuple[Scales, i
         rewarded += moment.reward != 0
         heat = _heat(agent, wish, moment)
         if heat is not None:
-            heats.append(float(np.percentile(heat, _BRIGHT)))
+            heats.append(np.percentile(heat, (_DARK, _BRIGHT)))
         tell("looking ahead", len(values), limit)
     play.close()
-    table = np.array(preferences)
+    table, heats = np.array(preferences), np.mean(heats or [(0.0, 0.0)], axis=0)
     policy = agent.config.algorithm == "a3c"
     return Scales(
         preferences=(0.0, 1.0) if policy else _range(table, 0.0),
         advantage=float(np.percentile(np.abs(table - table.mean(axis=1, keepdims=True)).max(axis=1), _COMMON)),
         value=_range(np.array(values)),
-        heat=max(heats, default=0.0),
+        heat=(float(heats[0]), float(heats[1])),
         rare_rewards=rewarded <= _RARE * len(values),
     ), len(values)
 

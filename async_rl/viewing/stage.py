@@ -8,7 +8,7 @@ import numpy as np
 
 from async_rl.types import EnvSpec
 from async_rl.viewing import canvas as draw
-from async_rl.viewing.canvas import BACKGROUND, FAINT, VERMILION, Box
+from async_rl.viewing.canvas import BACKGROUND, FAINT, Box
 from async_rl.viewing.panels import HEADING, Inputs, Preferences, Scales, ValueCurve
 from async_rl.viewing.play import Moment
 
@@ -18,6 +18,10 @@ _LARGEST = (720, 630)
 """Columns and rows that the game may take; it is enlarged by the whole number that fits."""
 _CURVE_SECONDS = 10.0
 _LEAST_CURVE = 150
+
+
+_HEAT = (np.linspace(0, 1, 256)[:, None] ** np.array((0.9, 1.5, 4.0)) * (255, 200, 60)).astype(np.uint8)
+"""Colours of heat: black, red, orange, yellow; they are added to the picture."""
 
 
 @dataclass(frozen=True)
@@ -35,17 +39,19 @@ class Titles:
     note: str = ""
 
 
-def overlay(picture: np.ndarray, heat: np.ndarray, largest: float) -> np.ndarray:
-    """``picture`` [height, width, 3] with ``heat`` [any height, any width] over it: dark and grey where there is none.
+def overlay(picture: np.ndarray, heat: np.ndarray, scale: tuple[float, float]) -> np.ndarray:
+    """``picture`` [height, width, 3] in dark grey, with ``heat`` [any height, any width] over it from red to yellow.
 
-    ``largest`` is the heat of full colour; half of it shows as much as the square root of a half.
+    ``scale`` is (the heat up to which there is no colour, the heat of full colour).
     """
     height, width = picture.shape[:2]
-    heat = cv2.resize(heat, (width, height), interpolation=cv2.INTER_LINEAR)
-    strength = np.sqrt(np.clip(heat / max(largest, 1e-12), 0, 1))[:, :, None]
-    grey = 0.55 * picture.mean(axis=2, keepdims=True, dtype=np.float32)
-    colour = np.array(VERMILION, np.float32) + (np.array((255, 235, 120), np.float32) - VERMILION) * strength
-    return (grey + (colour - grey) * np.minimum(1.3 * strength, 0.9)).astype(np.uint8)
+    low, high = scale
+    part = np.clip((heat - low) / max(high - low, 1e-12), 0, 1)
+    part = cv2.resize(part, (width, height), interpolation=cv2.INTER_LINEAR)
+    colours = _HEAT[(part * 255).astype(np.uint8)]
+    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+    shown = cv2.cvtColor(cv2.convertScaleAbs(grey, alpha=0.6), cv2.COLOR_GRAY2RGB)
+    return cv2.addWeighted(shown, 1.0, colours, 0.85, 0)
 
 
 def enlarged(picture: np.ndarray) -> tuple[int, int]:
