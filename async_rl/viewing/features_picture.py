@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from async_rl.types import EnvSpec
 from async_rl.viewing import canvas as draw
 from async_rl.viewing.canvas import Box
 from async_rl.viewing.features import EXAMPLES, Filter
@@ -21,6 +22,7 @@ _TILE = 40
 """About so many pixels for one example, which is enlarged by a whole number."""
 _SIDE = 3
 _KERNELS_PER_ROW = 16
+_UNIT_PIXELS = 120
 
 
 def signed(values: np.ndarray, largest: float) -> np.ndarray:
@@ -92,8 +94,8 @@ def filter_cell(shown: Filter, field: tuple[int, int], stack: int) -> np.ndarray
 def _screen(shown: Filter, stack: int) -> str:
     if not len(shown.states):
         return "silent"
-    age = shown.weights.shape[0] if stack == 1 else stack
-    return "" if stack == 1 else "newest screen" if shown.channel == age - 1 else f"{age - 1 - shown.channel} before"
+    before = stack - 1 - shown.channel
+    return "" if stack == 1 else f"{before} steps before" if before > 1 else ("step before" if before else "newest screen")
 
 
 def _kernels(weights: np.ndarray, width: int) -> np.ndarray:
@@ -101,7 +103,7 @@ def _kernels(weights: np.ndarray, width: int) -> np.ndarray:
     columns = min(len(weights), _KERNELS_PER_ROW)
     factor = max(1, min((width - (columns - 1) * 2) // (columns * weights.shape[2]), 4))
     largest = float(np.abs(weights).max())
-    tiles = [enlarged(_framed(signed(kernel, largest)), 1) for kernel in np.stack(list(weights)).repeat(factor, 1).repeat(factor, 2)]
+    tiles = [_framed(enlarged(signed(kernel, largest), factor)) for kernel in weights]
     return mosaic(tiles, columns, 2)
 
 
@@ -129,3 +131,31 @@ def compose(title: str, subtitle: str, sheets: list[Sheet]) -> np.ndarray:
         out[y + 76 : y + 76 + block.shape[0], _MARGIN : _MARGIN + block.shape[1]] = block
         y += height
     return out
+
+
+def units_sheet(weights: np.ndarray, spec: EnvSpec) -> Sheet:
+    """The first layer of a network without convolutions: each unit's weights over the observation, largest first.
+
+    Args:
+        weights: [units, inputs], in the order of the observation.
+        spec: of the environment; of a vector the weights are a row of cells.
+    """
+    shape = spec.observation_shape
+    order = np.argsort(-np.linalg.norm(weights, axis=1), kind="stable")
+    largest = float(np.abs(weights).max())
+    cells = []
+    for number in order:
+        images = weights[number].reshape(shape if len(shape) == 3 else (1, -1, 1))
+        tiles = [signed(images[:, :, channel], largest) for channel in range(images.shape[2])]
+        factor = max(1, _UNIT_PIXELS // max(tiles[0].shape[:2]))
+        block = mosaic([_framed(enlarged(tile, factor)) for tile in tiles], len(tiles), 2)
+        cell = np.empty((block.shape[0] + _TEXT + 8, max(block.shape[1], 2 * _TEXT), 3), np.uint8)
+        cell[:] = PAPER
+        draw.text(cell, 0, 0, str(number), _TEXT, INK)
+        cell[_TEXT + 8 :, : block.shape[1]] = block
+        cells.append(cell)
+    return Sheet(
+        f"first layer: {len(weights)} units",
+        "Each unit's weights over what the network sees (orange: positive, blue: negative), the strongest unit first.",
+        cells,
+    )

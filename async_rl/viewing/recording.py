@@ -150,7 +150,8 @@ class Camera:
         """Lay out the pictures, when the first step has been made."""
         agent, policy = self._agent, self._agent.config.algorithm == "a3c"
         self._scales = scales
-        title = Titles(agent.spec.name, f"{agent.config.algorithm}, trained for {agent.total_steps:,} steps", self._scene.note)
+        heat = "bright: what moves the value of the chosen action most" if self._wish.saliency else ""
+        title = Titles(agent.spec.name, f"{agent.config.algorithm}, trained for {agent.total_steps:,} steps", self._scene.note or heat)
         self._stage = Stage(
             title, agent.spec, scales, self._scene.pictures[0], self._steps_per_second, policy
         )
