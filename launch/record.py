@@ -67,9 +67,7 @@ def _record(command: Command) -> None:
     agent = load(command.run)
     if command.saliency and len(agent.spec.observation_shape) != 3:
         raise UserError(f"--saliency needs screens, but {agent.spec.name} is seen as a vector.")
-    wish = Wish(
-        command.output, command.episodes, command.max_seconds, command.epsilon, command.seed, command.saliency
-    )
+    wish = Wish(command.output, command.episodes, command.max_seconds, command.epsilon, command.seed, command.saliency)
     with Progress() as progress:
         done = record(agent, wish, progress.tell)
     scores = ", ".join(f"{score:g}" for score in done.scores)

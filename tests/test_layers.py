@@ -15,7 +15,7 @@ LAYERS = [
     ["build"],
     ["worker", "checkpoint", "reporting", "run_directory", "meter"],
     ["preload", "processes", "agent"],
-    ["supervisor"],
+    ["supervisor", "viewing"],
     ["training"],
 ]
 WITHIN_A_LAYER = {

@@ -112,4 +112,4 @@ def curve(canvas: np.ndarray, points: np.ndarray, colour: Colour, thickness: int
 
 def decimals(span: float) -> int:
     """Digits after the point that tell apart values of a range as wide as ``span``: 3 for 2, 1 for 100."""
-    return int(np.clip(3 - np.floor(np.log10(max(span, 1e-9))), 0, 4))
+    return int(np.clip(3 - np.floor(np.log10(max(span, 1e-9))), 0, 3))

@@ -63,12 +63,16 @@ def _features(agent: Agent, states: States, tell: Tell) -> np.ndarray | None:
     """The picture of the filters or, without convolutions, of the first layer's weights; None without either."""
     found = convolutions(agent.network, states.observations[0])
     title = f"{agent.spec.name}: what the network looks for"
-    trained = f"{agent.config.algorithm}, trained for {agent.total_steps:,} steps; {len(states.values):,} states of play"
+    trained = (
+        f"{agent.config.algorithm}, trained for {agent.total_steps:,} steps; {len(states.values):,} states of play"
+    )
     if not found:
         weights = first_weights(agent.network, states.observations[0])
         return None if weights is None else compose(title, trained, [units_sheet(weights, agent.spec)])
     sheets = []
-    for number, (layer, excited) in enumerate(zip(found, peaks(agent.network, found, states.observations), strict=True)):
+    for number, (layer, excited) in enumerate(
+        zip(found, peaks(agent.network, found, states.observations), strict=True)
+    ):
         tell("looking into layers", number, len(found))
         filters = understand(agent.network, layer, excited, states)
         cells = [filter_cell(shown, layer.field.size, agent.spec.stack) for shown in filters]

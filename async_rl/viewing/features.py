@@ -53,7 +53,9 @@ def _filter(network: nn.Module, layer: Convolution, peaks: Peaks, states: States
     low, high = (end(seen, axis=(1, 2, 3), keepdims=True) for end in (np.min, np.max))
     grey = (seen - low) / np.maximum(high - low, 1e-6)
     cut = [
-        np.stack([crop(picture, layer.field, place) for picture, place in zip(pictures[:, channel], places, strict=True)])
+        np.stack(
+            [crop(picture, layer.field, place) for picture, place in zip(pictures[:, channel], places, strict=True)]
+        )
         for pictures in (grey, projected)
     ]
     return Filter(number, weights, channel, chosen, cut[0], np.nan_to_num(cut[1]))
@@ -63,8 +65,6 @@ def crop(picture: np.ndarray, field: Field, place: np.ndarray) -> np.ndarray:
     """What the unit at ``place`` (row, column) sees of a picture [height, width]; NaN beyond the edge."""
     out = np.full(field.size, np.nan, np.float32)
     first = [int(place[a]) * field.step[a] + field.start[a] for a in range(2)]
-    inside = [
-        slice(max(first[a], 0), min(first[a] + field.size[a], picture.shape[a])) for a in range(2)
-    ]
+    inside = [slice(max(first[a], 0), min(first[a] + field.size[a], picture.shape[a])) for a in range(2)]
     out[tuple(slice(inside[a].start - first[a], inside[a].stop - first[a]) for a in range(2))] = picture[tuple(inside)]
     return out

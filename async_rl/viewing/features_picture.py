@@ -23,6 +23,7 @@ _TILE = 40
 _SIDE = 3
 _KERNELS_PER_ROW = 16
 _UNIT_PIXELS = 120
+_WIDEST = 1800
 
 
 def signed(values: np.ndarray, largest: float) -> np.ndarray:
@@ -44,13 +45,13 @@ def enlarged(picture: np.ndarray, factor: int) -> np.ndarray:
     return picture.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
-def mosaic(tiles: list[np.ndarray], columns: int, gap: int) -> np.ndarray:
-    """Tiles of one size [height, width, 3] in rows of so many columns, with paper between them."""
+def mosaic(tiles: list[np.ndarray], columns: int, gap: int, between: draw.Colour = PAPER) -> np.ndarray:
+    """Tiles of one size [height, width, 3] in rows of so many columns, with gaps of one colour."""
     height, width = tiles[0].shape[:2]
     rows = -(-len(tiles) // columns)
     columns = min(columns, len(tiles))
     out = np.empty((rows * (height + gap) - gap, columns * (width + gap) - gap, 3), np.uint8)
-    out[:] = PAPER
+    out[:] = between
     for number, tile in enumerate(tiles):
         y, x = number // columns * (height + gap), number % columns * (width + gap)
         out[y : y + height, x : x + width] = tile
@@ -86,7 +87,7 @@ def filter_cell(shown: Filter, field: tuple[int, int], stack: int) -> np.ndarray
     ):
         blank = np.full((*field, 3), 238, np.uint8)
         tiles = [*pictures, *[blank] * (EXAMPLES - len(pictures))]
-        block = mosaic([enlarged(picture, factor) for picture in tiles], _SIDE, 2)
+        block = mosaic([enlarged(picture, factor) for picture in tiles], _SIDE, 2, _EDGE)
         cell[top:, left : left + side[1]] = block
     return cell
 
@@ -95,7 +96,13 @@ def _screen(shown: Filter, stack: int) -> str:
     if not len(shown.states):
         return "silent"
     before = stack - 1 - shown.channel
-    return "" if stack == 1 else f"{before} steps before" if before > 1 else ("step before" if before else "newest screen")
+    return (
+        ""
+        if stack == 1
+        else f"{before} steps before"
+        if before > 1
+        else ("1 step before" if before else "newest screen")
+    )
 
 
 def _kernels(weights: np.ndarray, width: int) -> np.ndarray:
@@ -113,9 +120,14 @@ def _framed(tile: np.ndarray) -> np.ndarray:
     return tile
 
 
+def _columns(width: int) -> int:
+    """Cells of so many pixels that stand beside each other: 8, or up to 16 that are narrow."""
+    return int(np.clip(_WIDEST // (width + _GAP), _COLUMNS, 2 * _COLUMNS))
+
+
 def compose(title: str, subtitle: str, sheets: list[Sheet]) -> np.ndarray:
     """The whole picture [height, width, 3] uint8: all sheets one below the other."""
-    blocks = [mosaic(sheet.cells, _COLUMNS, _GAP) for sheet in sheets]
+    blocks = [mosaic(sheet.cells, _columns(sheet.cells[0].shape[1]), _GAP) for sheet in sheets]
     words = [(title, 30), (subtitle, _TEXT), *((line, 20) for s in sheets for line in (s.heading, s.explanation))]
     width = 2 * _MARGIN + max(*(block.shape[1] for block in blocks), *(draw.text_width(*pair) for pair in words))
     heights = [76 + block.shape[0] + 40 for block in blocks]

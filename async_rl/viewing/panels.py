@@ -46,14 +46,19 @@ class Preferences:
     """A row for each action: its name, a bar for Q or pi, the number and, for Q, how far it is from the mean action.
 
     The values of all actions mostly move together: which one is better shows in the second bar, whose scale is its own.
+
+    Attributes:
+        box: where it is.
+        bars: (first column, width) of the range of the first bars.
+        row: rows from one action to the next.
     """
 
     def __init__(self, box: Box, spec: EnvSpec, scales: Scales, policy: bool) -> None:
-        self._box, self._scales, self._policy = box, scales, policy
+        self.box, self._scales, self._policy = box, scales, policy
         self._names = [draw.shortened(name, draw.SMALL, _NAME - 22) for name in spec.action_names]
-        self._row = (box.height - HEADING - _LEGEND) // len(self._names)
+        self.row = (box.height - HEADING - _LEGEND) // len(self._names)
         left, right = box.x + _NAME, box.right - (0 if policy else _ADVANTAGE + _GAP)
-        self._bars = (left, right - _NUMBER - left)
+        self.bars = (left, right - _NUMBER - left)
         self._number_right = right
         self._middle = box.right - _ADVANTAGE // 2
         low, high = scales.preferences
@@ -67,13 +72,13 @@ class Preferences:
     def bar(self, value: float) -> tuple[int, int]:
         """(first column, width) of the bar from 0 to ``value``."""
         low, high = self._scales.preferences
-        left, width = self._bars
+        left, width = self.bars
         ends = sorted(np.clip((end - low) / (high - low), 0, 1) * width for end in (0.0, value))
         return left + round(ends[0]), round(ends[1]) - round(ends[0])
 
     def prepare(self, canvas: np.ndarray) -> None:
         """Draw headings, names and zero lines."""
-        box, (left, _) = self._box, self._bars
+        box, (left, _) = self.box, self.bars
         draw.text(canvas, left, box.y, "policy" if self._policy else "Q(s, a)", colour=FAINT)
         self._prepare_legend(canvas)
         zeros = [self.bar(0.0)[0]]
@@ -83,29 +88,29 @@ class Preferences:
         for number, name in enumerate(self._names):
             draw.text(canvas, box.x + 18, self._text_y(number), name, colour=FAINT)
         for zero in zeros:
-            draw.fill(canvas, Box(zero - 1, box.y + HEADING - 2, 1, self._row * len(self._names)), LINE)
+            draw.fill(canvas, Box(zero - 1, box.y + HEADING - 2, 1, self.row * len(self._names)), LINE)
 
     def _prepare_legend(self, canvas: np.ndarray) -> None:
-        x, y = self._bars[0], self._box.bottom - _LEGEND + 6
+        x, y = self.bars[0], self.box.bottom - _LEGEND + 6
         for colour, label in ((ORANGE, "chosen"), (PURPLE, "chosen at random")):
             draw.fill(canvas, Box(x, y + 2, 11, 11), colour)
             draw.text(canvas, x + 18, y, label, colour=FAINT)
             x += 18 + draw.text_width(label, draw.SMALL) + 20
 
     def _text_y(self, number: int) -> int:
-        return self._box.y + HEADING + number * self._row + (self._row - 20) // 2
+        return self.box.y + HEADING + number * self.row + (self.row - 20) // 2
 
     def draw(self, canvas: np.ndarray, moment: Moment) -> None:
         """Draw the bars of a moment; the row of the action that was chosen stands out."""
         mean = float(moment.preferences.mean())
         for number, preference in enumerate(moment.preferences.tolist()):
-            chosen, y = number == moment.action, self._box.y + HEADING + number * self._row
+            chosen, y = number == moment.action, self.box.y + HEADING + number * self.row
             colour = (PURPLE if moment.random else ORANGE) if chosen else BLUE
             if chosen:
-                draw.text(canvas, self._box.x + 18, self._text_y(number), self._names[number])
-                draw.fill(canvas, Box(self._box.x, y + 1, 8, self._row - 6), colour)
+                draw.text(canvas, self.box.x + 18, self._text_y(number), self._names[number])
+                draw.fill(canvas, Box(self.box.x, y + 1, 8, self.row - 6), colour)
             x, width = self.bar(preference)
-            draw.fill(canvas, Box(x, y + 1, width, self._row - 6), colour)
+            draw.fill(canvas, Box(x, y + 1, width, self.row - 6), colour)
             shown = f"{preference:.{self._decimals}f}"
             text_colour = TEXT if chosen else FAINT
             draw.text(canvas, self._number_right, self._text_y(number), shown, colour=text_colour, align="right")
@@ -115,7 +120,7 @@ class Preferences:
     def _draw_advantage(self, canvas: np.ndarray, y: int, advantage: float, colour: Colour) -> None:
         part = float(np.clip(advantage / self._scales.advantage, -1, 1)) if self._scales.advantage else 0.0
         width = round(part * (_ADVANTAGE // 2))
-        draw.fill(canvas, Box(self._middle + min(width, 0), y + 1, abs(width), self._row - 6), colour)
+        draw.fill(canvas, Box(self._middle + min(width, 0), y + 1, abs(width), self.row - 6), colour)
 
 
 class ValueCurve:
@@ -126,10 +131,13 @@ class ValueCurve:
         scales: of the recording.
         steps: the width in steps.
         seconds: the same in seconds of the game.
+
+    Attributes:
+        plot: where the curve is.
     """
 
     def __init__(self, box: Box, scales: Scales, steps: int, seconds: float) -> None:
-        self._plot = Box(box.x + 48, box.y + HEADING, box.width - 48, box.height - HEADING - 20)
+        self.plot = Box(box.x + 48, box.y + HEADING, box.width - 48, box.height - HEADING - 20)
         self._box, self._scales, self._steps, self._seconds = box, scales, steps, seconds
         low, high = scales.value
         pad = max(0.08 * (high - low), 1e-6)
@@ -138,11 +146,11 @@ class ValueCurve:
     def y(self, value: float) -> float:
         """The row, with its fraction, at which ``value`` lies."""
         low, high = self._range
-        return self._plot.bottom - (value - low) / (high - low) * self._plot.height
+        return self.plot.bottom - (value - low) / (high - low) * self.plot.height
 
     def prepare(self, canvas: np.ndarray) -> None:
         """Draw the frame, its labels and the lines at round values."""
-        plot = self._plot
+        plot = self.plot
         draw.fill(canvas, plot, RAISED)
         draw.text(canvas, plot.x, self._box.y, "V(s)", colour=FAINT)
         if self._scales.rare_rewards:
@@ -155,7 +163,7 @@ class ValueCurve:
         draw.text(canvas, plot.right, plot.bottom + 4, "now", colour=FAINT, align="right")
 
     def _prepare_marks(self, canvas: np.ndarray) -> None:
-        x = self._plot.right
+        x = self.plot.right
         for label, up in (("loss", False), ("gain", True)):
             draw.text(canvas, x, self._box.y, label, colour=FAINT, align="right")
             x -= draw.text_width(label, draw.SMALL) + 12
@@ -164,7 +172,7 @@ class ValueCurve:
 
     def draw(self, canvas: np.ndarray, recent: Sequence[Moment]) -> None:
         """Draw the curve up to the last moment; a new game begins a new line."""
-        plot, last = self._plot, len(recent) - 1
+        plot, last = self.plot, len(recent) - 1
         step = (plot.width - _DOT) / max(self._steps - 1, 1)
         xs = [plot.right - _DOT - (last - number) * step for number in range(len(recent))]
         start = 0
@@ -172,7 +180,7 @@ class ValueCurve:
             if self._scales.rare_rewards and moment.reward:
                 up = moment.reward > 0
                 y = plot.y + 9 if up else plot.bottom - 9
-                draw.triangle(canvas, min(xs[number] + step, plot.right), y, 5, GREEN if up else VERMILION, up)
+                draw.triangle(canvas, min(xs[number] + step, plot.right - _DOT), y, 5, GREEN if up else VERMILION, up)
             if number == last or recent[number + 1].game != moment.game:
                 points = [(xs[index], self.y(recent[index].value)) for index in range(start, number + 1)]
                 draw.curve(canvas, np.array(points), BLUE)
@@ -183,28 +191,32 @@ class ValueCurve:
 
 def _ticks(low: float, high: float) -> list[tuple[float, str]]:
     """Two to five round values between the limits, with their labels."""
-    raw = (high - low) / 4
-    unit = 10.0 ** np.floor(np.log10(raw))
-    step = unit * min((factor for factor in (1, 2, 5, 10) if factor * unit >= raw), default=10)
-    digits = max(0, -int(np.floor(np.log10(step))))
+    least = (high - low) / 4
+    unit = 10.0 ** np.floor(np.log10(least))
+    factor = next(factor for factor in (1, 2, 2.5, 5, 10) if factor * unit >= least * (1 - 1e-9))
+    step, digits = factor * unit, max(0, (factor == 2.5) - int(np.floor(np.log10(factor * unit))))
     ticks = np.arange(np.ceil(low / step), np.floor(high / step) + 1) * step
     return [(float(tick), f"{tick + 0.0:.{digits}f}") for tick in ticks]
 
 
 class Inputs:
-    """What the network sees: small, the screens of a stack one by one, oldest first."""
+    """What the network sees: small, the screens of a stack one by one, oldest first.
+
+    Attributes:
+        box: where it is.
+    """
 
     SIZE = 84
 
     def __init__(self, box: Box, spec: EnvSpec) -> None:
-        self._box, self._stack = box, spec.stack
+        self.box, self._stack = box, spec.stack
         self._shown = spec.stack if len(spec.observation_shape) == 3 else 1
         self._gap = (box.width - self._shown * self.SIZE) // max(self._shown - 1, 1) if self._shown > 1 else 0
 
     def prepare(self, canvas: np.ndarray) -> None:
         """Draw the heading."""
         heading = "what the network sees" + (", oldest first" if self._stack > 1 else "")
-        draw.text(canvas, self._box.x, self._box.y, heading, colour=FAINT)
+        draw.text(canvas, self.box.x, self.box.y, heading, colour=FAINT)
 
     def draw(self, canvas: np.ndarray, observation: np.ndarray) -> None:
         """Draw the channels of an observation."""
@@ -213,7 +225,7 @@ class Inputs:
             scale = self.SIZE / max(height, width)
             size = (max(1, round(width * scale)), max(1, round(height * scale)))
             small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST)
-            x, y = self._box.x + number * (self.SIZE + self._gap), self._box.y + HEADING
+            x, y = self.box.x + number * (self.SIZE + self._gap), self.box.y + HEADING
             canvas[y : y + size[1], x : x + size[0]] = small
 
 

@@ -10,6 +10,7 @@ import torch
 from async_rl.agent import Agent
 from async_rl.envs import make_environment
 from async_rl.viewing.scene import Scene
+
 See = Literal["nothing", "stills", "frames"]
 
 

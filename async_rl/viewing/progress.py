@@ -13,8 +13,12 @@ class Progress:
 
     def __init__(self) -> None:
         self._bars = Bars(
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-            console=Console(stderr=True), transient=True,
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            transient=True,
         )
         self._tasks: dict[str, TaskID] = {}
         self._shown_from = time.monotonic() + _PATIENCE_SECONDS

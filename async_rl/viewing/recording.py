@@ -151,10 +151,12 @@ class Camera:
         agent, policy = self._agent, self._agent.config.algorithm == "a3c"
         self._scales = scales
         heat = "bright: what moves the value of the chosen action most" if self._wish.saliency else ""
-        title = Titles(agent.spec.name, f"{agent.config.algorithm}, trained for {agent.total_steps:,} steps", self._scene.note or heat)
-        self._stage = Stage(
-            title, agent.spec, scales, self._scene.pictures[0], self._steps_per_second, policy
+        title = Titles(
+            agent.spec.name,
+            f"{agent.config.algorithm}, trained for {agent.total_steps:,} steps",
+            self._scene.note or heat,
         )
+        self._stage = Stage(title, agent.spec, scales, self._scene.pictures[0], self._steps_per_second, policy)
         self._recent: deque[Moment] = deque(maxlen=self._stage.steps_shown)
         return self._stage
 

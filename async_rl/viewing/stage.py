@@ -138,12 +138,8 @@ class Stage:
         box = self.game
         larger = picture.shape[0] > box.height
         way = cv2.INTER_AREA if larger else cv2.INTER_NEAREST
-        canvas[box.y : box.bottom, box.x : box.right] = cv2.resize(
-            picture, (box.width, box.height), interpolation=way
-        )
+        canvas[box.y : box.bottom, box.x : box.right] = cv2.resize(picture, (box.width, box.height), interpolation=way)
 
 
 def _even(size: int) -> int:
     return size + size % 2
-
-
