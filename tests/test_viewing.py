@@ -1,6 +1,7 @@
 """What is shown of an agent is what it does and thinks; videos are decoded again."""
 
 import dataclasses
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -224,25 +225,31 @@ def command(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=200)
 
 
-def test_commands_work_on_a_run_and_tell_bad_input_in_one_line(tmp_path: Path) -> None:
+def test_record_works_on_a_run_and_tells_bad_input_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = train(Config(env="catch", workers=1, steps=2000), tmp_path / "run", quiet=True).run_dir
     assert load(run).network is not None
     done = command("record", str(run), "--output", str(tmp_path / "new" / "agent.gif"), "--episodes", "2")
     assert done.returncode == 0 and "18 steps" in done.stdout, done.stderr
     assert (tmp_path / "new" / "agent.gif").read_bytes().startswith(b"GIF89a")
+    failed = command("record", str(run), "--output", "agent.avi")
+    assert failed.returncode == 2 and failed.stderr.startswith("error: ") and failed.stderr.count("\n") == 1
     (tmp_path / "file").touch()
-    empty = tmp_path / "empty"
-    empty.mkdir()
+    (tmp_path / "empty").mkdir()
+    usual = ("--output", str(tmp_path / "agent.mp4"))
     for arguments, expected in (
-        ((str(tmp_path / "none"),), "there is no run"),
-        ((str(empty),), "no checkpoints"),
+        ((str(tmp_path / "none"), *usual), "there is no run"),
+        ((str(tmp_path / "empty"), *usual), "no checkpoints"),
         ((str(run), "--output", "agent.avi"), "must end in .mp4 or .gif"),
         ((str(run), "--output", str(tmp_path / "file" / "agent.mp4")), "cannot write"),
         ((str(run), "--epsilon", "2"), "--epsilon must be between 0 and 1"),
     ):
-        failed = command("record", *arguments)
-        assert failed.returncode == 2 and expected in failed.stderr, failed.stderr
-        assert failed.stderr.count("\n") == 1 and failed.stderr.startswith("error: ")
+        monkeypatch.setattr(sys, "argv", ["record", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            importlib.import_module("launch.record").main()
+        told = capsys.readouterr().err
+        assert ended.value.code == 2 and expected in told and told.count("\n") == 1
 
 
 def test_missing_ffmpeg_names_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

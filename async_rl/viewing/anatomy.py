@@ -1,6 +1,6 @@
 """The parts of a network as they are used: found by running it once, so that users' own modules are understood, too."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -64,7 +64,7 @@ class Convolution:
 
 
 @contextmanager
-def watching(modules: list[nn.Module], see: Callable[[nn.Module, Tensor, Tensor], None]) -> Iterator[None]:
+def watching(modules: Sequence[nn.Module], see: Callable[[nn.Module, Tensor, Tensor], None]) -> Iterator[None]:
     """Call ``see(module, input, output)`` after each pass through each of the modules."""
 
     def hook(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
@@ -163,4 +163,4 @@ def first_weights(network: nn.Module, observation: np.ndarray) -> np.ndarray | N
         _pass(network, observation[None])
     if not seen or seen[0][1] != observation.size:
         return None
-    return seen[0][0].weight.detach().numpy().copy()  # type: ignore[union-attr,operator]
+    return seen[0][0].weight.detach().numpy().copy()  # type: ignore[operator]

@@ -81,8 +81,8 @@ def _features(agent: Agent, states: States, tell: Tell) -> np.ndarray | None:
 
 
 _EXPLANATION = (
-    "Weights for each input channel (orange: positive, blue: negative); below, the nine patches of play that excite the "
-    "filter most, and what in them did, by guided backpropagation."
+    "Weights for each input channel (orange: positive, blue: negative); below, the nine patches of play that excite "
+    "the filter most, and what in them did, by guided backpropagation."
 )
 
 

@@ -1,8 +1,7 @@
 """States of play laid out on a plane, coloured by value, with pictures of some (Mnih et al. 2015, figure 4)."""
 
 import itertools
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -37,8 +36,8 @@ def pyplot() -> Any:
     return plt
 
 
-def draw_map(path: Path, title: str, points: np.ndarray, states: States) -> None:
-    """Write the map of ``points`` [N, 2], one of each state, as a PNG file."""
+def draw_map(file: BinaryIO, title: str, points: np.ndarray, states: States) -> None:
+    """Write the map of ``points`` [N, 2], one of each state, as a PNG."""
     plt = pyplot()
     figure = plt.figure(figsize=(11, 11.9), facecolor="#fafaf8")
     axes = figure.add_axes((0.155, 0.225, 0.69, 0.575))
@@ -60,7 +59,7 @@ def draw_map(path: Path, title: str, points: np.ndarray, states: States) -> None
     figure.text(0.03, 0.97, title, fontsize=14, va="center")
     for number, slot in _assign(points, spread(points, len(_SLOTS))):
         _show(axes, points[number], slot, states.picture(number), f"V = {states.values[number]:.2f}")
-    figure.savefig(path, dpi=130, facecolor=figure.get_facecolor())
+    figure.savefig(file, format="png", dpi=130, facecolor=figure.get_facecolor())
     plt.close(figure)
 
 

@@ -211,7 +211,7 @@ class Inputs:
     def __init__(self, box: Box, spec: EnvSpec) -> None:
         self.box, self._stack = box, spec.stack
         self._shown = spec.stack if len(spec.observation_shape) == 3 else 1
-        self._gap = (box.width - self._shown * self.SIZE) // max(self._shown - 1, 1) if self._shown > 1 else 0
+        self._between = (box.width - self.SIZE) / max(self._shown - 1, 1)
 
     def prepare(self, canvas: np.ndarray) -> None:
         """Draw the heading."""
@@ -225,7 +225,7 @@ class Inputs:
             scale = self.SIZE / max(height, width)
             size = (max(1, round(width * scale)), max(1, round(height * scale)))
             small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST)
-            x, y = self.box.x + number * (self.SIZE + self._gap), self.box.y + HEADING
+            x, y = self.box.x + round(number * self._between), self.box.y + HEADING
             canvas[y : y + size[1], x : x + size[0]] = small
 
 

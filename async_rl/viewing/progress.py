@@ -3,13 +3,14 @@
 import time
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress as Bars, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
 
 _PATIENCE_SECONDS = 2.0
 
 
 class Progress:
-    """A bar on standard error for each thing that is told of, once two seconds have passed; none where nobody sees it."""
+    """A bar on standard error for each thing that is told of, once two seconds have passed, if a person sees it."""
 
     def __init__(self) -> None:
         self._bars = Bars(

@@ -37,7 +37,7 @@ class _GuidedReLU(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(context: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(context: Any, gradient: Tensor) -> Tensor:
         """See the class."""
         (out,) = context.saved_tensors
         return gradient.clamp(min=0) * (out > 0)

@@ -36,7 +36,7 @@ class States:
 
     def picture(self, number: int) -> np.ndarray:
         """What a person saw, [height, width, 3] uint8."""
-        return cv2.imdecode(np.frombuffer(self.pictures[number], np.uint8), cv2.IMREAD_COLOR_RGB)
+        return np.asarray(cv2.imdecode(np.frombuffer(self.pictures[number], np.uint8), cv2.IMREAD_COLOR_RGB))
 
 
 def sample(agent: Agent, count: int, seed: int, tell: Callable[[str, int, int], None]) -> States:

@@ -14,8 +14,8 @@ _CELLS_PER_ROW = 16
 class Scene:
     """Collects the pictures of one environment while it is played.
 
-    Emulators that play several frames in a step give each of them, by their ``on_frame``; others give what there is when
-    an action is chosen, and once more when a game is over.
+    Emulators that play several frames in a step give each of them, by their ``on_frame``; others give what there is
+    when an action is chosen, and once more when a game is over.
 
     Args:
         environment: with ``screen_rgb()`` and ``frames_per_second`` where it can be seen in colour.

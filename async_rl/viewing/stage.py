@@ -47,8 +47,8 @@ def overlay(picture: np.ndarray, heat: np.ndarray, scale: tuple[float, float]) -
     height, width = picture.shape[:2]
     low, high = scale
     part = np.clip((heat - low) / max(high - low, 1e-12), 0, 1)
-    part = cv2.resize(part, (width, height), interpolation=cv2.INTER_LINEAR)
-    colours = _HEAT[(part * 255).astype(np.uint8)]
+    smooth = cv2.resize(part, (width, height), interpolation=cv2.INTER_LINEAR)
+    colours = _HEAT[(smooth * 255).astype(np.uint8)]
     grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
     shown = cv2.cvtColor(cv2.convertScaleAbs(grey, alpha=0.6), cv2.COLOR_GRAY2RGB)
     return cv2.addWeighted(shown, 1.0, colours, 0.85, 0)
