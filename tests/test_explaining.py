@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from conftest import ROOT
 from torch import nn
 from torch.nn import functional
 
-from async_rl import Config, train
+from async_rl import Config, load, train
 from async_rl.agent import Agent
 from async_rl.envs import describe
 from async_rl.networks import make_network
@@ -29,6 +30,15 @@ from async_rl.viewing.sampling import States, sample, strongest
 
 SCREENS = EnvSpec("screens", (84, 84, 4), "uint8", ("a", "b", "c"), stack=4)
 RANDOM = np.random.default_rng(0)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """As the command does it: more threads lose much where the cores are busy."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 class Own(nn.Module):
@@ -70,11 +80,12 @@ def test_an_edge_detector_projects_back_to_its_edge() -> None:
     first = convolutions(network, observation[0])[0]
     (found,) = peaks(network, [first], observation)
     assert found.activation[0] == pytest.approx([3, 0]) and found.place[0, 0].tolist() == [1, 7]
-    projected = project(network, first, observation, 0, found.place[:, 0])
+    projected, seen = project(network, first, observation, 0, found.place[:, 0])
     expected = np.zeros((1, 1, 16, 16), np.float32)
     expected[0, 0, 0:3, 6:9] = [-1, 0, 1]
     assert np.array_equal(projected.numpy(), expected)
-    silent = project(network, first, observation[:, :, ::-1].copy(), 1, found.place[:, 1])
+    assert np.array_equal(seen.numpy()[0, 0], observation[0, :, :, 0] / np.float32(255))
+    silent, _ = project(network, first, observation[:, :, ::-1].copy(), 1, found.place[:, 1])
     assert not silent.any()
 
 
@@ -93,7 +104,7 @@ def test_guided_backpropagation_by_hand_through_two_layers() -> None:
     back = sum(2.0 if filter_number == 0 else -1.0 for filter_number in (0, 1) if inner[filter_number] > 0)
     wrapped = convolutions(network, x[0].numpy())
     assert [layer.output for layer in wrapped] == [network[2], network[4]]
-    projected = project(network, wrapped[1], x.numpy(), 0, np.array([[0, 0]]))
+    projected, _ = project(network, wrapped[1], x.numpy(), 0, np.array([[0, 0]]))
     assert float(projected[0, 0, 0, 0]) == pytest.approx(back / deviation, rel=1e-5)
     assert projected.count_nonzero() == 1
 
@@ -118,7 +129,7 @@ def test_a_unit_depends_on_its_field_alone(norm: str) -> None:
     observations = RANDOM.integers(0, 256, (2, 84, 84, 4), np.uint8)
     layer = convolutions(network, observations[0])[1]
     (found,) = peaks(network, [layer], observations)
-    projected = project(network, layer, observations, 5, found.place[:, 5]).abs().sum(dim=1).numpy()
+    projected = project(network, layer, observations, 5, found.place[:, 5])[0].abs().sum(dim=1).numpy()
     for picture, (row, column) in zip(projected, found.place[:, 5], strict=True):
         inside = picture[8 * row : 8 * row + 20, 8 * column : 8 * column + 20]
         assert inside.any() and inside.sum() == pytest.approx(picture.sum())
@@ -195,13 +206,13 @@ def test_every_published_network_can_be_explained(tmp_path: Path, settings: dict
 
 def test_explain_works_on_a_run_and_repeats(tmp_path: Path) -> None:
     run = train(Config(env="catch", workers=1, steps=2000), tmp_path / "run", quiet=True).run_dir
-    pictures = []
-    for name in ("a.png", "b.png"):
-        line = [sys.executable, "-m", "launch.explain", str(run), "--output", str(tmp_path / name), "--states", "60"]
-        done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=200)
-        assert done.returncode == 0, done.stderr
-        pictures.append([Path(path).read_bytes() for path in done.stdout.split()])
-    assert len(pictures[0]) == 2 and pictures[0] == pictures[1]
+    output = tmp_path / "a.png"
+    line = [sys.executable, "-m", "launch.explain", str(run), "--output", str(output), "--states", "60"]
+    done = subprocess.run([*line, "--method", "pca"], cwd=ROOT, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [str(output), str(map_path(output))]
+    again = explain(load(run), tmp_path / "b.png", 60, "pca", 0, lambda *_: None)
+    assert [path.read_bytes() for path in again] == [path.read_bytes() for path in (output, map_path(output))]
     failed = subprocess.run([*line[:4], "--output", "a.pdf"], cwd=ROOT, capture_output=True, text=True, timeout=200)
     assert failed.returncode == 2 and failed.stderr == "error: --output must end in .png, got a.pdf.\n"
 

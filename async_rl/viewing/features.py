@@ -6,7 +6,7 @@ import numpy as np
 from torch import nn
 
 from async_rl.viewing.anatomy import Convolution, Field, Peaks
-from async_rl.viewing.projection import first_input, project
+from async_rl.viewing.projection import project
 from async_rl.viewing.sampling import States, strongest
 
 EXAMPLES = 9
@@ -47,8 +47,8 @@ def _filter(network: nn.Module, layer: Convolution, peaks: Peaks, states: States
         none = np.zeros((0, *layer.field.size), np.float32)
         return Filter(number, weights, 0, chosen, none, none)
     observations, places = states.observations[chosen], peaks.place[chosen, number]
-    projected = project(network, layer, observations, number, places).float().numpy()
-    seen = first_input(network, observations).float().numpy()
+    pair = project(network, layer, observations, number, places)
+    projected, seen = (tensor.float().numpy() for tensor in pair)
     channel = int((projected**2).sum(axis=(0, 2, 3)).argmax())
     low, high = (end(seen, axis=(1, 2, 3), keepdims=True) for end in (np.min, np.max))
     grey = (seen - low) / np.maximum(high - low, 1e-6)

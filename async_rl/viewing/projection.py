@@ -69,7 +69,7 @@ class Guided(TorchFunctionMode):
 
 def project(
     network: nn.Module, layer: Convolution, observations: np.ndarray, filter_number: int, places: np.ndarray
-) -> Tensor:
+) -> tuple[Tensor, Tensor]:
     """One filter's units projected back, one of each observation.
 
     Args:
@@ -80,7 +80,8 @@ def project(
         places: (row, column) of the unit in each observation, [B, 2].
 
     Returns:
-        [B, channels, height, width], in the shape of the first layer's input; 0 outside the units' fields.
+        The projections, 0 outside the units' fields, and the input of the first layer, which has their shape:
+        [B, channels, height, width].
     """
     outputs: list[Tensor] = []
     with InputTap(network) as tap, torch.enable_grad(), Guided():
@@ -89,12 +90,4 @@ def project(
         rows, columns = torch.from_numpy(places).unbind(dim=1)
         units = outputs[0][torch.arange(len(observations)), filter_number, rows, columns]
         assert tap.input is not None, "the network did not use its first layer"
-        return torch.autograd.grad(units.sum(), tap.input)[0]
-
-
-def first_input(network: nn.Module, observations: np.ndarray) -> Tensor:
-    """What the first layer sees of the observations, [B, channels, height, width]."""
-    with InputTap(network) as tap, torch.no_grad():
-        network(torch.from_numpy(np.ascontiguousarray(observations)))
-        assert tap.input is not None, "the network did not use its first layer"
-        return tap.input.detach()
+        return torch.autograd.grad(units.sum(), tap.input)[0], tap.input.detach()
