@@ -20,7 +20,7 @@ class Command:
     Needs the extra 'explain': pip install 'async_rl[explain]'.
     """
 
-    run: Annotated[Path, tyro.conf.Positional]
+    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """Directory of a run (its latest checkpoint), or a checkpoint file."""
     output: Path = Path("features.png")
     """File to write, .png; the map is written beside it: features_map.png."""

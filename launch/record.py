@@ -20,7 +20,7 @@ class Command:
     a display. Needs the extra 'video': pip install 'async_rl[video]'.
     """
 
-    run: Annotated[Path, tyro.conf.Positional]
+    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """Directory of a run (its latest checkpoint), or a checkpoint file."""
     output: Path = Path("agent.mp4")
     """File to write. .mp4: every frame of the game, at its own speed; .gif: at most 20 frames a second."""

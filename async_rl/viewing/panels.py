@@ -19,7 +19,7 @@ from async_rl.viewing.scene import observation_picture
 HEADING = 26
 """Rows that the heading of a part takes."""
 
-_NAME, _NUMBER, _ADVANTAGE, _GAP, _LEGEND = 104, 66, 104, 10, 24
+_NAME, _NUMBER, _ADVANTAGE, _GAP, _LEGEND = 132, 62, 104, 10, 24
 _DOT = 5
 
 

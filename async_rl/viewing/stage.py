@@ -12,7 +12,7 @@ from async_rl.viewing.canvas import BACKGROUND, FAINT, Box
 from async_rl.viewing.panels import HEADING, Inputs, Preferences, Scales, ValueCurve
 from async_rl.viewing.play import Moment
 
-_MARGIN, _TITLE, _PANEL, _SPACE = 24, 44, 430, 22
+_MARGIN, _TITLE, _PANEL, _SPACE = 24, 44, 460, 22
 _NUMBERS = 62
 _LARGEST = (720, 630)
 """Columns and rows that the game may take; it is enlarged by the whole number that fits."""
@@ -89,7 +89,7 @@ class Stage:
         fixed = _NUMBERS + bars + inputs + 2 * _SPACE
         content = max(height, fixed + _LEAST_CURVE)
         top, x = _MARGIN + _TITLE, _MARGIN + width + _SPACE + 6
-        self.game = Box(_MARGIN, top + (content - height) // 2, width, height)
+        self.game = Box(_MARGIN, top, width, height)
         self._numbers = Box(x, top, _PANEL, _NUMBERS)
         curve = Box(x, top + _NUMBERS + bars + _SPACE, _PANEL, content - fixed)
         self.preferences = Preferences(Box(x, top + _NUMBERS, _PANEL, bars), spec, scales, policy)

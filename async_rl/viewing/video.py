@@ -49,7 +49,11 @@ def ffmpeg() -> str:
 
 
 def every(path: Path, frames_per_second: float) -> int:
-    """Of how many frames one is to be written: all into an mp4, at most 20 a second into a gif."""
+    """Of how many frames one is to be written: all into an mp4, at most 20 a second into a gif.
+
+    All, because half of Pong's 60 a second would save 12 % of the file, and what games draw in every other frame only,
+    such as their shots, would be gone or stand still.
+    """
     return 1 if path.suffix.lower() != ".gif" else max(1, int(np.ceil(frames_per_second / _GIF_FRAMES_PER_SECOND)))
 
 
