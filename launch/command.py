@@ -1,10 +1,8 @@
-"""What the commands have in common: how they end, how bad input is told, and how progress is shown."""
+"""What the commands have in common: how they end, how bad input is told, and how a network is read."""
 
 import signal
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -15,9 +13,6 @@ from async_rl.types import UserError
 
 if TYPE_CHECKING:
     from async_rl.export import SavedNetwork, Which
-
-LINE_SECONDS = 10.0
-"""Between two lines of progress, where there is no terminal to draw a bar on."""
 
 NUMBER_OR_AUTO = tyro.constructors.PrimitiveConstructorSpec(
     nargs=1,
@@ -67,36 +62,3 @@ def read_network(run_or_file: Path, which: "Which" = "latest", trust_code: bool 
     for sentence in saved.passed_over:
         print(sentence, file=sys.stderr)
     return saved
-
-
-@contextmanager
-def progress(what: str, total: int) -> Iterator[Callable[[int, str], None]]:
-    """Show on standard error how much of ``total`` is done: a bar on a terminal, else a line every ten seconds.
-
-    Gives a function that takes how much is done, and a few words more.
-    """
-    from rich.console import Console  # not needed for --help
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    console = Console(stderr=True)
-    if console.is_terminal:
-        columns = (
-            TextColumn(what),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[note]}"),
-        )
-        with Progress(*columns, console=console, transient=True) as bar:
-            task = bar.add_task(what, total=total, note="")
-            yield lambda done, note: bar.update(task, completed=done, note=note)
-        return
-    due = time.monotonic() + LINE_SECONDS
-
-    def line(done: int, note: str) -> None:
-        nonlocal due
-        if time.monotonic() >= due:
-            print(f"{what}: {done} of {total}  {note}", file=sys.stderr, flush=True)
-            due = time.monotonic() + LINE_SECONDS
-
-    yield line

@@ -65,6 +65,7 @@ def _run(options: Options) -> None:
         raise UserError(f"--workers must be between 1 and 4096, got {options.workers}.")
     fork_server.prepare(Config(env="catch"))  # it imports torch while this process does
     from async_rl.match import evaluate
+    from launch.progress import Progress
 
     saved = command.read_network(options.run, options.checkpoint, options.trust_code)
     protocol = make_protocol(
@@ -72,10 +73,10 @@ def _run(options: Options) -> None:
         options.epsilon,
         **{name: getattr(options, name) for name in ("episodes", "no_ops", "sticky", "max_episode_frames", "seed")},
     )
-    with command.progress(f"{saved.spec.name}, games", options.episodes) as progress:
+    with Progress() as progress:
 
         def show(match: "Match") -> None:
-            progress(match.finished_games, f"{match.steps:,} steps")
+            progress.tell(f"{saved.spec.name}, games", match.finished_games, options.episodes, f"{match.steps:,} steps")
 
         evaluation = evaluate(saved, protocol, options.workers, lambda message: print(message, file=sys.stderr), show)
     print(text(evaluation, saved.config.algorithm))

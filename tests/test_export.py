@@ -13,7 +13,7 @@ import torch
 from gymnasium.utils.env_checker import check_env
 from networks import light_run, untrained
 
-from async_rl import AsGymnasium, Config, UserError, load, train
+from async_rl import AsGymnasium, Config, UserError, load
 from async_rl.agent import Agent
 from async_rl.card import model_card, read_curve
 from async_rl.checkpoint import BEST
@@ -167,8 +167,8 @@ def test_the_gymnasium_environment_is_the_game_as_it_was_trained_on() -> None:
         AsGymnasium(Config(env="pong"), "human")
 
 
-def test_a_card_holds_what_is_known_of_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run_dir = train(Config(env="catch", workers=1, steps=3000, lr=0.5), tmp_path / "run", quiet=True).run_dir
+def test_a_card_holds_what_is_known_of_a_run(tmp_path: Path, toy_run: Path) -> None:
+    run_dir = Path(shutil.copytree(toy_run, tmp_path / "run"))
     card._run(card.Options(run_dir))
     text = (run_dir / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert "Not evaluated yet" in text and "lr = 0.5" in text and "gamma" not in text and "torch 2" in text

@@ -30,7 +30,7 @@ LAYERS = [
     ["traced", "players", "card"],
     ["match"],
     ["preload", "processes", "agent", "health", "evaluations"],
-    ["supervisor"],
+    ["supervisor", "viewing"],
     ["training"],
 ]
 WITHIN_A_LAYER = {

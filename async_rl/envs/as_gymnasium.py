@@ -7,11 +7,9 @@ import numpy as np
 from gymnasium.spaces import Box, Discrete
 
 from async_rl.config import Config
-from async_rl.envs.atari import FRAMES_PER_STEP, Atari
+from async_rl.envs.atari import FRAMES_PER_SECOND, FRAMES_PER_STEP, Atari
 from async_rl.envs.registry import atari_game, describe, make_environment
 from async_rl.types import Environment, UserError
-
-_EMULATOR_FRAMES_PER_SECOND = 60
 
 
 class AsGymnasium(gymnasium.Env[np.ndarray, np.int64]):
@@ -36,7 +34,7 @@ class AsGymnasium(gymnasium.Env[np.ndarray, np.int64]):
         modes = ["rgb_array"] if atari_game(config) else []
         if render_mode not in (None, *modes):
             raise UserError(f"{spec.name} has no render mode {render_mode!r}; it has {modes or 'none'}.")
-        self.metadata = {"render_modes": modes, "render_fps": _EMULATOR_FRAMES_PER_SECOND // FRAMES_PER_STEP}
+        self.metadata = {"render_modes": modes, "render_fps": FRAMES_PER_SECOND // FRAMES_PER_STEP}
         self.render_mode = render_mode
         self.action_names = spec.action_names
         self._dtype = np.dtype(spec.observation_dtype)

@@ -15,7 +15,9 @@ from async_rl.types import Environment, EnvSpec, UserError
 from async_rl.user_code import add_working_directory, import_function, is_function_name, one_line
 
 
-def make_environment(config: Config, random: np.random.Generator, stopwatch: Stopwatch | None = None) -> Environment:
+def make_environment(
+    config: Config, random: np.random.Generator, stopwatch: Stopwatch | None = None, render: bool = False
+) -> Environment:
     """The environment that ``config.env`` names.
 
     Names are tried in this order: ``catch``; ``package.module:function``; an Atari game by its plain name or any of
@@ -25,6 +27,7 @@ def make_environment(config: Config, random: np.random.Generator, stopwatch: Sto
         config: its ``env`` and the fields of the Atari protocol.
         random: the generator of this stream's environment; all chance in it comes from here.
         stopwatch: told where the game itself ends and the making of an observation begins, if the environment knows.
+        render: whether a Gymnasium environment is to draw itself, where it can.
 
     Raises:
         UserError: nothing of that name (the nearest are named), or it cannot be made or used.
@@ -36,7 +39,7 @@ def make_environment(config: Config, random: np.random.Generator, stopwatch: Sto
         return _from_function(name, random)
     game = atari_game(config)
     if game is None:
-        return _from_gymnasium(name, random)
+        return _from_gymnasium(name, random, render)
     from async_rl.envs.atari import Atari
 
     return Atari(game, config, random, stopwatch)
@@ -69,14 +72,14 @@ def describe(config: Config) -> EnvSpec:
     return environment.spec
 
 
-def _from_gymnasium(name: str, random: np.random.Generator) -> Environment:
+def _from_gymnasium(name: str, random: np.random.Generator, render: bool) -> Environment:
     import gymnasium
 
     from async_rl.envs.gymnasium_adapter import GymnasiumEnvironment, make
 
     add_working_directory()
     try:
-        environment = make(name)
+        environment = make(name, render)
     except gymnasium.error.UnregisteredEnv:
         near = _nearest(name)
         hint = f"did you mean {' or '.join(near)}?" if near else "try pong, CartPole-v1 or catch."
