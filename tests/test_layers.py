@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LAYERS = [
-    ["config", "config_file", "types", "kernels", "stopwatch", "cores", "fork_server"],
+    ["config", "config_file", "types", "kernels", "stopwatch", "cores", "fork_server", "published"],
     ["returns", "schedules", "networks", "optimizers", "policies", "rewards", "seeding", "user_code"],
     ["algorithms", "shared", "envs", "layers"],
     ["passes"],
