@@ -1,4 +1,4 @@
-"""Runs of one configuration belong together, whatever their seeds and games; what differs between the groups names them."""
+"""Runs of one configuration belong together, whatever their seeds and games; their differences name them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,18 @@ from async_rl.types import UserError
 SAME_LEARNING = frozenset({"seed", "pin", "heartbeat_seconds", "checkpoint_seconds", "report_seconds", "profile"})
 """Settings that may differ within a group: they change the random numbers, or nothing that is learnt."""
 
-NAMING_ORDER = ("algorithm", "double", "dueling", "replay", "prioritized", "lambda", "norm", "target", "optimizer", "lr")
+NAMING_ORDER = (
+    "algorithm",
+    "double",
+    "dueling",
+    "replay",
+    "prioritized",
+    "lambda",
+    "norm",
+    "target",
+    "optimizer",
+    "lr",
+)
 """Settings by which groups are named first; the others follow in the order of ``config.toml``."""
 
 BY_VALUE = frozenset({"optimizer", "network", "precision"})

@@ -66,10 +66,12 @@ def make_curve(group: Group, bin_steps: int, random: np.random.Generator, by_eps
         UserError: several games, one of them without published human and random scores; or the runs share no bin.
     """
     runs = [(run, _scores(run, normalised=len(group.games) > 1)) for run in group.runs]
-    last = min(_bins(run, bin_steps)[-1] for run, _ in runs)
+    last = min(_last_bin(run, bin_steps) for run, _ in runs)
     first = max(_bins(run, bin_steps)[0] for run, _ in runs)
     if last < first:
-        raise UserError(f"the runs of {group.label} share no bin of {bin_steps:,} steps; let the shortest train longer.")
+        raise UserError(
+            f"the runs of {group.label} share no bin of {bin_steps:,} steps; let the shortest train longer."
+        )
     shown = np.arange(first, last + 1)
     means = [_means(_bins(run, bin_steps), scores, shown) for run, scores in runs]
     seconds = [_means(_bins(run, bin_steps), run.seconds, shown) for run, _ in runs]
@@ -82,10 +84,10 @@ def make_curve(group: Group, bin_steps: int, random: np.random.Generator, by_eps
         low, high = stratified_bootstrap(strata, random)
     middle = (shown + 0.5) * bin_steps
     frames = middle * np.mean([run.frames_per_step for run in group.runs])
-    counts = sum(np.bincount(_bins(run, bin_steps), minlength=last + 1)[first : last + 1] for run in group.runs)
+    counts = np.sum([np.bincount(_bins(run, bin_steps), minlength=last + 1)[shown] for run in group.runs], axis=0)
     apart = _by_epsilon(runs, bin_steps, shown) if by_epsilon else {}
     mean_seconds = np.mean(seconds, axis=0)
-    return Curve(group.label, len(runs), np.asarray(counts), middle, frames, mean_seconds, score, low, high, apart)
+    return Curve(group.label, len(runs), counts, middle, frames, mean_seconds, score, low, high, apart)
 
 
 def _scores(run: Run, normalised: bool) -> np.ndarray:
@@ -100,6 +102,12 @@ def _scores(run: Run, normalised: bool) -> np.ndarray:
 def _bins(run: Run, bin_steps: int) -> np.ndarray:
     """The number of the bin in which each game ended, [N] int64; a game that ended at T = bin_steps is in bin 0."""
     return np.maximum(np.ceil(run.total_steps / bin_steps) - 1, 0).astype(np.int64)
+
+
+def _last_bin(run: Run, bin_steps: int) -> int:
+    """The last bin that the run has reached at least to the half: one of a few games only would be mostly noise."""
+    first, last = int(_bins(run, bin_steps)[0]), int(_bins(run, bin_steps)[-1])
+    return max(first, last - (run.total_steps[-1] < (last + 0.5) * bin_steps))
 
 
 def _means(bins: np.ndarray, values: np.ndarray, shown: np.ndarray) -> np.ndarray:
@@ -117,9 +125,7 @@ def _quartiles(bins: np.ndarray, scores: np.ndarray, shown: np.ndarray) -> tuple
     return np.interp(shown, filled, quartiles[:, 0]), np.interp(shown, filled, quartiles[:, 1])
 
 
-def _by_epsilon(
-    runs: Sequence[tuple[Run, np.ndarray]], bin_steps: int, shown: np.ndarray
-) -> dict[float, np.ndarray]:
+def _by_epsilon(runs: Sequence[tuple[Run, np.ndarray]], bin_steps: int, shown: np.ndarray) -> dict[float, np.ndarray]:
     """Mean over all runs' games of the streams with each final epsilon, in each bin of ``shown``."""
     bins = np.concatenate([_bins(run, bin_steps) for run, _ in runs])
     scores = np.concatenate([own for _, own in runs])

@@ -47,7 +47,9 @@ def read_run(directory: Path) -> Run:
         UserError: it is no run directory, no game is finished yet, or a file is damaged.
     """
     if not directory.is_dir():
-        raise UserError(f"there is no run directory {directory}; runs are kept in runs/ unless --run-dir said otherwise.")
+        raise UserError(
+            f"there is no run directory {directory}; runs are kept in runs/ unless --run-dir said otherwise."
+        )
     settings = _settings(directory / CONFIG)
     games = _columns(directory / "episodes.csv", ("total_steps", "seconds", "worker", "stream", "score"))
     if not len(games["score"]):

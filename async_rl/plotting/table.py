@@ -1,0 +1,36 @@
+"""The points of curves as a CSV file."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+from async_rl.plotting.points import Curve
+from async_rl.types import UserError
+
+COLUMNS = ("label", "runs", "total_steps", "total_frames", "seconds", "games", "score", "low", "high")
+
+
+def write_csv(curves: Sequence[Curve], path: Path) -> None:
+    """Write one row for each point; see `async_rl.plotting.points.Curve` for what the columns mean.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    epsilons = sorted({epsilon for curve in curves for epsilon in curve.by_epsilon})
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow([*COLUMNS, *(f"score_epsilon_{epsilon:g}" for epsilon in epsilons)])
+            for curve in curves:
+                writer.writerows(_rows(curve, epsilons))
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}.") from None
+
+
+def _rows(curve: Curve, epsilons: Sequence[float]) -> list[list[object]]:
+    whole = [curve.total_steps, curve.total_frames, curve.seconds, curve.games]
+    scores = [curve.score, curve.low, curve.high, *(curve.by_epsilon[epsilon] for epsilon in epsilons)]
+    columns = [[round(value) for value in column.tolist()] for column in whole]
+    columns += [[round(value, 4) for value in column.tolist()] for column in scores]
+    return [[curve.label, curve.runs, *values] for values in zip(*columns, strict=True)]
