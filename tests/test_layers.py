@@ -14,7 +14,7 @@ LAYERS = [
     ["replay"],
     ["build"],
     ["worker", "checkpoint", "reporting", "run_directory", "meter"],
-    ["preload", "processes", "agent"],
+    ["preload", "processes", "agent", "plotting"],
     ["supervisor"],
     ["training"],
 ]

@@ -1,6 +1,7 @@
 """Curves as a picture, by matplotlib: colours that colour-blind people can tell apart, legible at half its size."""
 
 import dataclasses
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +70,8 @@ def draw(curves: Sequence[Curve], games: Sequence[str], axes: Sequence[Axis], ou
         known = _reached(references(games, low, high), curves, axes)
         for panel, axis in zip(panels[0], axes, strict=True):
             _draw_panel(panel, curves, axis, known)
+            if axis == "steps" and "frames" not in axes:
+                _add_frames(panel, curves)
         _frame(figure, panels[0], curves, games, known, (low, high))
         try:
             figure.savefig(output, dpi=DPI, metadata={"Date": None} if output.suffix.lower() == ".svg" else None)
@@ -115,17 +118,21 @@ def _draw_panel(panel: Any, curves: Sequence[Curve], axis: Axis, known: Referenc
         _draw_point(panel, axis, scale, point)
     panel.set_xlabel("wall-clock time, " + scale.unit if axis == "time" else scale.unit)
     panel.grid(alpha=0.25)
+
+
+def _add_frames(panel: Any, curves: Sequence[Curve]) -> None:
+    """Frames above a panel of steps."""
     frames_per_step = curves[0].total_frames[0] / curves[0].total_steps[0]
-    if axis == "steps" and frames_per_step > 1:
+    if frames_per_step > 1:
         above = panel.secondary_xaxis("top", functions=(lambda x: x * frames_per_step, lambda x: x / frames_per_step))
-        above.set_xlabel(scale.unit.replace("steps", "frames"))
+        above.set_xlabel(_scale(curves, "steps").unit.replace("steps", "frames"))
 
 
 def _draw_point(panel: Any, axis: Axis, scale: Scale, point: Point) -> None:
     """A published point, with how well it is known."""
     where = _where(point, axis)
     if where is not None:
-        label = "one-step Q, 16 threads, ±30 % [1]"
+        label = "one-step Q in [1], ±30 %"
         error = POINT_ERROR * abs(point.score)
         panel.errorbar(where / scale.size, point.score, error, fmt="D", color="0.2", capsize=5, label=label)
 
@@ -174,15 +181,16 @@ def _frame(
     panels[0].set_ylabel("human-normalised score" if len(games) > 1 else "score of a game, points")
     figure.suptitle(", ".join(map(_title, games)) + ": scores of training games", fontweight="bold")
     handles = {label: line for panel in panels for line, label in zip(*panel.get_legend_handles_labels(), strict=True)}
-    figure.legend(
+    legend = figure.legend(
         handles.values(),
         handles.keys(),
         loc="outside lower center",
         ncols=max(1, int(figure.get_figwidth() / (0.9 + 0.14 * max(map(len, handles))))),
         frameon=False,
-        title=_explanation(curves, known),
+        title=textwrap.fill(_explanation(curves, known), int(9 * figure.get_figwidth())),
         title_fontproperties={"size": FONT_POINTS - 3},
     )
+    legend.get_title().set_multialignment("center")
     places = spread([score for _, score in known.lines], least=0.075 * (high - low))
     for (name, score), height in zip(known.lines, places, strict=True):
         panels[-1].annotate(
@@ -197,7 +205,7 @@ def _explanation(curves: Sequence[Curve], known: References) -> str:
     numbers = {curve.runs == 1 for curve in curves}
     said = [f"one run: {single}" * (True in numbers), f"several runs: {several}" * (False in numbers)]
     if known.points:
-        said.append("[1] Mnih et al. 2016, figure 3")
+        said.append("[1] Mnih et al. 2016, figure 3, 16 threads")
     if known.beyond:
         said.append("beyond the picture: " + ", ".join(f"{name} {_points(score)}" for name, score in known.beyond))
-    return ";  ".join(filter(None, said))
+    return "; ".join(filter(None, said))
