@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import ROOT, rows
+from conftest import command as training
 from hypothesis import given
 from hypothesis import strategies as st
 
-from async_rl import Config, UserError, train
+from async_rl import UserError
 from async_rl.plotting.groups import group_runs, make_labels
 from async_rl.plotting.intervals import interquartile_mean, stratified_bootstrap
 from async_rl.plotting.picture import draw
@@ -178,11 +179,11 @@ def test_labels_are_spread_as_little_as_needed(heights: list[float], least: floa
 def toys(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Three short runs of the toy: two seeds of one configuration, and one of another."""
     base = tmp_path_factory.mktemp("toys")
-    seeds = ((0, 7e-4), (1, 7e-4), (0, 2e-3))
-    return [
-        train(Config(env="catch", workers=1, steps=5000, seed=seed, lr=lr), base / str(number), quiet=True).run_dir
-        for number, (seed, lr) in enumerate(seeds)
-    ]
+    for number, (seed, lr) in enumerate(((0, 7e-4), (1, 7e-4), (0, 2e-3))):
+        settings = {"env": "catch", "workers": 1, "steps": 5000, "seed": seed, "lr": lr, "run-dir": base / str(number)}
+        words = [word for name, value in settings.items() for word in (f"--{name}", str(value))]
+        subprocess.run(training(*words), cwd=ROOT, check=True, capture_output=True, timeout=200)
+    return [base / "0", base / "1", base / "2"]
 
 
 def command(*arguments: object) -> subprocess.CompletedProcess[str]:
