@@ -149,7 +149,7 @@ def _write_settings(writer: "SummaryWriter", settings: Mapping[str, object], ste
 
 
 def _put_first(experiment: Any) -> None:
-    """Mark the settings of `_COMPARED`: the page shows a few columns, marked ones first, and would begin with a, b, c."""
+    """Mark the settings of `_COMPARED`: the page shows five, marked ones first, and would else begin with a, b, c."""
     from tensorboard.plugins.hparams import plugin_data_pb2
 
     holder = experiment.value[0].metadata.plugin_data
