@@ -1,7 +1,5 @@
 """A model card of a run: what it is, how well it plays by which protocol, and how it was made."""
 
-import csv
-import dataclasses
 import json
 import tomllib
 from collections.abc import Iterable, Sequence
@@ -16,49 +14,21 @@ from async_rl.config import Config
 from async_rl.config_file import to_toml
 from async_rl.evaluation import Evaluation
 from async_rl.export import SavedNetwork
-from async_rl.published import SCORES
+from async_rl.plotting.groups import group_runs
+from async_rl.plotting.points import Curve, choose_bin_steps, make_curve
+from async_rl.plotting.runs import read_run
+from async_rl.published import AGENTS, PUBLISHED
 from async_rl.reporting.text import duration
 from async_rl.types import UserError
 
-POINTS = 40
-"""Of the learning curve."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Curve:
-    """Mean scores of training games, of all streams, exploration included.
-
-    Attributes:
-        steps: T at the end of each interval [N].
-        scores: mean of the games that ended in it [N].
-        games: their number [N].
-    """
-
-    steps: np.ndarray
-    scores: np.ndarray
-    games: np.ndarray
-
 
 def read_curve(run_dir: Path) -> Curve | None:
-    """The learning curve of a run in at most `POINTS` equal intervals of T; None where no games are on record."""
-    games = []
+    """The learning curve of a run; None where no games are on record."""
     try:
-        with (run_dir / "episodes.csv").open(encoding="utf-8", errors="replace", newline="") as file:
-            for row in csv.DictReader(line.replace("\0", "") for line in file):
-                try:
-                    games.append((float(row["total_steps"]), float(row["score"])))
-                except (KeyError, TypeError, ValueError):
-                    continue  # a torn row
-    except OSError:
+        groups = group_runs([read_run(run_dir)])
+    except UserError:
         return None
-    if not games:
-        return None
-    steps, scores = np.array(games).T
-    width = max(steps.max(), 1) / POINTS
-    interval = np.minimum((steps / width).astype(int), POINTS - 1)
-    met = np.unique(interval)
-    means = np.array([scores[interval == number].mean() for number in met])
-    return Curve((met + 1) * width, means, np.array([(interval == number).sum() for number in met]))
+    return make_curve(groups[0], choose_bin_steps(groups), np.random.default_rng(0))
 
 
 def read_evaluations(run_dir: Path) -> list[Evaluation]:
@@ -121,10 +91,10 @@ def _scores(run_dir: Path, evaluations: Sequence[Evaluation], game: str) -> list
     else:
         header = ("T", "mean", "standard error", "median", "best", "steps per game", "human-normalised", "protocol")
         sections = [_table(header, [_score_row(one) for one in evaluations])]
-    if game in SCORES:
-        published = SCORES[game]
+    if game in PUBLISHED:
+        published = PUBLISHED[game]
         rows = [("random play", f"{published.random:g}"), ("human", f"{published.human:g}")]
-        rows += [(name, f"{score:g}") for name, score in published.agents.items()]
+        rows += [(f"{name} ({AGENTS[name]})", f"{score:g}") for name, score in published.agents.items()]
         sections += [f"Published for {game} (random and human: {published.source}):", _table(("", "score"), rows)]
     return sections
 
@@ -144,11 +114,11 @@ def _score_row(one: Evaluation) -> tuple[str, ...]:
 def _curve(curve: Curve | None, picture: str | None) -> list[str]:
     if curve is None:
         return ["No training games are on record: there is no `episodes.csv` in the run's directory."]
-    words = "Mean score of all training games, exploration included, over intervals of T"
+    words = "Mean score of all training games, exploration included"
     if picture is not None:
-        return [f"![Learning curve]({picture})", f"{words}; dots: evaluations, with two standard errors."]
-    rows = zip(curve.steps.tolist(), curve.scores.tolist(), curve.games.tolist(), strict=True)
-    table = _table(("T up to", "mean score", "games"), [(f"{t:,.0f}", f"{s:,.2f}", f"{n:,}") for t, s, n in rows])
+        return [f"![Learning curve]({picture})", f"{words}; band: quartiles of single games."]
+    rows = zip(curve.total_steps.tolist(), curve.score.tolist(), curve.games.tolist(), strict=True)
+    table = _table(("T", "mean score", "games"), [(f"{t:,.0f}", f"{s:,.2f}", f"{n:,}") for t, s, n in rows])
     return [f"{words}:", table]
 
 

@@ -12,7 +12,7 @@ from async_rl import fork_server
 from async_rl.config import Config
 from async_rl.cores import available_cores
 from async_rl.evaluation import Evaluation, default_path, make_protocol, write
-from async_rl.published import SCORES
+from async_rl.published import PUBLISHED
 from async_rl.types import UserError
 from launch import command
 
@@ -108,7 +108,7 @@ def _human_normalised(evaluation: Evaluation) -> str:
     value = evaluation.human_normalised
     if value is None:
         return "no published figures for this game"
-    published = SCORES[evaluation.game]
+    published = PUBLISHED[evaluation.game]
     return f"{value:>10,.2f}  (0: random, {published.random:g}; 1: human, {published.human:g}; {published.source})"
 
 

@@ -16,7 +16,7 @@ from networks import light_run, untrained
 from async_rl import Config, UserError, evaluation, storage
 from async_rl.evaluation import Evaluation, Protocol, make_protocol
 from async_rl.match import Match, evaluate
-from async_rl.published import SCORES, human_normalised
+from async_rl.published import PUBLISHED, human_normalised
 from launch.evaluate import Options, _run, text
 
 CARTPOLE = Config(env="CartPole-v1")
@@ -171,5 +171,5 @@ def test_published_scores() -> None:
     assert human_normalised("catch", 1.0) is None
     from async_rl.envs.atari import game_names
 
-    assert len(SCORES) == 57 and set(SCORES) <= set(game_names())
-    assert all(published.human > published.random for published in SCORES.values())
+    assert len(PUBLISHED) == 57 and set(PUBLISHED) <= set(game_names())
+    assert all(published.human > published.random for published in PUBLISHED.values())

@@ -174,14 +174,14 @@ def test_a_card_holds_what_is_known_of_a_run(tmp_path: Path, toy_run: Path) -> N
     assert "Not evaluated yet" in text and "lr = 0.5" in text and "gamma" not in text and "torch 2" in text
     assert (run_dir / "MODEL_CARD.png").read_bytes().startswith(b"\x89PNG") and "](MODEL_CARD.png)" in text
     curve = read_curve(run_dir)
-    assert curve is not None and curve.games.sum() == len((run_dir / "episodes.csv").read_text().splitlines()) - 1
+    assert curve is not None and 0 < curve.games.sum() < len((run_dir / "episodes.csv").read_text().splitlines())
     saved = read_network(run_dir)
     from async_rl import evaluation
     from async_rl.match import evaluate
 
     result = evaluate(saved, Protocol(episodes=3), 1)
     numbers = model_card(run_dir, saved, curve, None, [result])
-    assert f"| {curve.scores[0]:,.2f} |" in numbers and "3 whole games, epsilon 0.05, seed 0" in numbers
+    assert f"| {curve.score[0]:,.2f} |" in numbers and "3 whole games, epsilon 0.05, seed 0" in numbers
     evaluation.write(result, evaluation.default_path(run_dir, result.total_steps))
     (run_dir / "run.json").unlink()
     (run_dir / "episodes.csv").unlink()

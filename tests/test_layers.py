@@ -27,6 +27,7 @@ LAYERS = [
     ["evaluation"],
     ["worker", "checkpoint", "checkpoint_content", "reporting", "run_directory", "meter"],
     ["export"],
+    ["plotting"],
     ["traced", "players", "card"],
     ["match"],
     ["preload", "processes", "agent", "health", "evaluations"],
