@@ -20,8 +20,7 @@ tensorboard: .venv/installed
 	$(BIN)/tensorboard --logdir runs
 
 docs: .venv/installed
-	$(BIN)/pdoc --docformat google --math --output-directory build/docs async_rl
-	@echo "open build/docs/index.html"
+	$(BIN)/python -m launch.docs
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

@@ -49,7 +49,7 @@ def explain(agent: Agent, output: Path, count: int, method: str, seed: int, tell
     written = []
     features = _features(agent, states, tell)
     if features is not None:
-        encoded = cv2.imencode(".png", np.ascontiguousarray(features[:, :, ::-1]))[1]
+        encoded = cv2.imencode(".png", np.ascontiguousarray(features[:, :, ::-1]), [cv2.IMWRITE_PNG_COMPRESSION, 9])[1]
         storage.write_result(output, encoded.tobytes())
         written.append(output)
     tell("laying out the map", 0, 1)

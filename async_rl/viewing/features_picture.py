@@ -14,6 +14,7 @@ PAPER: draw.Colour = (250, 250, 248)
 INK: draw.Colour = (30, 32, 36)
 PALE: draw.Colour = (110, 114, 122)
 _EDGE: draw.Colour = (214, 216, 220)
+_BETWEEN: draw.Colour = (140, 144, 152)
 _LOW, _HIGH = np.array((33, 102, 172), np.float32), np.array((200, 80, 10), np.float32)
 """Colours of negative and positive numbers; 0 is white."""
 
@@ -87,7 +88,7 @@ def filter_cell(shown: Filter, field: tuple[int, int], stack: int) -> np.ndarray
     ):
         blank = np.full((*field, 3), 238, np.uint8)
         tiles = [*pictures, *[blank] * (EXAMPLES - len(pictures))]
-        block = mosaic([enlarged(picture, factor) for picture in tiles], _SIDE, 2, _EDGE)
+        block = mosaic([enlarged(picture, factor) for picture in tiles], _SIDE, 2, _BETWEEN)
         cell[top:, left : left + side[1]] = block
     return cell
 

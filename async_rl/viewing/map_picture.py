@@ -87,7 +87,7 @@ def _show(axes: Any, point: np.ndarray, slot: tuple[float, float], picture: np.n
 
     zoom = _PICTURE_INCHES * 72 / max(picture.shape[:2])
     image = OffsetImage(picture, zoom=zoom, interpolation="nearest" if zoom > 1 else "antialiased")
-    packed = VPacker(children=[image, TextArea(label, textprops={"size": 8})], align="center", pad=0, sep=2)
+    packed = VPacker(children=[image, TextArea(label, textprops={"size": 10})], align="center", pad=0, sep=2)
     line = {"arrowstyle": "-", "color": "#8a8f98", "linewidth": 0.8, "shrinkB": 0}
     box = {"facecolor": "#fafaf8", "edgecolor": "none"}
     axes.add_artist(
