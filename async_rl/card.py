@@ -14,6 +14,7 @@ from async_rl.config import Config
 from async_rl.config_file import to_toml
 from async_rl.evaluation import Evaluation
 from async_rl.export import SavedNetwork
+from async_rl.naming import game_title, method_of
 from async_rl.plotting.groups import group_runs
 from async_rl.plotting.points import Curve, choose_bin_steps, make_curve
 from async_rl.plotting.runs import read_run
@@ -55,7 +56,7 @@ def model_card(
         evaluations: of its networks.
     """
     config, spec = saved.config, saved.spec
-    title = f"# {spec.name}, {config.algorithm}, T = {saved.total_steps:,}"
+    title = f"# {game_title(spec.name)}, {method_of(config)}, T = {saved.total_steps:,}"
     sections = [title, _summary(saved), "## Scores", *_scores(run_dir, evaluations, spec.name)]
     sections += ["## Learning curve", *_curve(curve, picture)]
     sections += ["## Use", _use(run_dir), "## How it was made", *_sessions(run_dir), _settings(config)]
@@ -73,7 +74,7 @@ def _summary(saved: SavedNetwork) -> str:
     shape = "x".join(map(str, spec.observation_shape))
     rows = [
         ("game", spec.name),
-        ("algorithm", saved.config.algorithm),
+        ("method", method_of(saved.config)),
         (
             "trained for",
             f"{saved.total_steps:,} steps ({frames:,} frames), {duration(saved.seconds)} of wall-clock time",

@@ -12,6 +12,7 @@ from async_rl import fork_server
 from async_rl.config import Config
 from async_rl.cores import available_cores
 from async_rl.evaluation import Evaluation, default_path, make_protocol, write
+from async_rl.naming import method_of
 from async_rl.published import PUBLISHED
 from async_rl.types import UserError
 from launch import command
@@ -79,18 +80,18 @@ def _run(options: Options) -> None:
             progress.tell(f"{saved.spec.name}, games", match.finished_games, options.episodes, f"{match.steps:,} steps")
 
         evaluation = evaluate(saved, protocol, options.workers, lambda message: print(message, file=sys.stderr), show)
-    print(text(evaluation, saved.config.algorithm))
+    print(text(evaluation, method_of(saved.config)))
     output = options.output or default_path(options.run, saved.total_steps)
     write(evaluation, output)
     print(f"written to {output}")
 
 
-def text(evaluation: Evaluation, algorithm: str) -> str:
+def text(evaluation: Evaluation, method: str) -> str:
     """The result for a person."""
     of = evaluation
     error = f"  (standard error {of.standard_error:,.2f})" if len(of.scores) > 1 else ""
     lines = [
-        f"{of.game}, {algorithm}, T = {of.total_steps:,}  ({of.path})",
+        f"{of.game}, {method}, T = {of.total_steps:,}  ({of.path})",
         "",
         f"  mean score        {of.mean:>10,.2f}{error}",
         f"  median            {of.median:>10,.2f}",

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from async_rl.naming import method_name, setting_text
 from async_rl.plotting.runs import Run
 from async_rl.types import UserError
 
@@ -24,16 +25,13 @@ NAMING_ORDER = (
 )
 """Settings by which groups are named first; the others follow in the order of ``config.toml``."""
 
-BY_VALUE = frozenset({"optimizer", "network", "precision"})
-"""Settings whose values speak for themselves."""
-
 
 @dataclass(frozen=True)
 class Group:
     """Runs of one configuration, with different seeds: one line of the picture.
 
     Attributes:
-        label: what sets this group apart from the others, or its algorithm if it is alone.
+        label: what sets this group apart from the others, or its method if it is alone.
         runs: in the order in which they were named.
     """
 
@@ -85,28 +83,12 @@ def differences(settings: Sequence[dict[str, Any]]) -> list[str]:
 
 def make_labels(settings: Sequence[dict[str, Any]]) -> list[str]:
     """A short label for each of several different settings: the algorithm, and the fewest other differences that do."""
+    if len(settings) == 1:
+        return [method_name(settings[0])]
     labels = [str(each["algorithm"]) for each in settings]
     for name in differences(settings):
-        texts = [_text(name, each.get(name)) for each in settings]
+        texts = [setting_text(name, each.get(name)) for each in settings]
         longer = [", ".join(filter(None, pair)) for pair in zip(labels, texts, strict=True)]
         if name != "algorithm" and len(set(longer)) > len(set(labels)):
             labels = longer
     return labels
-
-
-def _text(name: str, value: Any) -> str:
-    """A setting as a person would say it: ``lr 7e-4``, ``λ 0.65``, ``double``; nothing for what is switched off."""
-    if value is None or value is False or (name == "replay" and value == 0):
-        return ""
-    spoken = {"lambda": "λ"}.get(name, name.replace("_", " "))
-    if value is True:
-        return spoken
-    plain = " / ".join(map(_number, value)) if isinstance(value, list) else _number(value)
-    return plain if name in BY_VALUE else f"{spoken} {plain}"
-
-
-def _number(value: Any) -> str:
-    if isinstance(value, float) and 0 < abs(value) < 0.01:
-        mantissa, exponent = f"{value:e}".split("e")
-        return f"{float(mantissa):g}e{int(exponent)}"
-    return f"{value:,}" if isinstance(value, int) else f"{value:g}" if isinstance(value, float) else str(value)

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from async_rl import storage
+from async_rl.naming import game_title
 from async_rl.plotting.points import Curve
 from async_rl.plotting.references import References, references, spread
 from async_rl.published import Point
@@ -153,11 +154,6 @@ def _reached(known: References, curves: Sequence[Curve], axes: Sequence[Axis]) -
     return dataclasses.replace(known, points=tuple(inside))
 
 
-def _title(game: str) -> str:
-    """``space_invaders`` -> ``Space Invaders``; names with capitals, such as Gymnasium's ids, are left as they are."""
-    return game.replace("_", " ").title() if game.islower() else game
-
-
 def _points(score: float) -> str:
     return f"{score:,g}".replace("-", "\N{MINUS SIGN}")
 
@@ -180,7 +176,7 @@ def _frame(
     room = 0.04 * max(high - low, 1e-9)
     panels[0].set_ylim(low - room, high + room)
     panels[0].set_ylabel("human-normalised score" if len(games) > 1 else "score of a game, points")
-    figure.suptitle(", ".join(map(_title, games)) + ": scores of training games", fontweight="bold")
+    figure.suptitle(", ".join(map(game_title, games)) + ": scores of training games", fontweight="bold")
     handles = {label: line for panel in panels for line, label in zip(*panel.get_legend_handles_labels(), strict=True)}
     legend = figure.legend(
         handles.values(),

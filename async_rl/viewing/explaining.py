@@ -9,6 +9,7 @@ import numpy as np
 
 from async_rl import storage
 from async_rl.agent import Agent
+from async_rl.naming import game_title, method_of
 from async_rl.types import UserError
 from async_rl.viewing.anatomy import Convolution, convolutions, first_weights, last_hidden, peaks
 from async_rl.viewing.embedding import pca, tsne
@@ -57,9 +58,9 @@ def explain(agent: Agent, output: Path, count: int, method: str, seed: int, tell
     points = tsne(hidden, seed) if method == "tsne" else pca(hidden)
     name = {"tsne": "t-SNE", "pca": "principal components"}[method]
     games = len(np.unique(states.games))
-    title = f"{agent.spec.name}: last hidden layer ({hidden.shape[1]} units), {len(hidden):,} states of {games:,} games"
+    what = f"last hidden layer ({hidden.shape[1]} units), {len(hidden):,} states of {games:,} games, {name}"
     memory = io.BytesIO()
-    draw_map(memory, f"{title}, {name}", points, states)
+    draw_map(memory, f"{game_title(agent.spec.name)}: {what}", points, states)
     storage.write_result(map_path(output), memory.getvalue())
     return [*written, map_path(output)]
 
@@ -67,9 +68,9 @@ def explain(agent: Agent, output: Path, count: int, method: str, seed: int, tell
 def _features(agent: Agent, states: States, tell: Tell) -> np.ndarray | None:
     """The picture of the filters or, without convolutions, of the first layer's weights; None without either."""
     found = convolutions(agent.network, states.observations[0])
-    title = f"{agent.spec.name}: what the network looks for"
+    title = f"{game_title(agent.spec.name)}: what the network looks for"
     trained = (
-        f"{agent.config.algorithm}, trained for {agent.total_steps:,} steps; {len(states.values):,} states of play"
+        f"{method_of(agent.config)}; trained for {agent.total_steps:,} steps; {len(states.values):,} states of play"
     )
     if not found:
         weights = first_weights(agent.network, states.observations[0])

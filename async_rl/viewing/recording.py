@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from async_rl.agent import Agent
+from async_rl.naming import game_title, method_of
 from async_rl.viewing.panels import Scales
 from async_rl.viewing.play import Moment, Play
 from async_rl.viewing.saliency import saliency
@@ -152,8 +153,8 @@ class Camera:
         self._scales = scales
         heat = "bright: what moves the value of the chosen action most" if self._wish.saliency else ""
         title = Titles(
-            agent.spec.name,
-            f"{agent.config.algorithm}, trained for {agent.total_steps:,} steps",
+            game_title(agent.spec.name),
+            f"{method_of(agent.config)}; trained for {agent.total_steps:,} steps",
             self._scene.note or heat,
         )
         self._stage = Stage(title, agent.spec, scales, self._scene.pictures[0], self._steps_per_second, policy)
