@@ -25,18 +25,18 @@ def method_of(config: Config) -> str:
 
 
 def method_name(settings: Mapping[str, Any]) -> str:
-    """``n-step-q, λ 0.65, layer norm``: the algorithm and what is added to it, by the names of ``config.toml``."""
+    """``n-step-q, lambda 0.65, layer norm``: the algorithm and what is added to it, by the names of ``config.toml``."""
     added = (setting_text(name, settings.get(name)) for name in METHOD)
     return ", ".join([str(settings["algorithm"]), *filter(None, added)])
 
 
 def setting_text(name: str, value: Any) -> str:
-    """A setting as a person would say it: ``lr 7e-4``, ``λ 0.65``, ``double``; nothing for what is switched off."""
+    """A setting as a person would say it: ``lr 7e-4``, ``lambda 0.65``, ``double``; nothing for what is off."""
     if value is None or value is False or (name, value) in (("replay", 0), ("norm", "none")):
         return ""
     if name == "norm":
         return f"{value} norm"
-    spoken = {"lambda": "λ"}.get(name, name.replace("_", " "))
+    spoken = name.replace("_", " ")
     if value is True:
         return spoken
     plain = " / ".join(map(_number, value)) if isinstance(value, list) else _number(value)

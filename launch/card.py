@@ -21,7 +21,7 @@ class Options:
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """Run directory."""
-    output: Path | None = None
+    output: Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="")] = None
     """Markdown file to write; default: MODEL_CARD.md in the run directory. The picture gets the same name with .png."""
 
 

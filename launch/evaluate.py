@@ -34,7 +34,7 @@ class Options:
     """Run directory, checkpoint or exported network (.safetensors)."""
     episodes: int = 30
     """Games to play."""
-    epsilon: float | None = None
+    epsilon: Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="")] = None
     """Probability of a random action; default: 0.05 (Mnih et al. 2015). Not for a3c, which draws from its policy."""
     no_ops: int = 30
     """Atari: most no-op actions at the start of a game; their number is drawn from 1 to this."""
@@ -50,7 +50,7 @@ class Options:
     """Which checkpoint of a run directory."""
     trust_code: bool = False
     """Let the file name code of your own to import (package.module:function), as its environment or network."""
-    output: Path | None = None
+    output: Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="")] = None
     """JSON file for the result; default: one in evaluations/ of the run directory."""
 
 

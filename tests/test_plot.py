@@ -99,13 +99,13 @@ def test_runs_that_differ_in_the_seed_only_are_one_group() -> None:
 def test_labels_are_the_fewest_settings_that_tell_groups_apart() -> None:
     plain = {"algorithm": "one-step-q", "lr": 7e-4, "double": False, "steps": 10}
     assert make_labels([plain]) == ["one-step-q"]
-    assert make_labels([plain | {"lambda": 0.65, "norm": "layer"}]) == ["one-step-q, λ 0.65, layer norm"]
+    assert make_labels([plain | {"lambda": 0.65, "norm": "layer"}]) == ["one-step-q, lambda 0.65, layer norm"]
     assert make_labels([plain, plain | {"lr": 0.002, "steps": 20}]) == ["one-step-q, lr 7e-4", "one-step-q, lr 2e-3"]
     assert make_labels([plain, plain | {"double": True}]) == ["one-step-q", "one-step-q, double"]
     a3c = {"algorithm": "a3c", "lr": 0.5}
     assert make_labels([plain, a3c]) == ["one-step-q", "a3c"]
     decay = [plain | {"lambda": 0.65, "final_epsilons": [0.1, 0.5]}, plain | {"final_epsilons": [0.01]}]
-    assert make_labels(decay) == ["one-step-q, λ 0.65", "one-step-q"]
+    assert make_labels(decay) == ["one-step-q, lambda 0.65", "one-step-q"]
 
 
 def test_the_points_of_one_run_are_means_and_quartiles_of_its_bins() -> None:
