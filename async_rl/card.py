@@ -117,7 +117,7 @@ def _curve(curve: Curve | None, picture: str | None) -> list[str]:
         return ["No training games are on record: there is no `episodes.csv` in the run's directory."]
     words = "Mean score of all training games, exploration included"
     if picture is not None:
-        return [f"![Learning curve]({picture})", f"{words}; band: quartiles of single games."]
+        return [f"![Learning curve]({picture})", f"{words}."]
     rows = zip(curve.total_steps.tolist(), curve.score.tolist(), curve.games.tolist(), strict=True)
     table = _table(("T", "mean score", "games"), [(f"{t:,.0f}", f"{s:,.2f}", f"{n:,}") for t, s, n in rows])
     return [f"{words}:", table]

@@ -46,13 +46,15 @@ def _run(options: Options) -> None:
         from async_rl.traced import write_torchscript
 
         difference = write_torchscript(saved, options.output)
-        print(f"outputs agree on random observations, but for {difference:.1g} of the largest")
+        print(f"outputs agree with the network's on random observations; largest relative difference: {difference:.1g}")
     else:
         write_network(saved, options.output)
     for name, value in metadata(saved).items():
         if name != "async_rl":
             print(f"  {name:<14}{value}")
-    print(f"written to {options.output} ({options.output.stat().st_size / 2**20:.1f} MiB)")
+    size = options.output.stat().st_size
+    shown = f"{size / 2**20:.1f} MiB" if size >= 2**20 else f"{size / 2**10:.0f} KiB"
+    print(f"written to {options.output} ({shown})")
 
 
 if __name__ == "__main__":

@@ -86,7 +86,9 @@ def _check_epsilons(groups: Sequence[Group]) -> None:
 def _line(curve: Curve) -> str:
     """The last point of a curve in words."""
     runs = "1 run" if curve.runs == 1 else f"{curve.runs} runs"
-    score = f"{curve.score[-1]:.2f} ({curve.low[-1]:.2f} to {curve.high[-1]:.2f})"
+    score = f"{curve.score[-1]:.2f}"
+    if curve.low[-1] < curve.high[-1]:
+        score += f" ({curve.low[-1]:.2f} to {curve.high[-1]:.2f})"
     return f"{curve.label}: {runs}, {curve.games.sum():,} games; at {curve.total_steps[-1]:,.0f} steps {score}"
 
 

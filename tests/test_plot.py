@@ -118,6 +118,12 @@ def test_the_points_of_one_run_are_means_and_quartiles_of_its_bins() -> None:
     assert curve.by_epsilon[0.1] == pytest.approx([5, 6]) and curve.by_epsilon[0.5] == pytest.approx([2, 5.5])
 
 
+def test_games_that_are_only_won_or_lost_have_no_quartiles() -> None:
+    (group,) = group_runs([run_of(1, scores=[1, -1, 1, 1])])
+    curve = make_curve(group, 20, np.random.default_rng(0))
+    assert curve.score.tolist() == curve.low.tolist() == curve.high.tolist() == [0, 1]
+
+
 def test_a_bin_without_a_game_is_interpolated_and_a_short_rest_left_out() -> None:
     (group,) = group_runs([run_of(1, scores=[0, 8, 4])])
     assert make_curve(group, 5, np.random.default_rng(0)).score == pytest.approx([0, 4, 8, 6, 4])

@@ -197,7 +197,8 @@ def _frame(
 
 def _explanation(curves: Sequence[Curve], known: References) -> str:
     """What line and band are, and what lies outside the picture."""
-    single = "mean of all training games" if curves[0].by_epsilon else "mean; band: quartiles of single games"
+    bands = not curves[0].by_epsilon and any((curve.low < curve.high).any() for curve in curves if curve.runs == 1)
+    single = "mean; band: quartiles of single games" if bands else "mean of all training games"
     several = "interquartile mean of the runs; band: 95 % stratified bootstrap interval"
     numbers = {curve.runs == 1 for curve in curves}
     said = [f"one run: {single}" * (True in numbers), f"several runs: {several}" * (False in numbers)]

@@ -29,8 +29,8 @@ class Curve:
         total_frames: emulator frames until then, [B] float64.
         seconds: of training until then, mean over the runs, [B] float64.
         score: of one run the mean over the bin's games; of several the interquartile mean over the runs' means.
-        low, high: of one run the quartiles of single games; of several the ends of the 95 % bootstrap interval of
-            ``score``. [B] float64.
+        low, high: of one run the quartiles of single games, or ``score`` itself where games are only won or lost; of
+            several the ends of the 95 % bootstrap interval of ``score``. [B] float64.
         by_epsilon: mean score of the streams with each final epsilon, [B] float64, NaN where they finished no game.
     """
 
@@ -77,7 +77,9 @@ def make_curve(group: Group, bin_steps: int, random: np.random.Generator, by_eps
     seconds = [_means(_bins(run, bin_steps), run.seconds, shown) for run, _ in runs]
     if len(runs) == 1:
         score = means[0]
-        low, high = _quartiles(_bins(runs[0][0], bin_steps), runs[0][1], shown)
+        low, high = score, score
+        if len(np.unique(runs[0][1])) > 2:
+            low, high = _quartiles(_bins(runs[0][0], bin_steps), runs[0][1], shown)
     else:
         score = interquartile_mean(np.stack(means))
         strata = [np.stack([m for m, run in zip(means, group.runs, strict=True) if run.game == g]) for g in group.games]
