@@ -185,7 +185,7 @@ class Supervisor:
     def _save(self) -> None:
         """Write checkpoints/latest, and best if no checkpoint before had a higher mean score of 100 games.
 
-        Where the network is evaluated, that picks the best one.
+        Where evaluations are made, they pick the best one.
         """
         if self._diverged:
             self._terminal.say("training has diverged: nothing is finite any more, and not saved; try a lower --lr")
@@ -193,15 +193,14 @@ class Supervisor:
         statistics = self._logs.statistics
         score = statistics.mean_score if statistics.games >= 100 else None
         better = score is not None and np.isfinite(score) and (self._best_score is None or score > self._best_score)
-        before = self._best_score
-        self._best_score = score if better else before
+        best_before, self._best_score = self._best_score, score if better else self._best_score
         latest, best = self._run_dir / checkpoint.LATEST, self._run_dir / checkpoint.BEST
         try:
             self._write(latest)
             if (better and not self._config.evaluate_every) or not best.exists():
                 checkpoint.copy(latest, best)
         except OSError as error:
-            self._best_score = before
+            self._best_score = best_before
             self._checkpoint_outage.failed(error)
         else:
             self._checkpoint_outage.succeeded()

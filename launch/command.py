@@ -1,5 +1,6 @@
 """What the commands have in common: how they end, how bad input is told, and how a network is read."""
 
+import io
 import signal
 import sys
 from collections.abc import Callable
@@ -29,6 +30,9 @@ def run(command: Callable[[], int | None]) -> NoReturn:
 
     What a person can mend (`UserError`) is one line on standard error, without a traceback.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files may hold what has no character
     try:
         code = command() or 0
         sys.stdout.flush()

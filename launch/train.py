@@ -15,7 +15,7 @@ from async_rl.config_file import from_toml
 from async_rl.cores import available_cores
 from async_rl.types import UserError
 from async_rl.user_code import code_named
-from launch import command
+from launch.command import NUMBER_OR_AUTO, run
 
 
 @dataclass(frozen=True)
@@ -27,15 +27,15 @@ class Command(Config):
     Atari.
     """
 
-    workers: Annotated[int, command.NUMBER_OR_AUTO] = dataclasses.field(default_factory=available_cores)
+    workers: Annotated[int, NUMBER_OR_AUTO] = dataclasses.field(default_factory=available_cores)
     lambda_: Annotated[float | None, tyro.conf.arg(name="lambda")] = None
     config: Path | None = None
     """TOML file with settings that differ from the defaults, such as those in configs/; flags win over it."""
     resume: Path | None = None
     """Directory of a run to go on with, from its latest checkpoint and with its settings; flags win over them."""
     init_from: Path | None = None
-    """Run or checkpoint from whose network a new run starts, of another game perhaps: what fits by name and shape is
-    taken, what does not is listed."""
+    """Run, checkpoint or exported network that a new run starts from, of another game perhaps: what fits by name and
+    shape is taken, what does not is listed."""
     trust_code: bool = False
     """Let the files of --config and --resume name code to import (package.module:function); else it has to stand on the
     command line, because somebody else's file could name anything."""
@@ -45,7 +45,7 @@ class Command(Config):
 
 def main() -> None:
     """Run the command; exits with 0 (done), 1 (failed), 2 (bad input), 130 (Ctrl-C) or 143 (SIGTERM)."""
-    command.run(lambda: _run(parse(sys.argv[1:])))
+    run(lambda: _run(parse(sys.argv[1:])))
 
 
 def parse(arguments: list[str]) -> Command:
@@ -63,19 +63,19 @@ def parse(arguments: list[str]) -> Command:
     except argparse.ArgumentError:
         files = argparse.Namespace(config=None, resume=None)  # the second parser says what is wrong
     defaults = Command(**_settings(_base(files.config, files.resume)))
-    options = tyro.cli(Command, args=arguments, default=defaults, prog="python -m launch.async")
-    _require_trust(options, arguments)
-    return options
+    command = tyro.cli(Command, args=arguments, default=defaults, prog="python -m launch.async")
+    _require_trust(command, arguments)
+    return command
 
 
-def _require_trust(options: Command, arguments: list[str]) -> None:
+def _require_trust(command: Command, arguments: list[str]) -> None:
     """Raise UserError where code would be imported that a file names, and neither a flag nor --trust-code."""
     for name in ("env", "network"):
-        value = getattr(options, name)
+        value = getattr(command, name)
         typed = any(argument == value or argument.endswith(f"={value}") for argument in arguments)
-        if code_named(value) and not typed and not options.trust_code:
+        if code_named(value) and not typed and not command.trust_code:
             raise UserError(
-                f"{options.config or options.resume} names code to import, {value}; if you know where it comes from, "
+                f"{command.config or command.resume} names code to import, {value}; if you know where it comes from, "
                 f"add --trust-code or {flag(name)} {value}."
             )
 
@@ -94,16 +94,16 @@ def _settings(config: Config) -> dict[str, Any]:
     return {field.name: getattr(config, field.name) for field in dataclasses.fields(Config)}
 
 
-def _run(options: Command) -> int:
-    if options.resume is not None and options.run_dir is not None:
+def _run(command: Command) -> int:
+    if command.resume is not None and command.run_dir is not None:
         raise UserError("--resume and --run-dir exclude each other: a resumed run goes on in its own directory.")
-    if options.resume is not None and options.init_from is not None:
+    if command.resume is not None and command.init_from is not None:
         raise UserError("--resume and --init-from exclude each other: a resumed run has its own network.")
-    config = Config(**_settings(options))
+    config = Config(**_settings(command))
     fork_server.prepare(config)
     from async_rl.training import train  # torch takes seconds to import; bad input and --help should not wait
 
-    result = train(config, options.run_dir, options.resume, options.init_from)
+    result = train(config, command.run_dir, command.resume, command.init_from)
     print(f"{result.ending.name.lower()} at T = {result.total_steps:,}, mean score {result.mean_score:.2f}")
     if result.resumable:
         trust = " --trust-code" if code_named(config.env, config.network) else ""
