@@ -1,7 +1,10 @@
 """What is shown of an agent is what it does and thinks; videos are decoded again."""
 
+import contextlib
 import dataclasses
 import importlib
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +14,7 @@ import networks
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
+from conftest import ROOT, wait_for
 from torch import nn
 
 from async_rl import Config
@@ -248,6 +251,22 @@ def test_record_works_on_a_run_and_tells_bad_input_in_one_line(
             importlib.import_module("launch.record").main()
         told = capsys.readouterr().err
         assert ended.value.code == 2 and expected in told and told.count("\n") == 1
+
+
+def test_ctrl_c_ends_a_recording_without_a_traceback_and_leaves_nothing(tmp_path: Path, toy_run: Path) -> None:
+    line = [sys.executable, "-m", "launch.record", str(toy_run), "--output", str(tmp_path / "agent.mp4")]
+    long = ("--episodes", "1000000", "--max-seconds", "1000")
+    process = subprocess.Popen([*line, *long], cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+    def begun() -> bool:
+        with contextlib.suppress(FileNotFoundError):
+            return (tmp_path / ".agent.part.mp4").stat().st_size > 0
+        return False
+
+    wait_for(begun, "the first pictures")
+    os.killpg(process.pid, signal.SIGINT)  # ffmpeg, too, as a terminal does it
+    assert process.communicate(timeout=100)[1].endswith("interrupted\n") and process.returncode == 128 + signal.SIGINT
+    assert not list(tmp_path.iterdir())
 
 
 def test_missing_ffmpeg_names_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
