@@ -1,10 +1,11 @@
 # make train: install everything pinned into .venv and train on Pong. make test: the same, then lint, types and tests.
+# make docs: pages of the library's interface in build/docs. make tensorboard: the curves of all runs.
 # make peers: install the programs that benchmarks.peers compares with, pinned, into .venv-peers.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 CORES := $(shell $(PYTHON) -c 'import os; print(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())')
 BIN := .venv/bin
 
-.PHONY: train test tensorboard peers clean
+.PHONY: train test tensorboard docs peers clean
 
 train: .venv/installed
 	$(BIN)/python -m launch.async --workers $(CORES) $(ARGS)
@@ -17,6 +18,9 @@ test: .venv/installed
 
 tensorboard: .venv/installed
 	$(BIN)/tensorboard --logdir runs
+
+docs: .venv/installed
+	$(BIN)/python -m launch.docs
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

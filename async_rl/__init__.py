@@ -7,11 +7,20 @@ from async_rl.types import UserError
 
 if TYPE_CHECKING:
     from async_rl.agent import Agent, load
+    from async_rl.envs.as_gymnasium import AsGymnasium
+    from async_rl.evaluation import Evaluation
     from async_rl.training import Result, train
 
-__all__ = ["Agent", "Config", "Result", "UserError", "load", "train"]
+__all__ = ["Agent", "AsGymnasium", "Config", "Evaluation", "Result", "UserError", "load", "train"]
 
-_LAZY = {"train": "training", "Result": "training", "load": "agent", "Agent": "agent"}
+_LAZY = {
+    "train": "training",
+    "Result": "training",
+    "load": "agent",
+    "Agent": "agent",
+    "AsGymnasium": "envs.as_gymnasium",
+    "Evaluation": "evaluation",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -7,16 +7,17 @@ import numpy as np
 import torch
 from torch import nn
 
-from async_rl import checkpoint
-from async_rl.config import Config
-from async_rl.networks import make_network
-from async_rl.shared import bind
-from async_rl.types import EnvSpec, UserError
-from async_rl.user_code import code_named
+from async_rl.evaluation import Evaluation, make_protocol
+from async_rl.export import SavedNetwork, Which, read_network
+from async_rl.match import evaluate
+from async_rl.policies import softmax_sample
 
 
 class Agent:
-    """Chooses actions by a Q-network.
+    """Chooses actions by a trained network.
+
+    Every method takes one observation ``[*spec.observation_shape]`` of ``spec.observation_dtype``, or a batch of B of
+    them, and raises ValueError for anything else.
 
     Attributes:
         config: of the run that trained it.
@@ -24,55 +25,124 @@ class Agent:
         total_steps: T at which it was saved.
     """
 
-    def __init__(self, network: nn.Module, config: Config, spec: EnvSpec, total_steps: int):
-        self._network = network
-        self.config = config
-        self.spec = spec
-        self.total_steps = total_steps
+    def __init__(self, saved: SavedNetwork):
+        self.config = saved.config
+        self.spec = saved.spec
+        self.total_steps = saved.total_steps
+        self._saved = saved
+        self._network = saved.make()
+        self._has_policy = saved.config.algorithm == "a3c"
 
-    def values(self, observation: np.ndarray) -> np.ndarray:
-        """Q(s, a) of one observation [*spec.observation_shape] for each action, [A] float32; a3c: the policy's logits.
+    @property
+    def network(self) -> nn.Module:
+        """The network itself; see `async_rl.networks.make_network` for what goes in and comes out."""
+        return self._network
+
+    def q_values(self, observation: np.ndarray) -> np.ndarray:
+        """Q(s, a) of each action, [A] float32 or [B, A].
 
         Raises:
-            ValueError: the observation has another shape or dtype than ``spec`` says.
+            ValueError: an a3c network, which has none.
         """
-        observation = np.asarray(observation)
-        expected = (self.spec.observation_shape, self.spec.observation_dtype)
-        if (observation.shape, str(observation.dtype)) != expected:
-            raise ValueError(f"expected an observation {expected}, got {(observation.shape, str(observation.dtype))}")
-        with torch.no_grad():
-            outputs = self._network(torch.from_numpy(np.ascontiguousarray(observation))[None])[0]
-        return outputs[: len(self.spec.action_names)].numpy()  # a3c has its value behind them
+        if self._has_policy:
+            raise ValueError("an a3c network has no Q-values; use policy(observation) and value(observation).")
+        return self._outputs(observation)
 
-    def act(self, observation: np.ndarray, epsilon: float = 0.0, random: np.random.Generator | None = None) -> int:
-        """The action of the largest value or, with probability ``epsilon``, a random one; see `values`."""
+    def policy(self, observation: np.ndarray) -> np.ndarray:
+        """Probability of each action by an a3c network, [A] float32 or [B, A].
+
+        Raises:
+            ValueError: a network of action values, which has no policy of its own.
+        """
+        if not self._has_policy:
+            raise ValueError(f"a network of {self.config.algorithm} has no policy; use q_values(observation).")
+        return torch.softmax(torch.from_numpy(self._outputs(observation)[..., :-1]), dim=-1).numpy()
+
+    def value(self, observation: np.ndarray) -> np.ndarray:
+        """V(s), [] float32 or [B]: what an a3c network says, else the largest Q(s, a)."""
+        outputs = self._outputs(observation)
+        return outputs[..., -1] if self._has_policy else outputs.max(axis=-1)
+
+    def act(
+        self, observation: np.ndarray, epsilon: float = 0.0, random: np.random.Generator | None = None
+    ) -> int | np.ndarray:
+        """An action, or for a batch [B] int64: the one of the largest value; a3c draws it from its policy.
+
+        Args:
+            observation: one, or a batch.
+            epsilon: probability of a random action instead, for each observation on its own.
+            random: source of all chance; default: a fresh one at each call.
+        """
+        outputs = self._outputs(observation)
+        rows = np.atleast_2d(outputs)
         random = random or np.random.default_rng()
-        if epsilon > 0 and random.random() < epsilon:
-            return int(random.integers(len(self.spec.action_names)))
-        return int(self.values(observation).argmax())
+        generators = [random] * len(rows)
+        actions = softmax_sample(rows, np.zeros(len(rows)), generators) if self._has_policy else rows.argmax(axis=1)
+        if epsilon > 0:
+            explore = random.random(len(rows)) < epsilon
+            actions[explore] = random.integers(len(self.spec.action_names), size=int(explore.sum()))
+        return int(actions[0]) if outputs.ndim == 1 else actions
+
+    def evaluate(
+        self,
+        episodes: int = 30,
+        epsilon: float | None = None,
+        no_ops: int = 30,
+        sticky: float = 0.0,
+        seed: int = 0,
+        workers: int | None = None,
+    ) -> Evaluation:
+        """Play whole games in processes of their own; the same as ``python -m launch.evaluate``, which has the details.
+
+        A script calls this under ``if __name__ == "__main__":``, see `async_rl.train`.
+
+        Args:
+            episodes: games.
+            epsilon: probability of a random action; default 0.05; a3c has none.
+            no_ops: Atari: most no-op actions at the start of a game.
+            sticky: Atari: probability that the emulator repeats the previous action.
+            seed: of all random numbers.
+            workers: processes; default: one a core.
+
+        Raises:
+            UserError: a value out of range, or an environment that cannot be made or fails.
+        """
+        protocol = make_protocol(
+            self.config.algorithm, epsilon, episodes=episodes, no_ops=no_ops, sticky=sticky, seed=seed
+        )
+        return evaluate(self._saved, protocol, workers)
+
+    def _outputs(self, observation: np.ndarray) -> np.ndarray:
+        observation = np.asarray(observation)
+        shape, dtype = self.spec.observation_shape, self.spec.observation_dtype
+        batch = observation.ndim == len(shape) + 1
+        if observation.shape[batch:] != shape or str(observation.dtype) != dtype:
+            raise ValueError(
+                f"expected an observation {dtype} {shape} or a batch of them, got "
+                f"{observation.dtype} {observation.shape}"
+            )
+        with torch.no_grad():
+            inputs = torch.from_numpy(np.ascontiguousarray(observation))
+            outputs = self._network(inputs if batch else inputs[None]).numpy()
+        return outputs if batch else outputs[0]
 
 
-def load(run_or_checkpoint: str | Path, trust_code: bool = False) -> Agent:
-    """The agent of a run directory (its latest whole checkpoint) or of a checkpoint file.
+def load(run_or_file: str | Path, checkpoint: Which = "latest", trust_code: bool = False) -> Agent:
+    """The agent of a run directory (its latest or best whole checkpoint), of a checkpoint or of an exported network.
 
     Args:
-        run_or_checkpoint: where it is.
+        run_or_file: where it is.
+        checkpoint: which one of a run directory.
         trust_code: whether functions that the file names as its environment or network, ``package.module:function``,
             may be imported and called. Nothing else in a file is ever executed, so without this one from a stranger
             is only data.
 
+    Nothing in the file is executed; but where the network is a function of the user's own, that function is called.
+
     Raises:
-        UserError: there is none, it is damaged, or it names functions and is not trusted.
+        UserError: there is none, it is damaged, was written by another version, or names functions and is not trusted.
     """
-    saved = checkpoint.read(Path(run_or_checkpoint))
+    saved = read_network(Path(run_or_file), checkpoint, trust_code)
     for sentence in saved.passed_over:
         warnings.warn(sentence, RuntimeWarning, stacklevel=2)
-    code = code_named(saved.config.env, saved.config.network)
-    if code and not trust_code:
-        raise UserError(
-            f"{saved.path} names code to import, {' and '.join(code)}; "
-            "if you know where it comes from, load(..., trust_code=True)."
-        )
-    network = make_network(saved.config, saved.spec)
-    bind(network, saved.parameters)
-    return Agent(network.requires_grad_(False), saved.config, saved.spec, saved.progress.total_steps)
+    return Agent(saved)

@@ -8,18 +8,19 @@ import contextlib
 import dataclasses
 import itertools
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 from async_rl import storage
 from async_rl.build import shared_statistics
-from async_rl.checkpoint_content import COUNTS, Checkpoint, Progress, decode, encode
+from async_rl.checkpoint_content import COUNTS, Checkpoint, Progress, decode, decode_network, encode
 from async_rl.config import Config
 from async_rl.shared import SharedTable
 from async_rl.shared.bind import Layout
 from async_rl.types import EnvSpec, UserError
 
-__all__ = ["BEST", "LATEST", "PREVIOUS", "SUFFIX", "Checkpoint", "Progress", "copy", "read", "restore", "save",
-           "set_aside", "transfer"]  # fmt: skip
+__all__ = ["BEST", "LATEST", "PREVIOUS", "SUFFIX", "Checkpoint", "Progress", "copy", "read", "read_network", "restore",
+           "save", "set_aside", "transfer"]  # fmt: skip
 
 SUFFIX = ".safetensors"
 LATEST, PREVIOUS, BEST = (Path("checkpoints") / f"{name}{SUFFIX}" for name in ("latest", "previous", "best"))
@@ -47,19 +48,19 @@ def copy(source: Path, to: Path) -> None:
     storage.write(to, source.read_bytes())
 
 
-def _candidates(run_or_checkpoint: Path) -> list[Path]:
-    """The file itself, or all checkpoints of a run directory, the newest first."""
+def _candidates(run_or_checkpoint: Path, names: tuple[Path, ...]) -> list[Path]:
+    """The file itself, or those of ``names`` that a run directory has."""
     try:
         if run_or_checkpoint.is_file():
             return [run_or_checkpoint]
         exists = run_or_checkpoint.exists()
-        found = [path for name in (LATEST, PREVIOUS, BEST) if (path := run_or_checkpoint / name).is_file()]
+        found = [path for name in names if (path := run_or_checkpoint / name).is_file()]
     except (OSError, ValueError) as error:  # too long a name, a folder of another user's
         raise UserError(f"cannot read {str(run_or_checkpoint)!r}: {reason(error)}.") from None
     if not exists:
         raise UserError(f"there is no run or checkpoint at {run_or_checkpoint}.")
     if not found:
-        raise UserError(f"{run_or_checkpoint} is not a run that can be resumed: it has no {LATEST}.")
+        raise UserError(f"{run_or_checkpoint} is not a run with a checkpoint: it has no {names[0]}.")
     return found
 
 
@@ -72,10 +73,24 @@ def read(run_or_checkpoint: Path) -> Checkpoint:
     Raises:
         UserError: there is none, it is damaged, or it was written by something else.
     """
-    candidates, errors = _candidates(run_or_checkpoint), list[str]()
+    return _first_whole(_candidates(run_or_checkpoint, (LATEST, PREVIOUS, BEST)), decode)
+
+
+def read_network(run_or_file: Path, best: bool = False) -> Checkpoint:
+    """The same of a network to play with: no more is needed than what an exported file holds.
+
+    Args:
+        run_or_file: a run directory, a checkpoint or an exported file.
+        best: whether the best checkpoint of a run is meant; there is no other in the place of that.
+    """
+    return _first_whole(_candidates(run_or_file, (BEST,) if best else (LATEST, PREVIOUS, BEST)), decode_network)
+
+
+def _first_whole(candidates: list[Path], decode: Callable[[Path, bytes], Checkpoint]) -> Checkpoint:
+    errors = list[str]()
     for path in candidates:
         try:
-            saved = _read(path)
+            saved = decode(path, _content(path))
         except UserError as error:
             errors.append(str(error))
             continue
@@ -84,12 +99,11 @@ def read(run_or_checkpoint: Path) -> Checkpoint:
     raise UserError(errors[0] + others)
 
 
-def _read(path: Path) -> Checkpoint:
+def _content(path: Path) -> bytes:
     try:
-        content = path.read_bytes()
+        return path.read_bytes()
     except (OSError, MemoryError) as error:
         raise UserError(f"cannot read the checkpoint {path}: {reason(error)}.") from None
-    return decode(path, content)
 
 
 def reason(error: BaseException) -> str:

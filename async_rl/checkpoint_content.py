@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,14 +77,25 @@ class Checkpoint:
 
 def encode(table: SharedTable, config: Config, spec: EnvSpec, layout: Layout, progress: Progress) -> bytes:
     """The content of a checkpoint file."""
-    description = {
+    names = (*_SAVED_ROWS, *shared_statistics(config))
+    return storage.seal(_description(config, spec, layout, progress), {name: table[name].copy() for name in names})
+
+
+def _description(config: Config, spec: EnvSpec, layout: Layout, progress: Progress) -> dict[str, Any]:
+    return {
         "format": _FORMAT,
         "config": dataclasses.asdict(config),
         "spec": dataclasses.asdict(spec),
         "layout": layout,
         "progress": dataclasses.asdict(progress),
     }
-    return storage.seal(description, {name: table[name].copy() for name in (*_SAVED_ROWS, *shared_statistics(config))})
+
+
+def encode_network(
+    config: Config, spec: EnvSpec, layout: Layout, progress: Progress, parameters: np.ndarray, notes: dict[str, str]
+) -> bytes:
+    """The content of a file with the network alone, and ``notes`` for people in its metadata."""
+    return storage.seal(_description(config, spec, layout, progress), {"parameters": parameters}, notes)
 
 
 def decode(path: Path, content: bytes) -> Checkpoint:
@@ -92,14 +104,27 @@ def decode(path: Path, content: bytes) -> Checkpoint:
     Raises:
         UserError: it is damaged, or was written by something else.
     """
+    return _decode(path, content, lambda config: (*_SAVED_ROWS, *shared_statistics(config)))
+
+
+def decode_network(path: Path, content: bytes) -> Checkpoint:
+    """The same of a checkpoint or of a file with the network alone; ``parameters`` is all of ``arrays``."""
+    return _decode(path, content, lambda config: ("parameters",))
+
+
+def _decode(path: Path, content: bytes, names: Callable[[Config], tuple[str, ...]]) -> Checkpoint:
     try:
         description, arrays = storage.unseal(content)
         if description["format"] != _FORMAT:
             raise UserError(f"{path} has format {shown(description['format'])}, this version reads format {_FORMAT}.")
         config = from_values(description["config"])
-        names = (*_SAVED_ROWS, *shared_statistics(config))
+        wanted = names(config)
+        if set(arrays) == {"parameters"} < set(wanted):
+            raise UserError(
+                f"{path} holds only the network, to play with; training needs a checkpoint or the directory of a run."
+            )
         layout = {str(name): _sizes(shape) for name, shape in description["layout"].items()}
-        arrays = {name: arrays[name].copy() for name in names}  # they are views of ``content``, read only
+        arrays = {name: arrays[name].copy() for name in wanted}  # they are views of ``content``, read only
         _check_arrays(arrays, layout)
         spec, progress = _spec(description["spec"]), _progress(description["progress"])
         return Checkpoint(path, config, spec, layout, progress, arrays)
@@ -112,8 +137,6 @@ def decode(path: Path, content: bytes) -> Checkpoint:
 
 
 def _without_sum(path: Path, error: storage.NotSealedError) -> str:
-    if error.names == {"parameters"}:
-        return f"{path} holds only the network, to play with; training needs a checkpoint or the directory of a run."
     if isinstance(error.description, dict) and error.description.get("format") == 1:
         return f"{path} was written by an older version, without a checksum; train anew or read it with that version."
     return f"{path} is not a whole checkpoint of async_rl ({error})."
@@ -165,13 +188,16 @@ def _require(valid: bool, what: str) -> None:
 def _check_arrays(arrays: dict[str, np.ndarray], layout: Layout) -> None:
     """Raise ValueError unless every array has the dtype and shape that the rest of the file calls for."""
     size = sum(math.prod(shape) for shape in layout.values())
-    workers, streams = arrays["random_states"].shape[:2]
+    states = arrays.get("random_states", np.empty((0, 0)))
+    workers, streams = states.shape[:2]
     expected: dict[str, tuple[str, tuple[int, ...]]] = {"random_states": ("uint64", (workers, streams, 2, STATE_SIZE))}
     expected |= {name: ("int64", (workers,)) for name in COUNTS}
     for name, array in arrays.items():
         dtype, shape = expected.get(name, ("float32", (size,)))
         if array.dtype != dtype or array.shape != shape:
             raise ValueError(f"{name} is {array.dtype} {array.shape}, not {dtype} {shape}")
+    if "random_states" not in arrays:
+        return  # the network alone
     *_, has_uint32, uinteger = np.moveaxis(arrays["random_states"], -1, 0)
     _require(bool(((has_uint32 > 1) | (uinteger < 2**32)).all()), "random_states")
     _require(all(bool(((arrays[name] >= 0) & (arrays[name] < 2**52)).all()) for name in COUNTS), "count")

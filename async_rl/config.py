@@ -139,6 +139,11 @@ class Config:
     """Seconds of silence after which a worker is taken for dead and started anew."""
     checkpoint_seconds: float = 300.0
     """Seconds between two checkpoints."""
+    evaluate_every: int = 0
+    """Steps between two evaluations of the network by whole games in a process of its own, as launch.evaluate has them;
+    checkpoints/best is picked by them then. 0: none, and checkpoints/best is picked by the training scores."""
+    evaluate_episodes: int = 30
+    """Games of each evaluation during training."""
     profile: bool = False
     """Show on the terminal how many microseconds of a worker each phase of a step takes; metrics.csv always has it."""
     report_seconds: float = 10.0
@@ -257,6 +262,8 @@ _RULES: tuple[tuple[str, Any, str], ...] = (
     ("sticky", _within(0, 1), "between 0 and 1"),
     ("no_ops", _within(0, 10_000), "between 0 and 10,000"),
     ("max_episode_frames", _within(1, 10**9), "between 1 and 10^9"),
+    ("evaluate_every", _within(0, 10**15), "between 0 and 10^15"),
+    ("evaluate_episodes", _within(1, 10**6), "between 1 and 1,000,000"),
     ("heartbeat_seconds", _at_least(1), "at least 1 second"),
     ("checkpoint_seconds", _at_least(1), "at least 1 second"),
     ("report_seconds", _at_least(0.1), "at least 0.1 seconds"),

@@ -9,16 +9,25 @@ from async_rl.config_file import from_toml
 from async_rl.schedules import with_drawn_learning_rate
 from async_rl.types import UserError
 
-MAY_DIFFER = ("steps", "report_seconds", "checkpoint_seconds", "heartbeat_seconds", "profile", "pin")
+MAY_DIFFER = (
+    "steps",
+    "report_seconds",
+    "checkpoint_seconds",
+    "heartbeat_seconds",
+    "evaluate_every",
+    "evaluate_episodes",
+    "profile",
+    "pin",
+)
 """Settings in which two runs of the same configuration may differ: how long it is trained, where its workers stay, and
-how often something is reported or saved. Everything else changes what is learnt, ``workers`` included: on machines with
-different numbers of cores it has to be given."""
+how often something is reported, saved or evaluated. Everything else changes what is learnt, ``workers`` included: on
+machines with different numbers of cores it has to be given."""
 
 
 def has_only_begun(run_dir: Path) -> bool:
     """Whether a run was stopped before its first checkpoint: it has settings, and nothing else to go on from."""
-    checkpoints = (run_dir / checkpoint.LATEST).parent.glob(f"*{checkpoint.SUFFIX}")
-    return (run_dir / run_directory.CONFIG).is_file() and not any(checkpoints)
+    checkpoints = (run_dir / name for name in (checkpoint.LATEST, checkpoint.PREVIOUS, checkpoint.BEST))
+    return (run_dir / run_directory.CONFIG).is_file() and not any(path.is_file() for path in checkpoints)
 
 
 def settings(run_or_checkpoint: Path) -> Config:

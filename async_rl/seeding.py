@@ -10,7 +10,7 @@ import numpy as np
 STATE_SIZE = 6
 """Numbers (uint64) that hold the state of one generator; see `state_of`."""
 
-_FINAL_EPSILON, _NETWORK, _EMULATOR, _POLICY, _LEARNING_RATE, _REPLAY = range(6)
+_FINAL_EPSILON, _NETWORK, _EMULATOR, _POLICY, _LEARNING_RATE, _REPLAY, _EVALUATION = range(7)
 _LOW = 2**64 - 1
 
 SCHEME = {
@@ -51,6 +51,12 @@ def stream_generators(
     emulators = [_generator(seed, _EMULATOR, worker, stream, incarnation) for stream in range(streams)]
     policies = [_generator(seed, _POLICY, worker, stream, incarnation) for stream in range(streams)]
     return emulators, policies
+
+
+def evaluation_generators(seed: int, game: int) -> tuple[np.random.Generator, np.random.Generator]:
+    """Generators for the emulator and for the policy of one game of an evaluation."""
+    emulator, policy = (_generator(seed, _EVALUATION, game, purpose) for purpose in (_EMULATOR, _POLICY))
+    return emulator, policy
 
 
 def state_of(generator: np.random.Generator) -> tuple[int, ...]:

@@ -13,12 +13,15 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import safetensors.numpy
+
+from async_rl.types import UserError
 
 DESCRIPTION = "async_rl"
 SUM = "sha256"
@@ -35,9 +38,12 @@ class NotSealedError(ValueError):
         self.names = names
 
 
-def seal(description: dict[str, Any], arrays: dict[str, np.ndarray]) -> bytes:
-    """The content of a sealed file; `unseal` gives both back."""
-    content = safetensors.numpy.save(arrays, metadata={DESCRIPTION: json.dumps(description), SUM: _NO_SUM})
+def seal(
+    description: dict[str, Any], arrays: dict[str, np.ndarray], notes: Mapping[str, str] = MappingProxyType({})
+) -> bytes:
+    """The content of a sealed file; `unseal` gives description and arrays back, ``notes`` are for people."""
+    metadata = {**notes, DESCRIPTION: json.dumps(description), SUM: _NO_SUM}
+    content = safetensors.numpy.save(arrays, metadata=metadata)
     return content.replace(_entry(_NO_SUM), _entry(hashlib.sha256(content).hexdigest()), 1)
 
 
@@ -86,6 +92,19 @@ def write(path: Path, content: bytes, previous: Path | None = None) -> None:
                 beside.replace(path)
                 second.replace(previous)
     _sync_directory(path.parent)
+
+
+def write_result(path: Path, content: bytes) -> None:
+    """Write what a person asked for, and make the folder it is in if need be.
+
+    Raises:
+        UserError: it cannot be written; what was there is there.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(path, content)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise UserError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}.") from None
 
 
 def _link(path: Path, second: Path) -> None:

@@ -7,6 +7,7 @@ Life of a run, seen from here:
                               one died or fell silent: start it again        T reached, Ctrl-C, SIGTERM
 """
 
+import dataclasses
 import enum
 import signal
 from collections.abc import Callable
@@ -19,6 +20,8 @@ from async_rl.build import GAMES_RING, stored_bytes
 from async_rl.checkpoint import Progress
 from async_rl.config import Config
 from async_rl.divergence import Divergence
+from async_rl.evaluation import Evaluation
+from async_rl.evaluations import Evaluations
 from async_rl.health import Health
 from async_rl.meter import Clock, Meter
 from async_rl.processes import WorkerProcesses
@@ -80,6 +83,10 @@ class Supervisor:
         self._workers = WorkerProcesses(
             config, table, run_dir / "errors", progress.incarnations, progress.restarted, terminal.say
         )
+        self._evaluations = Evaluations(
+            config, run_dir, table.total_steps(), self._write, self._evaluated, terminal.say
+        )
+        self._evaluation: Evaluation | None = None
         self._games_read = np.zeros(config.workers, dtype=np.int64)
         self._log_meter, self._terminal_meter = (
             Meter(config, table, self._clock, spec.frames_per_step) for _ in range(2)
@@ -101,16 +108,18 @@ class Supervisor:
                 self._workers.stop()
                 self._read_games()
                 self._log()
-                self._show()
                 self._save()
-                signals.interruptible = False
                 if self._checkpoint_outage.failing:
                     self._terminal.say(f"T = {self._table.total_steps():,} could not be saved")
+                self._evaluations.finish(self._table.total_steps(), lambda: self._stopped)
+                signals.interruptible = False
+                self._show()
             except StopAtOnceError:
                 pass
             finally:
                 signals.interruptible = False
                 self._workers.kill()
+                self._evaluations.close()
                 self._logs.close()
                 self._terminal.close()
         if signals.received is not None:
@@ -134,6 +143,10 @@ class Supervisor:
             best_score=self._best_score,
         )
 
+    @property
+    def _stopped(self) -> bool:
+        return self._signals.received is not None or self.diverged
+
     def _loop(self) -> None:
         config = self._config
         jobs = [
@@ -141,11 +154,12 @@ class Supervisor:
             Periodic(self._clock, config.report_seconds, self._log, first_seconds=config.report_seconds),
             Periodic(self._clock, config.checkpoint_seconds, self._save, first_seconds=config.checkpoint_seconds),
         ]
-        while self._signals.received is None and self._workers.any_alive and not self.diverged:
+        while self._workers.any_alive and not self._stopped:
             self._workers.watch(POLL_SECONDS)
             self._read_games()
             for job in jobs:
                 job.if_due()
+            self._evaluations.look(self._table.total_steps())
 
     def _read_games(self) -> None:
         """Take what the workers have put into their rings since the last time."""
@@ -172,10 +186,20 @@ class Supervisor:
         self._divergence.look()
 
     def _report(self, meter: Meter) -> Report:
-        return meter.read(self._logs.statistics, self._workers.stepping, self._workers.restarted)
+        report = meter.read(self._logs.statistics, self._workers.stepping, self._workers.restarted)
+        if (last := self._evaluation) is None:
+            return report
+        return dataclasses.replace(report, evaluated_score=last.mean, evaluated_steps=last.total_steps)
+
+    def _evaluated(self, evaluation: Evaluation) -> None:
+        self._evaluation = evaluation
+        self._logs.evaluation(evaluation)
 
     def _save(self) -> None:
-        """Write checkpoints/latest, and best if no checkpoint before had a higher mean score of 100 games."""
+        """Write checkpoints/latest, and best if no checkpoint before had a higher mean score of 100 games.
+
+        Where evaluations are made, they pick the best one.
+        """
         self._divergence.look()
         if self.diverged:
             return
@@ -185,11 +209,15 @@ class Supervisor:
         best_before, self._best_score = self._best_score, score if better else self._best_score
         latest, best = self._run_dir / checkpoint.LATEST, self._run_dir / checkpoint.BEST
         try:
-            checkpoint.save(latest, self._table, self._config, self._spec, self._layout, self.progress)
-            if better or not best.exists():
+            self._write(latest)
+            if (better and not self._config.evaluate_every) or not best.exists():
                 checkpoint.copy(latest, best)
         except OSError as error:
             self._best_score = best_before
             self._checkpoint_outage.failed(error)
         else:
             self._checkpoint_outage.succeeded()
+
+    def _write(self, path: Path) -> None:
+        """Write a checkpoint of now to ``path``; raises OSError."""
+        checkpoint.save(path, self._table, self._config, self._spec, self._layout, self.progress)

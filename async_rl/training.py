@@ -69,7 +69,7 @@ def train(
     _require_precision(config)
     spec = describe(config)
     _require_memory(config, spec)
-    donor = None if init_from is None else checkpoint.read(init_from)
+    donor = None if init_from is None else checkpoint.read_network(init_from)
     run = _Run(config, spec, donor, quiet)
     directory = resume or run_directory.make_run_dir(run_dir or run_directory.default_run_dir(config, spec))
     with locked(directory):

@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import io
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,16 +15,9 @@ from async_rl.config_file import from_toml
 from async_rl.cores import available_cores
 from async_rl.types import UserError
 from async_rl.user_code import code_named
+from launch.command import NUMBER_OR_AUTO, run
 
 AUTO = Path("auto")
-
-_NUMBER_OR_AUTO = tyro.constructors.PrimitiveConstructorSpec(
-    nargs=1,
-    metavar="INT|auto",
-    instance_from_str=lambda words: available_cores() if words[0] == "auto" else int(words[0]),
-    is_instance=lambda value: isinstance(value, int),
-    str_from_instance=lambda value: [str(value)],
-)
 
 
 @dataclass(frozen=True)
@@ -37,17 +29,17 @@ class Command(Config):
     Atari.
     """
 
-    workers: Annotated[int, _NUMBER_OR_AUTO] = dataclasses.field(default_factory=available_cores)
+    workers: Annotated[int, NUMBER_OR_AUTO] = dataclasses.field(default_factory=available_cores)
     lambda_: Annotated[float | None, tyro.conf.arg(name="lambda")] = None
     config: Path | None = None
     """TOML file with settings that differ from the defaults, such as those in configs/; flags win over it."""
     resume: Path | None = None
     """Directory of a run to go on with, from its latest checkpoint and with its settings; flags win over them. Or auto,
     for batch systems: the newest run under runs/ with the same settings, a new one if there is none. --steps, --pin,
-    --profile, --heartbeat-seconds, --report-seconds and --checkpoint-seconds may differ."""
+    --profile, --evaluate-every, --evaluate-episodes and the intervals in seconds may differ."""
     init_from: Path | None = None
-    """Run or checkpoint from whose network a new run starts, of another game perhaps: what fits by name and shape is
-    taken, what does not is listed."""
+    """Run, checkpoint or exported network that a new run starts from, of another game perhaps: what fits by name and
+    shape is taken, what does not is listed."""
     trust_code: bool = False
     """Let the files of --config and --resume name code to import (package.module:function); else it has to stand on the
     command line, because somebody else's file could name anything."""
@@ -57,14 +49,7 @@ class Command(Config):
 
 def main() -> None:
     """Run the command; exits with 0 (done), 1 (failed), 2 (bad input), 130 (Ctrl-C) or 143 (SIGTERM)."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # names of files may hold what has no character
-    try:
-        sys.exit(_run(parse(sys.argv[1:])))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    run(lambda: _run(parse(sys.argv[1:])))
 
 
 def parse(arguments: list[str]) -> Command:

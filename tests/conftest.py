@@ -92,6 +92,16 @@ class Run:
         return self.process.wait(TIMEOUT_SECONDS)
 
 
+@pytest.fixture(scope="session")
+def toy_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A short run of the toy, to look at; who changes it takes a copy."""
+    from async_rl import Config, train
+
+    return train(
+        Config(env="catch", workers=1, steps=3000, lr=0.5), tmp_path_factory.mktemp("toy") / "run", quiet=True
+    ).run_dir
+
+
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[..., Run]]:
     """Start runs of the toy by their arguments; whatever is left of them in the end is killed."""

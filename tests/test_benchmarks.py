@@ -10,7 +10,7 @@ import pytest
 import torch
 from conftest import ROOT, rows
 
-from async_rl import Config, train
+from async_rl import Config
 from async_rl.cores import available_cores
 from async_rl.networks import make_network
 from async_rl.stopwatch import PHASES
@@ -25,19 +25,6 @@ def benchmark(name: str, *arguments: str) -> str:
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200)
     assert result.returncode == 0, result.stderr
     return result.stdout
-
-
-def test_learning_curve_is_made_of_all_games(tmp_path: Path) -> None:
-    config = Config(env="catch", workers=1, steps=5000)
-    run_dir = train(config, tmp_path / "run", quiet=True).run_dir
-    output = tmp_path / "results" / "curve"
-    benchmark("learning_curve", str(run_dir), "--output", str(output), "--bin-steps", "1000")
-    games, points = rows(run_dir / "episodes.csv"), rows(output.with_suffix(".csv"))
-    assert sum(int(point["games"]) for point in points) == len(games)
-    first = [float(game["score"]) for game in games if int(game["total_steps"]) < 1000]
-    assert float(points[0]["score"]) == pytest.approx(statistics.fmean(first), abs=1e-3)
-    assert {key for key in points[0] if key.startswith("score_")} <= {f"score_epsilon_{e}" for e in (0.01, 0.1, 0.5)}
-    assert output.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_throughput_and_phases_measure_real_runs(tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ BAD_INPUT = {
     "lengths": (["--final-epsilons", "0.1"], "must have the same length"),
     "network": (["--env", "CartPole-v1", "--network", "nips"], "--network nips needs an image"),
     "no such run": (["--resume", "/no/such/run"], "there is no run or checkpoint at /no/such/run"),
-    "no run": (["--resume", str(ROOT / "async_rl")], "is not a run that can be resumed"),
+    "no run": (["--resume", str(ROOT / "async_rl")], "is not a run with a checkpoint"),
     "no such file": (["--config", "/no/such/file.toml"], "cannot read the configuration /no/such/file.toml"),
     "both": (["--config", "a.toml", "--resume", "b"], "exclude each other"),
     "no sense": (["--algorithm", "a3c", "--double"], "--double has no meaning with --algorithm a3c"),

@@ -68,7 +68,7 @@ def test_pong_for_real(start) -> None:  # type: ignore[no-untyped-def]
     agent = load(run.run_dir / "checkpoints" / "latest.safetensors")
     assert agent.spec.action_names == ("NOOP", "FIRE", "RIGHT", "LEFT", "RIGHTFIRE", "LEFTFIRE")
     observation = np.random.default_rng(0).integers(0, 256, size=(84, 84, 4), dtype=np.uint8)
-    values = agent.values(observation)
+    values = agent.q_values(observation)
     assert values.shape == (6,) and agent.act(observation) == int(values.argmax())
     with pytest.raises(ValueError, match=r"expected an observation .*84, 84, 4"):
         agent.act(observation[:, :, 0])

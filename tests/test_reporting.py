@@ -88,7 +88,8 @@ def test_csv_holds_each_row_as_soon_as_it_is_written(tmp_path: Path) -> None:
     assert [tuple(map(float, row.values())) for row in episodes] == games
     assert tuple(episodes[0]) == Game._fields
     first, second = rows_of(tmp_path / "metrics.csv")
-    expected = {name: value for name, value in vars(SAMPLE).items() if name not in ("steps_goal", "phases")}
+    elsewhere = ("steps_goal", "evaluated_score", "evaluated_steps", "phases")
+    expected = {name: value for name, value in vars(SAMPLE).items() if name not in elsewhere}
     expected |= {f"{phase}_microseconds": 1.5 + number for number, phase in enumerate(PHASES)}
     assert {name: float(value) for name, value in first.items()} == expected and list(first) == list(expected)
     assert second["total_steps"] == "2000000"
@@ -380,6 +381,13 @@ def test_panel_fits_its_terminal(columns: int) -> None:
     assert "Ctrl-C stops and saves" in text
     assert max(map(cell_len, text.splitlines())) <= columns
     assert len(text.splitlines()) <= 16
+
+
+def test_panel_shows_the_last_evaluation() -> None:
+    text, console = PanelText("pong", "runs/a"), Console(file=io.StringIO(), width=100)
+    console.print(text.render(report(evaluated_score=18.35, evaluated_steps=1_250_000), 100, "utf-8"))
+    console.print(text.render(SAMPLE, 100, "utf-8"))
+    assert console.file.getvalue().count("evaluated 18.4 (T 1.25M)") == 1
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])

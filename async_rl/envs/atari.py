@@ -22,6 +22,7 @@ import contextlib
 import functools
 import io
 import re
+from collections.abc import Callable
 
 import ale_py
 import numpy as np
@@ -33,6 +34,7 @@ from async_rl.stopwatch import Stopwatch
 from async_rl.types import EnvSpec, Outcome, UserError
 
 FRAMES_PER_STEP = 4
+FRAMES_PER_SECOND = 60
 
 # ALE/Pong-v5, Pong-v4, PongNoFrameskip-v0, PongDeterministic-v4 and pong. Only versions that Atari ever had:
 # Blackjack-v1 is a card game of Gymnasium.
@@ -76,9 +78,16 @@ class Atari:
         random: draws the emulator's seed and the number of no-ops of each game.
         stopwatch: gets the time that the emulator itself takes.
 
+    Attributes:
+        on_frame: called after each frame that is played within a step, if it is set; for recordings, which need the
+            frames between two observations.
+
     Raises:
         UserError: the ROM is missing or damaged, or has no game for a single player.
     """
+
+    frames_per_second: float = FRAMES_PER_SECOND
+    on_frame: Callable[[], None] | None = None
 
     def __init__(
         self, game: str, config: Config, random: np.random.Generator, stopwatch: Stopwatch | None = None
@@ -135,6 +144,8 @@ class Atari:
         lap("preprocess")  # of the stream before, with its bookkeeping
         for frame in range(1, FRAMES_PER_STEP + 1):
             reward += ale.act(code)
+            if self.on_frame is not None:
+                self.on_frame()
             if frame == FRAMES_PER_STEP - 1:
                 lap("emulate")
                 previous_rows = self._previous_screen.read()

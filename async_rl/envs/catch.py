@@ -6,6 +6,8 @@ from async_rl.types import EnvSpec, Outcome
 
 ROWS, COLUMNS = 10, 5
 _LIT = 255
+_BOARD, _BALL, _PADDLE = (32, 34, 40), (230, 159, 0), (86, 180, 233)
+"""Colours (red, green, blue) for recordings."""
 
 
 class Catch:
@@ -24,6 +26,8 @@ class Catch:
         observation_dtype="uint8",
         action_names=("LEFT", "STAY", "RIGHT"),
     )
+
+    frames_per_second = 5.0  # so that a person can follow
 
     def __init__(self, random: np.random.Generator) -> None:
         self._random = random
@@ -45,6 +49,13 @@ class Catch:
         if self._row < ROWS - 1:
             return Outcome(reward=0.0, discount=1.0, over=False)
         return Outcome(reward=1.0 if self._column == self._paddle else -1.0, discount=0.0, over=True)
+
+    def screen_rgb(self) -> np.ndarray:
+        """The board in colour, [10, 5, 3] uint8; for recordings."""
+        board = np.full((ROWS, COLUMNS, 3), _BOARD, np.uint8)
+        board[self._row, self._column] = _BALL
+        board[ROWS - 1, self._paddle] = _PADDLE
+        return board
 
     def _draw(self, observation: np.ndarray) -> None:
         observation.fill(0)

@@ -14,11 +14,22 @@ from async_rl.values import shown
 _STEP = ("observation", "reward", "terminated", "truncated", "info")
 
 
-def make(name: str) -> gymnasium.Env[Any, Any]:
-    """The registered environment ``name``, without the warnings about out-of-date versions; see `gymnasium.make`."""
+def make(name: str, render: bool = False) -> gymnasium.Env[Any, Any]:
+    """The registered environment ``name``, without the warnings about out-of-date versions; see `gymnasium.make`.
+
+    With ``render`` it draws itself where it can.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        if render and "rgb_array" in _render_modes(name):
+            return gymnasium.make(name, disable_env_checker=True, render_mode="rgb_array")
         return gymnasium.make(name, disable_env_checker=True)
+
+
+def _render_modes(name: str) -> list[str]:
+    entry = gymnasium.spec(name).entry_point
+    creator = gymnasium.envs.registration.load_env_creator(entry) if isinstance(entry, str) else entry
+    return list(getattr(creator, "metadata", {}).get("render_modes", []))
 
 
 def registered_names() -> tuple[str, ...]:
@@ -94,6 +105,21 @@ class GymnasiumEnvironment:
         seen, reward, terminated, truncated, _ = self._unpacked(given, "step", _STEP)
         self._write(seen, observation)
         return Outcome(self._number(reward), discount=0.0 if terminated else 1.0, over=bool(terminated or truncated))
+
+    @property
+    def frames_per_second(self) -> float:
+        """How fast the environment says it should be shown; 30 where it does not say."""
+        return float(self._environment.metadata.get("render_fps") or 30)
+
+    def screen_rgb(self) -> np.ndarray | None:
+        """What the environment draws of itself, [height, width, 3] uint8; None if it does not. For recordings.
+
+        Raises:
+            Exception: whatever the environment raises, such as for a package that it draws with and that is missing.
+        """
+        if self._environment.render_mode != "rgb_array":
+            return None
+        return np.asarray(self._environment.render(), np.uint8)
 
     def close(self) -> None:
         """Release what the environment holds, such as windows."""

@@ -18,7 +18,9 @@ MOST_READY = 64
 """Emulators made before the first worker is: some seconds and 320 MiB, for which nobody asked yet."""
 
 
-def make_environment(config: Config, random: np.random.Generator, stopwatch: Stopwatch | None = None) -> Environment:
+def make_environment(
+    config: Config, random: np.random.Generator, stopwatch: Stopwatch | None = None, render: bool = False
+) -> Environment:
     """The environment that ``config.env`` names.
 
     Names are tried in this order: ``catch``; ``package.module:function``; an Atari game by its plain name or any of
@@ -28,6 +30,7 @@ def make_environment(config: Config, random: np.random.Generator, stopwatch: Sto
         config: its ``env`` and the fields of the Atari protocol.
         random: the generator of this stream's environment; all chance in it comes from here.
         stopwatch: told where the game itself ends and the making of an observation begins, if the environment knows.
+        render: whether a Gymnasium environment is to draw itself, where it can.
 
     Raises:
         UserError: nothing of that name (the nearest are named), or it cannot be made or used.
@@ -37,10 +40,22 @@ def make_environment(config: Config, random: np.random.Generator, stopwatch: Sto
         return Catch(random)
     if is_function_name(name):
         return _from_function(name, random)
-    from async_rl.envs.atari import Atari, find_game
+    game = atari_game(config)
+    if game is None:
+        return _from_gymnasium(name, random, render)
+    from async_rl.envs.atari import Atari
 
-    game = find_game(name)
-    return Atari(game, config, random, stopwatch) if game else _from_gymnasium(name, random)
+    return Atari(game, config, random, stopwatch)
+
+
+def atari_game(config: Config) -> str | None:
+    """Plain name of the Atari game that ``config.env`` names, None where it names something else."""
+    name = config.env.strip()
+    if name.lower() == Catch.spec.name or is_function_name(name):
+        return None
+    from async_rl.envs.atari import find_game
+
+    return find_game(name)
 
 
 def make_ready(config: Config) -> None:
@@ -48,12 +63,9 @@ def make_ready(config: Config) -> None:
 
     Of more than `MOST_READY` streams the workers make the rest, once it is known that there is memory for them.
     """
-    name = config.env.strip()
-    if name.lower() == Catch.spec.name or is_function_name(name):
-        return
-    from async_rl.envs.atari import find_game, make_ready_emulators
+    if game := atari_game(config):
+        from async_rl.envs.atari import make_ready_emulators
 
-    if game := find_game(name):
         make_ready_emulators(game, config, min(config.envs_per_worker, MOST_READY))
 
 
@@ -66,14 +78,14 @@ def describe(config: Config) -> EnvSpec:
     return environment.spec
 
 
-def _from_gymnasium(name: str, random: np.random.Generator) -> Environment:
+def _from_gymnasium(name: str, random: np.random.Generator, render: bool) -> Environment:
     import gymnasium
 
     from async_rl.envs.gymnasium_adapter import GymnasiumEnvironment, make
 
     add_working_directory()
     try:
-        environment = make(name)
+        environment = make(name, render)
     except gymnasium.error.UnregisteredEnv:
         near = _nearest(name)
         hint = f"did you mean {' or '.join(near)}?" if near else "try pong, CartPole-v1 or catch."

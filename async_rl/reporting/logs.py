@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from async_rl.evaluation import Evaluation
 from async_rl.reporting.csv_log import NEW_RUN, CsvLog
 from async_rl.reporting.report import GAME_COLUMNS, REPORT_COLUMNS, EpisodeStatistics, Report
 from async_rl.reporting.tensorboard_log import TensorBoardLog
@@ -36,6 +37,10 @@ class Logs:
         self._metrics.write([report.row()])
         self._tensorboard.report(report, self._games_since_report)
         self._games_since_report.clear()
+
+    def evaluation(self, evaluation: Evaluation) -> None:
+        """Show an evaluation in TensorBoard, at the T of its network."""
+        self._tensorboard.evaluation(evaluation)
 
     def close(self) -> None:
         """Close all files."""

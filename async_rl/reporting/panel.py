@@ -4,6 +4,7 @@ It is laid out by hand in one `rich.text.Text`: a tree of tables, columns and pr
 takes ten times as long to render.
 """
 
+import math
 from typing import NamedTuple
 
 from rich.panel import Panel
@@ -93,6 +94,7 @@ def cells(report: Report) -> list[Cell]:
     return [
         Cell("score", f"{number(report.mean_score, ',.1f')} (last {min(report.games, 100)})", "bold cyan"),
         Cell("best", number(report.best_score, ",.1f")),
+        *_evaluated(report),
         Cell("games", f"{report.games:,}"),
         Cell("length", f"{number(report.mean_length_steps, ',.0f')} steps"),
         Cell("time", duration(report.seconds)),
@@ -115,6 +117,12 @@ def cells(report: Report) -> list[Cell]:
         Cell("lr", f"{report.lr:.2e}"),
         Cell("epsilon", f"{report.epsilon_min:.3g}-{report.epsilon_max:.3g}"),
     ]
+
+
+def _evaluated(report: Report) -> list[Cell]:
+    if not math.isfinite(report.evaluated_score):
+        return []
+    return [Cell("evaluated", f"{report.evaluated_score:,.1f} (T {report.evaluated_steps / 1e6:.2f}M)", "bold cyan")]
 
 
 def _append_cells(text: Text, cells: list[Cell], inner: int) -> None:

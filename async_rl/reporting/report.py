@@ -58,6 +58,10 @@ class Report:
     """Gradients dropped because they were not finite, so far."""
     steps_goal: int
     """Steps after which the run is finished; for progress and remaining time, not a column of ``metrics.csv``."""
+    evaluated_score: float = math.nan
+    """Mean score of the last evaluation of this session, which has a file of its own; NaN before the first."""
+    evaluated_steps: int = 0
+    """T at which the network of that evaluation was saved."""
     phases: Mapping[str, float] = dataclasses.field(default_factory=dict)
     """Microseconds of one worker per step in each of `PHASES`, over the interval; empty without a step."""
 
@@ -71,7 +75,8 @@ class Report:
         return [*(getattr(self, name) for name in _FIELDS), *(self.phases.get(phase, math.nan) for phase in PHASES)]
 
 
-_FIELDS = tuple(field.name for field in dataclasses.fields(Report) if field.name not in ("steps_goal", "phases"))
+_ELSEWHERE = ("steps_goal", "evaluated_score", "evaluated_steps", "phases")
+_FIELDS = tuple(field.name for field in dataclasses.fields(Report) if field.name not in _ELSEWHERE)
 REPORT_COLUMNS = (*_FIELDS, *(f"{phase}_microseconds" for phase in PHASES))
 GAME_COLUMNS = Game._fields
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from async_rl.evaluation import Evaluation
 from async_rl.reporting.outage import Outage
 from async_rl.reporting.report import Report
 from async_rl.types import Game
@@ -21,6 +22,15 @@ PENDING_REPORTS = 1_000
 
 LEAST_FREE_BYTES = 1 << 20
 """Free space on the disk below which events wait in memory."""
+
+_METRICS = ("charts/mean_score_100", "charts/steps_per_second")
+"""Columns of the HPARAMS page beside the settings; the last value of each run."""
+
+_COMPARED = ("algorithm", "env", "lr", "optimizer", "seed")
+"""Settings that the HPARAMS page shows without being asked; all others can be ticked there."""
+
+_BOOKKEEPING = ("heartbeat_seconds", "checkpoint_seconds", "report_seconds", "profile", "pin")
+"""Settings that change nothing that is learnt; they are in the table of text only."""
 
 
 class TensorBoardLog:
@@ -46,6 +56,13 @@ class TensorBoardLog:
     def report(self, report: Report, games: Sequence[Game]) -> None:
         """Write one point of each curve at T = ``report.total_steps``; ``games`` ended within the interval."""
         self._pending.append((report.total_steps, time.time(), scalars(report, games)))
+        self._flush()
+
+    def evaluation(self, evaluation: Evaluation) -> None:
+        """Write one point at T = ``evaluation.total_steps``."""
+        figures = {name: getattr(evaluation, name) for name in ("mean", "median", "best", "standard_error")}
+        finite = {f"evaluation/{name}": value for name, value in figures.items() if math.isfinite(value)}
+        self._pending.append((evaluation.total_steps, time.time(), finite))
         self._flush()
 
     def close(self) -> None:
@@ -127,7 +144,24 @@ def _write_settings(writer: "SummaryWriter", settings: Mapping[str, object], ste
 
     rows = "".join(f"|{name}|{value}|\n" for name, value in settings.items())
     writer.add_text("settings", f"|setting|value|\n|-|-|\n{rows}", step)
-    plain = {name: value if isinstance(value, bool | int | float) else str(value) for name, value in settings.items()}
+    plain = {
+        name: value if isinstance(value, bool | int | float) else str(value)
+        for name, value in settings.items()
+        if name not in _BOOKKEEPING
+    }
+    experiment, *session = hparams(plain, dict.fromkeys(_METRICS, 0))
+    _put_first(experiment)
     file_writer: Any = writer.file_writer
-    for summary in hparams(plain, {"charts/mean_score_100": 0}):
+    for summary in (experiment, *session):
         file_writer.add_summary(summary)
+
+
+def _put_first(experiment: Any) -> None:
+    """Mark the settings of `_COMPARED`: the page shows five, marked ones first, and would else begin with a, b, c."""
+    from tensorboard.plugins.hparams import plugin_data_pb2
+
+    holder = experiment.value[0].metadata.plugin_data
+    data = plugin_data_pb2.HParamsPluginData.FromString(holder.content)
+    for info in data.experiment.hparam_infos:
+        info.differs = info.name in _COMPARED
+    holder.content = data.SerializeToString()

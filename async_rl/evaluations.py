@@ -1,0 +1,153 @@
+"""Evaluation during training: every so many steps a process of its own plays whole games with the network as it was.
+
+The best network of the run is picked by these scores: training scores are of many networks, each a little older, and
+include exploration. One evaluation runs at a time, at low priority. Whatever happens to its process harms nothing.
+
+    T = 1,000,000 --> save checkpoints/evaluating --> play --> evaluations.csv --> checkpoints/best, if it is better
+"""
+
+import contextlib
+import csv
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+from async_rl import checkpoint, evaluation
+from async_rl.config import Config
+from async_rl.evaluation import Evaluation, default_path, make_protocol
+from async_rl.export import read_network
+from async_rl.match import Match
+from async_rl.reporting.csv_log import CsvLog
+from async_rl.types import UserError
+
+COLUMNS = ("total_steps", "seconds", "mean", "median", "standard_error", "episodes", "epsilon")
+"""Of ``evaluations.csv``: T and seconds of training when the network was saved, figures of the scores, protocol."""
+
+FILE = "evaluations.csv"
+NICENESS = 10
+"""Of the process that plays: about a tenth of a core that a worker wants, too."""
+
+POLL_SECONDS = 0.1
+
+
+class Evaluations:
+    """All evaluations of one run in training.
+
+    Args:
+        config: of the run; with ``evaluate_every`` 0 nothing is ever evaluated.
+        run_dir: of the run.
+        resumed_at: T from which the run goes on; what was evaluated beyond it is moved aside.
+        save: writes a checkpoint of now to a path.
+        done: takes each evaluation.
+        say: takes a line about each evaluation, and about whatever goes wrong.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        run_dir: Path,
+        resumed_at: int,
+        save: Callable[[Path], None],
+        done: Callable[[Evaluation], None],
+        say: Callable[[str], None],
+    ):
+        self._every = config.evaluate_every
+        self._due = (resumed_at // self._every + 1) * self._every if self._every else math.inf
+        self._run_dir = run_dir
+        self._save, self._done, self._say = save, done, say
+        self._match: Match | None = None
+        self._seconds = math.nan
+        self._network = run_dir / checkpoint.BEST.with_stem("evaluating")
+        if self._every:
+            self._protocol = make_protocol(config.algorithm, episodes=config.evaluate_episodes, seed=config.seed)
+            self._best = best_mean(run_dir)
+            self._log = CsvLog(run_dir / FILE, COLUMNS, resumed_at, say)
+
+    def look(self, total_steps: int) -> None:
+        """Start what is due at T = ``total_steps``, and see to what has begun; to be called often."""
+        if self._match is None and total_steps >= self._due:
+            self._due = (total_steps // self._every + 1) * self._every
+            self._start()
+        elif self._match is not None and not self._match.watch(0):
+            self._conclude(self._match)
+
+    def finish(self, total_steps: int, interrupted: Callable[[], bool]) -> None:
+        """At the end of the training: wait for what has begun or is due, unless ``interrupted``."""
+        if self._match is not None:
+            self._say("the training is done; waiting for the evaluation")
+        while not interrupted() and (self._match is not None or total_steps >= self._due):
+            if self._match is None or not self._match.watch(POLL_SECONDS):
+                self.look(total_steps)
+
+    def close(self) -> None:
+        """End what is under way."""
+        if self._match is not None:
+            self._match.kill()
+            self._forget()
+        if self._every:
+            self._log.close()
+
+    def _start(self) -> None:
+        try:
+            self._forget()  # the network of a process that was killed may be there
+            self._save(self._network)
+            saved = read_network(self._network, trust_code=True)  # it is this run's own
+            self._seconds = saved.seconds
+            self._match = Match(saved, self._protocol, 1, self._run_dir / "errors", self._say, NICENESS)
+        except (OSError, UserError) as error:
+            self._say(f"cannot evaluate: {getattr(error, 'strerror', None) or error}")
+            self._forget()
+
+    def _conclude(self, match: Match) -> None:
+        """Take what came of a match that is over."""
+        if match.failure is not None:
+            self._say(f"an evaluation failed: {match.failure} Training goes on")
+            self._forget()
+            return
+        result = match.evaluation()
+        better = result.mean > self._best
+        self._best = max(self._best, result.mean)
+        self._say(_sentence(result) + (", the best so far" if better else ""))
+        self._log.write([_row(result, self._seconds)])
+        self._done(result)
+        try:
+            if better:
+                self._network.replace(self._run_dir / checkpoint.BEST)
+            evaluation.write(result, default_path(self._run_dir, result.total_steps))
+        except (OSError, UserError) as error:
+            self._say(f"{error}; training goes on")
+        self._forget()
+
+    def _forget(self) -> None:
+        self._match = None
+        with contextlib.suppress(OSError):
+            self._network.unlink(missing_ok=True)
+
+
+def best_mean(run_dir: Path) -> float:
+    """Highest mean score of the evaluations so far, those included that a resumed run has moved aside."""
+    means = [-math.inf]
+    for name in (FILE, FILE.replace(".csv", ".discarded.csv")):
+        try:
+            with (run_dir / name).open(encoding="utf-8", errors="replace", newline="") as file:
+                for row in csv.DictReader(line.replace("\0", "") for line in file):
+                    try:
+                        means.append([float(row[column]) for column in COLUMNS][2])
+                    except (KeyError, TypeError, ValueError):
+                        continue  # a torn row
+        except OSError:
+            continue  # there are none
+    return max(mean for mean in means if not math.isnan(mean))
+
+
+def _row(result: Evaluation, seconds: float) -> list[float]:
+    epsilon = math.nan if result.protocol.epsilon is None else result.protocol.epsilon
+    figures = (result.mean, result.median, result.standard_error)
+    return [result.total_steps, seconds, *figures, result.protocol.episodes, epsilon]
+
+
+def _sentence(result: Evaluation) -> str:
+    return (
+        f"evaluation at T = {result.total_steps:,}: mean score {result.mean:,.2f} "
+        f"(standard error {result.standard_error:.2f}, {result.protocol.episodes} games)"
+    )

@@ -1,0 +1,221 @@
+"""An evaluation as its starter sees it: start the players, watch them, and collect the scores.
+
+Life of a game:  waiting --> played, its length counts up --> its score is in the table
+                                |
+                                its process died or fell silent: it is played again, and is the same game
+"""
+
+import dataclasses
+import multiprocessing
+import signal
+import tempfile
+import time
+from collections.abc import Callable
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import numpy as np
+
+from async_rl import fork_server
+from async_rl.config import Config
+from async_rl.cores import available_cores
+from async_rl.envs import atari_game, describe
+from async_rl.evaluation import Evaluation, Protocol
+from async_rl.export import SavedNetwork
+from async_rl.players import environment_config, player_process
+from async_rl.shared import Row, SharedTable
+from async_rl.types import UserError
+
+FRUITLESS_STARTS = 3
+"""Deaths in a row, without a game finished in between, after which an evaluation is given up."""
+
+
+POLL_SECONDS = 0.2
+
+
+class Match:
+    """All games of one evaluation, and the processes that play them.
+
+    Args:
+        saved: the network.
+        protocol: of the games.
+        workers: processes; each takes its share of the games before the first one begins.
+        error_dir: where a process leaves what was wrong.
+        say: takes a line about each death.
+        niceness: of the processes, added to this one's.
+
+    Raises:
+        UserError: the environment cannot be made, or has changed since the training.
+    """
+
+    def __init__(
+        self,
+        saved: SavedNetwork,
+        protocol: Protocol,
+        workers: int,
+        error_dir: Path,
+        say: Callable[[str], None],
+        niceness: int = 0,
+    ):
+        _require_same_environment(saved, protocol)
+        # The parameters are in the table: a process that is killed while it starts leaves no half-written pipe then.
+        self._saved = dataclasses.replace(saved, vector=np.empty(0, np.float32))
+        self._protocol, self._niceness = protocol, niceness
+        self._error_dir = error_dir
+        self._say = say
+        count = protocol.episodes
+        self._table = SharedTable(
+            [
+                Row("parameters", saved.vector.shape, "float32", "the starter", "theta"),
+                Row("score", (count,), "float64", "whoever plays the game", "score; NaN until the game is over"),
+                Row("length", (count,), "int64", "whoever plays the game", "steps so far; -1 until it begins"),
+            ]
+        )
+        np.copyto(self._table["parameters"], saved.vector)
+        self._context = multiprocessing.get_context(fork_server.START_METHOD)
+        self._processes: dict[BaseProcess, tuple[int, ...]] = {}
+        self._fruitless = 0
+        self._finished_before = 0
+        self._started = self._changed = time.monotonic()
+        self._steps_before = 0
+        self.failure: str | None = None
+        for worker in range(min(workers, count)):
+            self._start(tuple(range(worker, count, workers)))
+
+    @property
+    def finished_games(self) -> int:
+        """Games that are over."""
+        return int(np.isfinite(self._table["score"]).sum())
+
+    @property
+    def steps(self) -> int:
+        """Steps played so far."""
+        return int(self._table["length"].clip(min=0).sum())
+
+    @property
+    def pids(self) -> list[int]:
+        """Of the processes that play."""
+        return [process.pid for process in self._processes if process.pid is not None]
+
+    def watch(self, seconds: float) -> bool:
+        """Wait, at most that long, for a process to end, and see to those that died; True as long as games are left.
+
+        ``failure`` says why if they will never be over; no process is left then.
+        """
+        by_sentinel = {process.sentinel: process for process in self._processes}
+        for sentinel in wait(list(by_sentinel), timeout=seconds):
+            self._ended(by_sentinel[sentinel])  # type: ignore[index]
+        self._end_silent()
+        if self.failure is not None:
+            self.kill()
+        return self.failure is None and bool(self._processes)
+
+    def kill(self) -> None:
+        """End every process at once."""
+        for process in list(self._processes):
+            process.kill()
+            self._join(process)
+
+    def evaluation(self) -> Evaluation:
+        """What came of it, when no game is left."""
+        saved = self._saved
+        return Evaluation(
+            game=saved.spec.name,
+            path=str(saved.path),
+            total_steps=saved.total_steps,
+            protocol=self._protocol,
+            atari=atari_game(saved.config) is not None,
+            scores=tuple(self._table["score"].tolist()),
+            lengths=tuple(self._table["length"].tolist()),
+            seconds=time.monotonic() - self._started,
+        )
+
+    def _start(self, games: tuple[int, ...]) -> None:
+        process = self._context.Process(  # type: ignore[attr-defined]
+            target=player_process,
+            args=(self._saved, self._protocol, games, self._table, self._niceness, self._error_file(games)),
+            name=f"async_rl player of game {games[0]}",
+            daemon=True,
+        )
+        with fork_server.signals_blocked():
+            process.start()
+        self._processes[process] = games
+
+    def _join(self, process: BaseProcess) -> tuple[tuple[int, ...], int | None]:
+        games = self._processes.pop(process)
+        process.join()
+        code = process.exitcode
+        process.close()
+        return games, code
+
+    def _ended(self, process: BaseProcess) -> None:
+        """Take leave of a process that has ended; games of it that are not over are played again."""
+        games, code = self._join(process)
+        left = tuple(game for game in games if np.isnan(self._table["score"][game]))
+        if code == 0 and not left:
+            return
+        if code == 1 and self._error_file(games).is_file():
+            self.failure = self._error_file(games).read_text(encoding="utf-8").partition("\n")[0]
+            return
+        cause = f"died ({signal.Signals(-code).name})" if code and code < 0 else f"ended with exit code {code}"
+        self._fruitless = self._fruitless + 1 if self.finished_games == self._finished_before else 1
+        self._finished_before = self.finished_games
+        if self._fruitless >= FRUITLESS_STARTS:
+            self.failure = f"a process that plays {cause}, {FRUITLESS_STARTS} times without a finished game."
+            return
+        self._say(f"a process that plays {cause}; its games are played again, {len(left)} of them")
+        self._start(left)
+
+    def _end_silent(self) -> None:
+        """End everything where no step was taken for as long as a worker in training may be silent."""
+        now, steps = time.monotonic(), self.steps
+        if steps != self._steps_before:
+            self._steps_before, self._changed = steps, now
+        elif self._processes and now - self._changed > self._saved.config.heartbeat_seconds:
+            self.failure = f"no step was taken for {self._saved.config.heartbeat_seconds:.0f} s."
+
+    def _error_file(self, games: tuple[int, ...]) -> Path:
+        return self._error_dir / f"evaluation_game{games[0]}.txt"
+
+
+def evaluate(
+    saved: SavedNetwork,
+    protocol: Protocol,
+    workers: int | None = None,
+    say: Callable[[str], None] = lambda message: None,
+    show: Callable[[Match], None] = lambda match: None,
+) -> Evaluation:
+    """Play the games of ``protocol`` in processes of their own.
+
+    Args:
+        saved: the network.
+        protocol: of the games.
+        workers: processes; default: one a core.
+        say: takes a line about each process that died.
+        show: called several times a second with the match as it stands.
+
+    Raises:
+        UserError: the environment cannot be made, has changed since the training, or fails.
+    """
+    fork_server.prepare(Config(env="catch"))  # every game has an emulator of its own, so there are none to make ready
+    with tempfile.TemporaryDirectory(prefix="async_rl_") as folder:
+        match = Match(saved, protocol, workers or available_cores(), Path(folder), say)
+        try:
+            while match.watch(POLL_SECONDS):
+                show(match)
+        finally:
+            match.kill()
+        if match.failure is not None:
+            raise UserError(f"the evaluation failed: {match.failure}")
+        return match.evaluation()
+
+
+def _require_same_environment(saved: SavedNetwork, protocol: Protocol) -> None:
+    now, then = describe(environment_config(saved.config, protocol)), saved.spec
+    for name in ("observation_shape", "observation_dtype", "action_names"):
+        if getattr(now, name) != getattr(then, name):
+            raise UserError(
+                f"{saved.path} was trained on {then.name} with the {name} {getattr(then, name)}, the environment has "
+                f"{getattr(now, name)} now; evaluate it with the environment that it was trained on."
+            )

@@ -1,0 +1,50 @@
+"""Short names of games, methods and settings, for titles and legends."""
+
+import tomllib
+from collections.abc import Mapping
+from typing import Any
+
+from async_rl.config import Config
+from async_rl.config_file import to_toml
+
+METHOD = ("double", "dueling", "replay", "prioritized", "lambda", "norm")
+"""Settings that make another method of an algorithm."""
+
+BY_VALUE = frozenset({"optimizer", "network", "precision"})
+"""Settings whose values speak for themselves."""
+
+
+def game_title(game: str) -> str:
+    """``space_invaders`` -> ``Space Invaders``; names with capitals, such as Gymnasium's ids, are left as they are."""
+    return game.replace("_", " ").title() if game.islower() else game
+
+
+def method_of(config: Config) -> str:
+    """`method_name` of a configuration."""
+    return method_name(tomllib.loads(to_toml(config)))
+
+
+def method_name(settings: Mapping[str, Any]) -> str:
+    """``n-step-q, lambda 0.65, layer norm``: the algorithm and what is added to it, by the names of ``config.toml``."""
+    added = (setting_text(name, settings.get(name)) for name in METHOD)
+    return ", ".join([str(settings["algorithm"]), *filter(None, added)])
+
+
+def setting_text(name: str, value: Any) -> str:
+    """A setting as a person would say it: ``lr 7e-4``, ``lambda 0.65``, ``double``; nothing for what is off."""
+    if value is None or value is False or (name, value) in (("replay", 0), ("norm", "none")):
+        return ""
+    if name == "norm":
+        return f"{value} norm"
+    spoken = name.replace("_", " ")
+    if value is True:
+        return spoken
+    plain = " / ".join(map(_number, value)) if isinstance(value, list) else _number(value)
+    return plain if name in BY_VALUE else f"{spoken} {plain}"
+
+
+def _number(value: Any) -> str:
+    if isinstance(value, float) and 0 < abs(value) < 0.01:
+        mantissa, exponent = f"{value:e}".split("e")
+        return f"{float(mantissa):g}e{int(exponent)}"
+    return f"{value:,}" if isinstance(value, int) else f"{value:g}" if isinstance(value, float) else str(value)

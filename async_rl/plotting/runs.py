@@ -1,0 +1,123 @@
+"""What a run directory tells about a run's course."""
+
+import csv
+import io
+import json
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from async_rl.config import Config
+from async_rl.config_file import to_toml
+from async_rl.run_directory import CONFIG, RECORD
+from async_rl.types import UserError
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run and its N finished games, in the order in which they ended.
+
+    Attributes:
+        settings: of ``config.toml``, by the names used there; what it does not say has its default.
+        game: the environment's canonical name.
+        frames_per_step: emulator frames that a step lasts.
+        total_steps: T when each game ended, [N] float64.
+        seconds: of training until then, [N] float64.
+        scores: the games' own, unclipped, [N] float64.
+        final_epsilons: of the stream that played, [N] float64; NaN where that is not recorded.
+    """
+
+    directory: Path
+    settings: dict[str, Any]
+    game: str
+    frames_per_step: float
+    total_steps: np.ndarray
+    seconds: np.ndarray
+    scores: np.ndarray
+    final_epsilons: np.ndarray
+
+
+def read_run(directory: Path) -> Run:
+    """Read a run from its directory, also while it is under way.
+
+    Raises:
+        UserError: it is no run directory, no game is finished yet, or a file is damaged.
+    """
+    if not directory.is_dir():
+        raise UserError(
+            f"there is no run directory {directory}; runs are kept in runs/ unless --run-dir said otherwise."
+        )
+    settings = _settings(directory / CONFIG)
+    games = _columns(directory / "episodes.csv", ("total_steps", "seconds", "worker", "stream", "score"))
+    if not len(games["score"]):
+        raise UserError(f"the run {directory} has no finished game yet; let it train a while longer.")
+    if not all(np.isfinite(column).all() for column in games.values()):
+        raise UserError(f"{directory / 'episodes.csv'} is damaged: a number in it is not finite.")
+    metrics = _columns(directory / "metrics.csv", ("total_steps", "total_frames"))
+    steps = metrics["total_steps"]
+    sessions = _sessions(directory / RECORD)
+    return Run(
+        directory,
+        settings,
+        game=str((sessions or [{}])[-1].get("env", settings["env"])),
+        frames_per_step=metrics["total_frames"][-1] / steps[-1] if len(steps) and steps[-1] > 0 else 1.0,
+        total_steps=games["total_steps"],
+        seconds=games["seconds"],
+        scores=games["score"],
+        final_epsilons=_final_epsilons(sessions, games["worker"], games["stream"]),
+    )
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    """Without the checks of `async_rl.config_file.from_toml`: runs of other versions can be drawn, too."""
+    try:
+        return tomllib.loads(to_toml(Config())) | tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path.parent} is no run directory: cannot read {path.name}: {error.strerror}.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is damaged: {error}.") from None
+
+
+def _columns(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """Columns of a CSV file as float64; empty if there is no file. What follows the last newline is being written."""
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}.") from None
+    text = text[: text.rfind("\n") + 1]
+    if text.count("\n") < 2:
+        return {name: np.empty(0) for name in names}
+    header = next(csv.reader([text[: text.index("\n")]]))
+    if missing := [name for name in names if name not in header]:
+        raise UserError(f"{path} is damaged: it has no column {missing[0]}.")
+    try:
+        table = np.loadtxt(io.StringIO(text), delimiter=",", skiprows=1, ndmin=2, comments=None)
+    except ValueError as error:
+        reason = str(error).partition(";")[0]
+        raise UserError(f"{path} is damaged: {reason}; mend or delete that row.") from None
+    if table.shape[1] != len(header):
+        raise UserError(f"{path} is damaged: {table.shape[1]} numbers in a row of {len(header)} columns.")
+    return {name: table[:, header.index(name)] for name in names}
+
+
+def _sessions(path: Path) -> list[dict[str, Any]]:
+    try:
+        return [dict(session) for session in json.loads(path.read_text(encoding="utf-8"))["sessions"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []  # the record is for people; what is needed of it has a substitute
+
+
+def _final_epsilons(sessions: list[dict[str, Any]], workers: np.ndarray, streams: np.ndarray) -> np.ndarray:
+    """The final epsilon that each game's stream drew; NaN for streams that no session has recorded."""
+    of_stream: dict[tuple[int, int], float] = {}
+    try:
+        for session in sessions:
+            for name, drawn in session["seeds"]["final_epsilons"].items():
+                of_stream |= {(int(name.split()[1]), stream): float(e) for stream, e in enumerate(drawn)}
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+        pass  # as far as it can be read
+    pairs = zip(workers.astype(int).tolist(), streams.astype(int).tolist(), strict=True)
+    return np.array([of_stream.get(pair, np.nan) for pair in pairs])

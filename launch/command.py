@@ -1,0 +1,68 @@
+"""What the commands have in common: how they end, how bad input is told, and how a network is read."""
+
+import io
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import tyro
+
+from async_rl.cores import available_cores
+from async_rl.types import UserError
+
+if TYPE_CHECKING:
+    from async_rl.export import SavedNetwork, Which
+
+NUMBER_OR_AUTO = tyro.constructors.PrimitiveConstructorSpec(
+    nargs=1,
+    metavar="INT|auto",
+    instance_from_str=lambda words: available_cores() if words[0] == "auto" else int(words[0]),
+    is_instance=lambda value: isinstance(value, int),
+    str_from_instance=lambda value: [str(value)],
+)
+"""For a number of processes."""
+
+
+def run(command: Callable[[], int | None]) -> NoReturn:
+    """Run a command and end the process: 0 or what it returns, 2 for bad input, 130 for Ctrl-C, 1 for a closed pipe.
+
+    What a person can mend (`UserError`) is one line on standard error, without a traceback.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files may hold what has no character
+    try:
+        code = command() or 0
+        sys.stdout.flush()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        code = 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        code = 128 + signal.SIGINT
+    except BrokenPipeError:  # whoever read the output, such as head, has seen enough
+        sys.stderr.close()
+        code = 1
+    sys.exit(code)
+
+
+def check_run(run_or_file: Path) -> None:
+    """Say at once, before torch is imported, that there is nothing at ``run_or_file``.
+
+    Raises:
+        UserError: so it is.
+    """
+    if not run_or_file.exists():
+        raise UserError(f"there is no run or checkpoint at {run_or_file}.")
+
+
+def read_network(run_or_file: Path, which: "Which" = "latest", trust_code: bool = False) -> "SavedNetwork":
+    """See `async_rl.export.read_network`; damaged checkpoints that were passed over are told on standard error."""
+    from async_rl.export import read_network  # torch takes seconds to import
+
+    saved = read_network(run_or_file, which, trust_code)
+    for sentence in saved.passed_over:
+        print(sentence, file=sys.stderr)
+    return saved

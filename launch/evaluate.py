@@ -1,0 +1,117 @@
+"""The command line of evaluation: whole games by a fixed protocol."""
+
+import dataclasses
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+from async_rl import fork_server
+from async_rl.config import Config
+from async_rl.cores import available_cores
+from async_rl.evaluation import Evaluation, default_path, make_protocol, write
+from async_rl.naming import method_of
+from async_rl.published import PUBLISHED
+from async_rl.types import UserError
+from launch import command
+
+if TYPE_CHECKING:
+    from async_rl.match import Match
+
+
+@dataclass(frozen=True)
+class Options:
+    """Play whole games with a trained network, and say how well it does.
+
+    The number of games is fixed before the first one begins, and every one is played to its end, so that short games do
+    not count for more than long ones. Game number i of a seed is the same game however many processes there are. The
+    figures are printed, and written as JSON.
+    """
+
+    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    """Run directory, checkpoint or exported network (.safetensors)."""
+    episodes: int = 30
+    """Games to play."""
+    epsilon: Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="")] = None
+    """Probability of a random action; default: 0.05 (Mnih et al. 2015). Not for a3c, which draws from its policy."""
+    no_ops: int = 30
+    """Atari: most no-op actions at the start of a game; their number is drawn from 1 to this."""
+    sticky: float = 0.0
+    """Atari: probability that the emulator repeats the previous action; 0.25 in the newer protocol."""
+    max_episode_frames: int = 108_000
+    """Atari: frames after which a game is cut; half an hour of play."""
+    seed: int = 0
+    """Seed of all random numbers; other games for another one."""
+    workers: Annotated[int, command.NUMBER_OR_AUTO] = dataclasses.field(default_factory=available_cores)
+    """Processes that play; auto, the default: one a core."""
+    checkpoint: Literal["latest", "best"] = "latest"
+    """Which checkpoint of a run directory."""
+    trust_code: bool = False
+    """Let the file name code of your own to import (package.module:function), as its environment or network."""
+    output: Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="")] = None
+    """JSON file for the result; default: one in evaluations/ of the run directory."""
+
+
+def main() -> None:
+    """Run the command; exits with 0 (done), 2 (bad input) or 130 (Ctrl-C)."""
+    options = tyro.cli(Options, prog="python -m launch.evaluate")
+    command.run(lambda: _run(options))
+
+
+def _run(options: Options) -> None:
+    command.check_run(options.run)
+    if not 1 <= options.workers <= 4096:
+        raise UserError(f"--workers must be between 1 and 4096, got {options.workers}.")
+    fork_server.prepare(Config(env="catch"))  # it imports torch while this process does
+    from async_rl.match import evaluate
+    from launch.progress import Progress
+
+    saved = command.read_network(options.run, options.checkpoint, options.trust_code)
+    protocol = make_protocol(
+        saved.config.algorithm,
+        options.epsilon,
+        **{name: getattr(options, name) for name in ("episodes", "no_ops", "sticky", "max_episode_frames", "seed")},
+    )
+    with Progress() as progress:
+
+        def show(match: "Match") -> None:
+            progress.tell(f"{saved.spec.name}, games", match.finished_games, options.episodes, f"{match.steps:,} steps")
+
+        evaluation = evaluate(saved, protocol, options.workers, lambda message: print(message, file=sys.stderr), show)
+    print(text(evaluation, method_of(saved.config)))
+    output = options.output or default_path(options.run, saved.total_steps)
+    write(evaluation, output)
+    print(f"written to {output}")
+
+
+def text(evaluation: Evaluation, method: str) -> str:
+    """The result for a person."""
+    of = evaluation
+    error = f"  (standard error {of.standard_error:,.2f})" if len(of.scores) > 1 else ""
+    lines = [
+        f"{of.game}, {method}, T = {of.total_steps:,}  ({of.path})",
+        "",
+        f"  mean score        {of.mean:>10,.2f}{error}",
+        f"  median            {of.median:>10,.2f}",
+        f"  best              {of.best:>10,.2f}",
+        f"  steps per game    {of.mean_length_steps:>10,.0f}",
+        f"  human-normalised  {_human_normalised(of)}",
+        "",
+        f"protocol: {of.protocol.describe(of.atari)}",
+        f"time: {of.seconds:.0f} s, {sum(of.lengths):,} steps",
+    ]
+    return "\n".join(lines)
+
+
+def _human_normalised(evaluation: Evaluation) -> str:
+    value = evaluation.human_normalised
+    if value is None:
+        return "no published figures for this game"
+    published = PUBLISHED[evaluation.game]
+    return f"{value:>10,.2f}  (0: random, {published.random:g}; 1: human, {published.human:g}; {published.source})"
+
+
+if __name__ == "__main__":
+    main()

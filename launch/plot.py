@@ -1,0 +1,96 @@
+"""``python -m launch.plot``: learning curves of runs as a picture."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import tyro
+
+from async_rl.plotting.groups import Group, group_runs
+from async_rl.plotting.picture import Axis, check_output, draw
+from async_rl.plotting.points import Curve, choose_bin_steps, make_curve
+from async_rl.plotting.runs import read_run
+from async_rl.plotting.table import write_csv
+from async_rl.types import UserError
+from launch import command
+
+
+@dataclass(frozen=True)
+class Options:
+    """Draw learning curves: scores of whole training games, exploration included, against steps and time.
+
+    Runs whose settings differ in nothing but the seed become one line, their interquartile mean, with a 95 % bootstrap
+    interval (Agarwal et al. 2021, arXiv 2108.13264). A run alone is drawn as its mean, with the quartiles of single
+    games. Runs may still be under way.
+    """
+
+    runs: Annotated[
+        tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN [RUN ...]", help_behavior_hint="")
+    ]
+    """Run directories."""
+    output: Path
+    """Picture to write, .png or .svg."""
+    x: tuple[Axis, ...] = ("steps", "time")
+    """One panel for each: steps, frames (four a step on Atari; the panel of steps has them above), or wall-clock
+    time."""
+    csv: Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="")] = None
+    """Also write the points of the curves to this CSV file."""
+    bin_steps: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="")] = None
+    """Steps between two points; default: at most 60 points with some 20 games each."""
+    by_epsilon: bool = False
+    """Also draw the streams of each final epsilon apart, in place of the band; for runs of one configuration."""
+    labels: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME [NAME ...]", help_behavior_hint="")] = ()
+    """Names for the lines, one for each configuration; default: what they differ in."""
+
+
+def main() -> None:
+    """Run the command; exits with 0 (done), 2 (bad input) or 130 (Ctrl-C)."""
+    command.run(lambda: _plot(tyro.cli(Options, prog="python -m launch.plot")))
+
+
+def _plot(options: Options) -> None:
+    _check(options)
+    groups = group_runs([read_run(run) for run in options.runs], options.labels)
+    if options.by_epsilon:
+        _check_epsilons(groups)
+    bin_steps = options.bin_steps or choose_bin_steps(groups)
+    random = np.random.default_rng(0)  # the same runs give the same picture
+    curves = [make_curve(group, bin_steps, random, options.by_epsilon) for group in groups]
+    draw(curves, groups[0].games, options.x, options.output)
+    if options.csv is not None:
+        write_csv(curves, options.csv)
+    for curve in curves:
+        print(_line(curve))
+    print(f"written: {options.output}" + (f" and {options.csv}" if options.csv else ""))
+
+
+def _check(options: Options) -> None:
+    check_output(options.output)
+    if not options.runs:
+        raise UserError("name at least one run directory, such as runs/*.")
+    if options.bin_steps is not None and options.bin_steps < 1:
+        raise UserError(f"--bin-steps must be at least 1, got {options.bin_steps}.")
+    if not options.x or len(set(options.x)) != len(options.x):
+        raise UserError("--x must name one to three different axes: steps, frames, time.")
+
+
+def _check_epsilons(groups: Sequence[Group]) -> None:
+    if len(groups) > 1:
+        raise UserError(f"--by-epsilon is for runs of one configuration, got {len(groups)}: plot them one by one.")
+    if groups[0].runs[0].settings["algorithm"] == "a3c":
+        raise UserError("--by-epsilon has no meaning for a3c, which explores by its policy.")
+
+
+def _line(curve: Curve) -> str:
+    """The last point of a curve in words."""
+    runs = "1 run" if curve.runs == 1 else f"{curve.runs} runs"
+    score = f"{curve.score[-1]:.2f}"
+    if curve.low[-1] < curve.high[-1]:
+        score += f" ({curve.low[-1]:.2f} to {curve.high[-1]:.2f})"
+    return f"{curve.label}: {runs}, {curve.games.sum():,} games; at {curve.total_steps[-1]:,.0f} steps {score}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,175 @@
+"""Evaluation: the same games however they are played, none left out, and processes that die."""
+
+import json
+import math
+import signal
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+from conftest import ROOT, TIMEOUT_SECONDS, wait_for
+from networks import light_run, untrained
+
+from async_rl import Config, UserError, evaluation, storage
+from async_rl.evaluation import Evaluation, Protocol, make_protocol
+from async_rl.match import Match, evaluate
+from async_rl.published import PUBLISHED, human_normalised
+from launch.evaluate import Options, _run, text
+
+CARTPOLE = Config(env="CartPole-v1")
+PONG = Config(env="pong", norm="layer")
+SHORT = Protocol(episodes=6, epsilon=0.3, sticky=0.25, max_episode_frames=1200)
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "launch.evaluate", *arguments]
+
+
+def test_a_game_is_the_same_in_whatever_process_and_beside_whatever_games() -> None:
+    saved = untrained(CARTPOLE)
+    one, two, more = (
+        evaluate(saved, Protocol(episodes=episodes, epsilon=0.5), workers)
+        for episodes, workers in ((19, 1), (19, 3), (31, 2))
+    )
+    assert one.scores == two.scores == more.scores[:19]
+    assert one.lengths == two.lengths and len(set(one.lengths)) > 5  # and games of many lengths
+    assert one.scores == tuple(map(float, one.lengths))  # CartPole gives a point a step
+    assert evaluate(saved, Protocol(episodes=19, epsilon=0.5, seed=1), 2).scores != one.scores
+
+
+def test_a_player_that_is_killed_loses_no_game(tmp_path: Path) -> None:
+    saved, said = untrained(Config(env="space_invaders")), list[str]()
+    undisturbed = evaluate(saved, SHORT, 2)
+    assert len(set(undisturbed.scores)) > 1 and undisturbed.atari
+    match = Match(saved, SHORT, 2, tmp_path, said.append)
+    try:
+        wait_for(lambda: match.steps > 100, "some steps")
+        psutil.Process(match.pids[0]).kill()
+        wait_for(lambda: not match.watch(0.1), "the end of the games")
+    finally:
+        match.kill()
+    assert match.failure is None and ["SIGKILL" in message for message in said] == [True]
+    result = match.evaluation()
+    assert (result.scores, result.lengths) == (undisturbed.scores, undisturbed.lengths)
+
+
+def test_players_that_die_again_and_again_or_fall_silent_are_a_clear_failure(tmp_path: Path) -> None:
+    protocol = Protocol(episodes=2)
+    match = Match(untrained(PONG), protocol, 1, tmp_path, lambda message: None)
+
+    def kill_and_watch() -> bool:
+        for pid in match.pids:
+            psutil.Process(pid).kill()
+        return not match.watch(0.1)
+
+    wait_for(kill_and_watch, "giving up")
+    assert "SIGKILL" in str(match.failure) and "3 times" in str(match.failure) and not match.pids
+    silent = Match(untrained(Config(heartbeat_seconds=3)), protocol, 1, tmp_path, lambda message: None)
+    wait_for(lambda: silent.steps > 0, "the first step")
+    (pid,) = silent.pids
+    psutil.Process(pid).suspend()
+    wait_for(lambda: not silent.watch(0.1), "giving up")
+    assert "no step was taken for 3 s" in str(silent.failure) and not psutil.pid_exists(pid)
+
+
+def test_an_environment_that_fails_is_told_in_one_sentence() -> None:
+    saved = untrained(Config(env="tests.networks:failing"))
+    with pytest.raises(UserError, match="the pole broke") as error:
+        evaluate(saved, Protocol(episodes=3), 2)
+    assert "\n" not in str(error.value)
+
+
+def test_players_die_with_the_command(tmp_path: Path) -> None:
+    light_run(PONG, tmp_path / "run")
+    process = subprocess.Popen(command(str(tmp_path / "run"), "--workers", "2"), cwd=ROOT, stderr=subprocess.DEVNULL)
+    launcher = psutil.Process(process.pid)
+    family = wait_for(lambda: (found := launcher.children(recursive=True)) and len(found) >= 4 and found, "two players")
+    process.send_signal(signal.SIGKILL)
+    process.wait(TIMEOUT_SECONDS)
+    wait_for(lambda: not any(child.is_running() and child.status() != "zombie" for child in family), "their end")
+
+
+def test_the_command_prints_and_writes_the_figures_of_a_light_run(tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    light_run(PONG, run_dir)
+    arguments = (str(run_dir), "--episodes", "4", "--max-episode-frames", "800", "--workers", "2")
+    result = subprocess.run(command(*arguments), cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT_SECONDS)
+    assert result.returncode == 0, result.stderr
+    (path,) = (run_dir / "evaluations").iterdir()
+    values = json.loads(path.read_text(encoding="utf-8"))
+    assert values["mean"] == pytest.approx(statistics.fmean(values["scores"])) and len(values["scores"]) == 4
+    assert values["human_normalised"] == pytest.approx((values["mean"] + 20.7) / 30)
+    assert set(values["lengths"]) <= set(range(193, 201))  # 800 frames less 1 to 30 no-ops
+    for word in ("mean score", "standard error", "median", "best", "steps per game", "1: human, 9.3",
+                 "protocol: 4 whole", "epsilon 0.05", "1 to 30 no-ops", "no sticky actions", str(path)):  # fmt: skip
+        assert word in result.stdout
+    assert json.loads(json.dumps(evaluation.read(path).values())) == values
+
+
+def test_figures_are_printed_even_where_they_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    light_run(CARTPOLE, tmp_path)
+    with pytest.raises(UserError, match=r"cannot write /proc/nowhere\.json"):
+        _run(Options(tmp_path, episodes=2, output=Path("/proc/nowhere.json")))
+    assert "mean score" in capsys.readouterr().out
+
+
+def test_bad_input_is_one_sentence(tmp_path: Path) -> None:
+    saved = light_run(CARTPOLE, tmp_path / "run")
+    light_run(Config(env="CartPole-v1", algorithm="a3c"), tmp_path / "a3c")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "torn.safetensors").write_bytes(saved.path.read_bytes()[:200])
+    description, arrays = storage.unseal(saved.path.read_bytes())
+    for name, settings, others in (
+        ("newer", {}, {"format": 9}),
+        ("unknown", {"gumma": 0.9}, {}),
+        ("other", {"env": "Acrobot-v1"}, {}),
+        ("gone", {"env": "tests.nowhere:failing"}, {}),
+    ):
+        edited = description | {"config": description["config"] | settings} | others
+        (tmp_path / f"{name}.safetensors").write_bytes(storage.seal(edited, arrays))
+    for options, message in (
+        ({"run": "nothing"}, "there is no run or checkpoint at"),
+        ({"run": "empty"}, "has no checkpoints/latest.safetensors"),
+        ({"run": "run", "checkpoint": "best"}, "has no checkpoints/best.safetensors"),
+        ({"run": "torn.safetensors"}, "is not a whole checkpoint of"),
+        ({"run": "newer.safetensors"}, "has format 9, this version reads format 2"),
+        ({"run": "unknown.safetensors"}, "unknown key 'gumma'"),
+        ({"run": "other.safetensors"}, "was trained on CartPole-v1"),
+        ({"run": "gone.safetensors"}, "names code to import, tests.nowhere:failing"),
+        ({"run": "gone.safetensors", "trust_code": True}, "no module 'tests.nowhere'"),
+        ({"run": "run", "workers": 0}, "--workers must be between 1"),
+        ({"run": "run", "episodes": 0}, "--episodes must be between 1"),
+        ({"run": "run", "epsilon": 1.5}, "--epsilon must be between 0 and 1"),
+        ({"run": "a3c", "epsilon": 0.1}, "--epsilon has no meaning with a3c"),
+    ):
+        with pytest.raises(UserError, match=message) as error:
+            _run(Options(**options | {"run": tmp_path / options["run"]}))  # type: ignore[arg-type]
+        assert "\n" not in str(error.value)
+
+
+def test_a3c_draws_its_actions_and_says_so() -> None:
+    saved = untrained(Config(env="CartPole-v1", algorithm="a3c"))
+    result = evaluate(saved, make_protocol("a3c", episodes=5), 1)
+    assert result.protocol.epsilon is None and "drawn from the policy" in text(result, "a3c")
+
+
+def test_figures_by_hand() -> None:
+    scores, protocol = (1.0, 2.0, 6.0), Protocol(episodes=3)
+    result = Evaluation("pong", "x", 7, protocol, True, scores, (10, 20, 60), 1.0)
+    assert (result.mean, result.median, result.best, result.mean_length_steps) == (3.0, 2.0, 6.0, 30.0)
+    assert result.standard_error == pytest.approx(math.sqrt((4 + 1 + 9) / 2 / 3))
+    alone = Evaluation("catch", "x", 7, Protocol(episodes=1), False, (1.0,), (9,), 1.0)
+    assert math.isnan(alone.standard_error) and alone.values()["standard_error"] is None
+
+
+def test_published_scores() -> None:
+    assert human_normalised("pong", -20.7) == 0 and human_normalised("pong", 9.3) == pytest.approx(1)
+    assert human_normalised("breakout", 1.7 + 30.1 / 2) == pytest.approx(0.5)
+    assert human_normalised("catch", 1.0) is None
+    from async_rl.envs.atari import game_names
+
+    assert len(PUBLISHED) == 57 and set(PUBLISHED) <= set(game_names())
+    assert all(published.human > published.random for published in PUBLISHED.values())

@@ -1,0 +1,76 @@
+"""Evaluation during training, in real runs of the toy: what it leaves behind, and that nothing it does harms a run."""
+
+import signal
+from pathlib import Path
+
+import psutil
+from conftest import ROOT, Run, rows, wait_for
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from async_rl import evaluation
+from async_rl.checkpoint import BEST
+from async_rl.evaluations import best_mean
+from async_rl.export import read_network
+
+CATCH = ("--config", str(ROOT / "configs" / "catch.toml"), "--workers", "1")
+
+
+def evaluator(run: Run) -> psutil.Process | None:
+    """The process that plays, if there is one now."""
+    for process in run.workers():
+        try:
+            if process.nice() > run.launcher.nice():  # at most 19, however nice the launcher is
+                return process
+        except psutil.NoSuchProcess:
+            continue
+    return None
+
+
+def test_every_evaluation_is_on_record_and_picks_the_best_network(start) -> None:  # type: ignore[no-untyped-def]
+    flags = ("--evaluate-every", "6000", "--evaluate-episodes", "40")
+    run: Run = start(*CATCH, *flags, "--steps", "12000")
+    assert run.wait() == 0, run.text()
+    found = rows(run.run_dir / "evaluations.csv")
+    assert [int(row["total_steps"]) // 6000 for row in found] == [1, 2]
+    assert all((row["episodes"], row["epsilon"]) == ("40", "0.05") for row in found)
+    best = max(found, key=lambda row: (float(row["mean"]), -int(row["total_steps"])))
+    assert read_network(run.run_dir, "best").total_steps == int(best["total_steps"])
+    assert best_mean(run.run_dir) == float(best["mean"])
+    written = [evaluation.read(path) for path in (run.run_dir / "evaluations").glob("*.json")]
+    assert {(one.total_steps, len(one.scores)) for one in written} == {(int(row["total_steps"]), 40) for row in found}
+    assert run.text().count("evaluation at T = ") == 2 and "waiting for the evaluation" in run.text()
+    assert {path.name for path in (run.run_dir / "checkpoints").iterdir()} == {"latest.safetensors", "best.safetensors"}
+    events = EventAccumulator(str(run.run_dir)).Reload()
+    points = [(event.step, round(event.value, 4)) for event in events.Scalars("evaluation/mean")]
+    assert points == [(int(row["total_steps"]), round(float(row["mean"]), 4)) for row in found]
+
+    more: Run = start("--resume", str(run.run_dir), "--steps", "24000", name="run")
+    assert more.wait() == 0, more.text()
+    assert [int(row["total_steps"]) // 6000 for row in rows(run.run_dir / "evaluations.csv")] == [1, 2, 3, 4]
+
+
+def test_an_evaluation_that_is_killed_or_hangs_harms_nothing(start) -> None:  # type: ignore[no-untyped-def]
+    flags = ("--evaluate-every", "1000", "--evaluate-episodes", "1000000", "--heartbeat-seconds", "6")
+    run: Run = start(*CATCH, *flags, "--steps", "1000000000")
+    wait_for(lambda: evaluator(run), "an evaluation").kill()
+    wait_for(lambda: "died (SIGKILL); its games are played again" in run.text(), "the word of its death")
+    wait_for(lambda: evaluator(run), "another process").suspend()
+    wait_for(lambda: "no step was taken for 6 s" in run.text(), "the end of the one that hangs")
+    steps = run.steps()
+    run.wait_for_steps(steps + 1000)  # training went on
+    wait_for(lambda: evaluator(run), "the next evaluation")
+    family = run.family()
+    run.signal(signal.SIGTERM)
+    assert run.wait() == 128 + signal.SIGTERM
+    wait_for(lambda: not any(process.is_running() for process in family), "the end of all processes")
+    assert not rows(run.run_dir / "evaluations.csv") and (run.run_dir / BEST).is_file()
+    assert not (run.run_dir / "checkpoints" / "evaluating.safetensors").exists()
+
+
+def test_the_best_mean_is_remembered_beyond_what_a_resumed_run_discards(tmp_path: Path) -> None:
+    header = "total_steps,seconds,mean,median,standard_error,episodes,epsilon\n"
+    assert best_mean(tmp_path) == float("-inf")
+    (tmp_path / "evaluations.csv").write_text(header + "10,1,2.5,2,0.1,30,0.05\n20,2,1.5,2,0.1,30,0.05\n30,2,9")
+    assert best_mean(tmp_path) == 2.5  # the last row is torn
+    (tmp_path / "evaluations.discarded.csv").write_text(header + "40,1,12,2,0.1,30,nan\n")
+    assert best_mean(tmp_path) == 12

@@ -1,0 +1,312 @@
+"""Learning curves: the statistics against scalar restatements, the points against the files, the command for real."""
+
+import itertools
+import json
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT, rows
+from hypothesis import given
+from hypothesis import strategies as st
+
+from async_rl import Config, UserError, train
+from async_rl.plotting.groups import group_runs, make_labels
+from async_rl.plotting.intervals import interquartile_mean, stratified_bootstrap
+from async_rl.plotting.picture import draw
+from async_rl.plotting.points import choose_bin_steps, make_curve
+from async_rl.plotting.references import references, spread
+from async_rl.plotting.runs import Run, read_run
+from async_rl.published import PUBLISHED
+from launch import plot
+
+SCORES = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=30)
+
+
+def scalar_interquartile_mean(scores: list[float]) -> float:
+    ordered = sorted(scores)
+    cut = int(0.25 * len(ordered))
+    return statistics.fmean(ordered[cut : len(ordered) - cut])
+
+
+def run_of(seed: int, game: str = "pong", algorithm: str = "one-step-q", scores: list[float] | None = None) -> Run:
+    """A run whose games end at T = 10, 20, 30, ... and 0.5, 1, 1.5, ... seconds."""
+    own = np.array([1.0, 2.0, 3.0, 4.0] if scores is None else scores)
+    number = np.arange(1, len(own) + 1)
+    settings = {"seed": seed, "env": game, "algorithm": algorithm}
+    epsilons = np.where(number % 2, 0.1, 0.5)
+    return Run(Path(f"{game}{seed}"), settings, game, 4.0, 10.0 * number, 0.5 * number, own, epsilons)
+
+
+# --- Statistics
+
+
+@given(SCORES)
+def test_the_interquartile_mean_is_the_mean_of_the_middle_half(scores: list[float]) -> None:
+    found = interquartile_mean(np.array(scores))
+    assert found == pytest.approx(scalar_interquartile_mean(scores), rel=1e-9, abs=1e-6)
+    assert interquartile_mean(np.array([scores, scores]), axis=1).shape == (2,)
+
+
+def test_the_bootstrap_is_a_loop_over_samples_and_strata() -> None:
+    random = np.random.default_rng(1)
+    strata = [random.normal(size=(5, 3)), random.normal(10, size=(4, 3))]
+    found = stratified_bootstrap(strata, np.random.default_rng(2), samples=40)
+    again = np.random.default_rng(2)
+    draws = [again.integers(len(scores), size=(40, len(scores))) for scores in strata]
+    for point in range(3):
+        means = []
+        for sample in range(40):
+            pairs = zip(strata, draws, strict=True)
+            drawn = [scores[number, point] for scores, drawn in pairs for number in drawn[sample]]
+            means.append(scalar_interquartile_mean(drawn))
+        expected = np.quantile(means, [0.025, 0.975])
+        assert [found[0][point], found[1][point]] == pytest.approx(list(expected))
+
+
+def test_the_interval_holds_the_true_mean_as_often_as_it_says() -> None:
+    """300 experiments with 20 runs of a normal distribution each, as the points of one call: the mean is 5."""
+    runs = np.random.default_rng(0).normal(5, 2, size=(20, 300))
+    low, high = stratified_bootstrap([runs], np.random.default_rng(0))
+    assert 0.88 < np.mean((low < 5) & (high > 5)) < 0.98
+    wide = stratified_bootstrap([runs[:5]], np.random.default_rng(0))
+    assert np.mean(wide[1] - wide[0]) > 1.5 * np.mean(high - low)
+
+
+def test_differences_between_strata_do_not_widen_the_interval() -> None:
+    constant = [np.zeros((4, 1)), np.full((4, 1), 10.0)]
+    low, high = stratified_bootstrap(constant, np.random.default_rng(0))
+    assert low == high == pytest.approx(5)
+
+
+# --- Groups and points
+
+
+def test_runs_that_differ_in_the_seed_only_are_one_group() -> None:
+    groups = group_runs([run_of(1), run_of(2, algorithm="a3c"), run_of(3)])
+    assert [(group.label, len(group.runs)) for group in groups] == [("one-step-q", 2), ("a3c", 1)]
+    assert [group.label for group in group_runs([run_of(1), run_of(2, algorithm="a3c")], ["A", "B"])] == ["A", "B"]
+    with pytest.raises(UserError, match="2 --labels"):
+        group_runs([run_of(1), run_of(2, algorithm="a3c")], ["A"])
+    with pytest.raises(UserError, match="same games"):
+        group_runs([run_of(1), run_of(2, game="breakout", algorithm="a3c")])
+
+
+def test_labels_are_the_fewest_settings_that_tell_groups_apart() -> None:
+    plain = {"algorithm": "one-step-q", "lr": 7e-4, "double": False, "steps": 10}
+    assert make_labels([plain]) == ["one-step-q"]
+    assert make_labels([plain | {"lambda": 0.65, "norm": "layer"}]) == ["one-step-q, lambda 0.65, layer norm"]
+    assert make_labels([plain, plain | {"lr": 0.002, "steps": 20}]) == ["one-step-q, lr 7e-4", "one-step-q, lr 2e-3"]
+    assert make_labels([plain, plain | {"double": True}]) == ["one-step-q", "one-step-q, double"]
+    a3c = {"algorithm": "a3c", "lr": 0.5}
+    assert make_labels([plain, a3c]) == ["one-step-q", "a3c"]
+    decay = [plain | {"lambda": 0.65, "final_epsilons": [0.1, 0.5]}, plain | {"final_epsilons": [0.01]}]
+    assert make_labels(decay) == ["one-step-q, lambda 0.65", "one-step-q"]
+
+
+def test_the_points_of_one_run_are_means_and_quartiles_of_its_bins() -> None:
+    (group,) = group_runs([run_of(1, scores=[1, 2, 9, 4, 6, 7])])  # T = 10 to 60
+    curve = make_curve(group, 30, np.random.default_rng(0), by_epsilon=True)
+    assert curve.total_steps.tolist() == [15, 45] and curve.total_frames.tolist() == [60, 180]
+    assert curve.games.tolist() == [3, 3] and curve.seconds == pytest.approx([1, 2.5])
+    assert curve.score == pytest.approx([4, 17 / 3])
+    assert curve.low == pytest.approx([1.5, 5]) and curve.high == pytest.approx([5.5, 6.5])
+    assert curve.by_epsilon[0.1] == pytest.approx([5, 6]) and curve.by_epsilon[0.5] == pytest.approx([2, 5.5])
+
+
+def test_games_that_are_only_won_or_lost_have_no_quartiles() -> None:
+    (group,) = group_runs([run_of(1, scores=[1, -1, 1, 1])])
+    curve = make_curve(group, 20, np.random.default_rng(0))
+    assert curve.score.tolist() == curve.low.tolist() == curve.high.tolist() == [0, 1]
+
+
+def test_a_bin_without_a_game_is_interpolated_and_a_short_rest_left_out() -> None:
+    (group,) = group_runs([run_of(1, scores=[0, 8, 4])])
+    assert make_curve(group, 5, np.random.default_rng(0)).score == pytest.approx([0, 4, 8, 6, 4])
+    assert make_curve(group, 27, np.random.default_rng(0)).score == pytest.approx([4])  # T = 30 is 3 of 27 steps
+
+
+def test_the_points_of_several_runs_are_interquartile_means_over_runs() -> None:
+    own = [[float(seed), 10.0 * seed] for seed in (1, 2, 3, 4, 5, 9)]
+    (group,) = group_runs([run_of(seed, scores=scores) for seed, scores in enumerate(own)])
+    curve = make_curve(group, 10, np.random.default_rng(0))
+    assert curve.runs == 6 and curve.score == pytest.approx(
+        [scalar_interquartile_mean([s[i] for s in own]) for i in (0, 1)]
+    )
+    assert np.all(curve.low < curve.score) and np.all(curve.score < curve.high) and curve.games.tolist() == [6, 6]
+
+
+def test_several_games_are_human_normalised() -> None:
+    pong, breakout = PUBLISHED["pong"], PUBLISHED["breakout"]
+    runs = [run_of(1, "pong", scores=[pong.random, pong.human]), run_of(1, "breakout", scores=[breakout.random] * 2)]
+    (group,) = group_runs(runs)
+    assert make_curve(group, 10, np.random.default_rng(0)).score == pytest.approx([0, 0.5], abs=1e-9)
+    (group,) = group_runs([run_of(1, "pong"), run_of(1, "catch")])
+    with pytest.raises(UserError, match="catch has no published human score"):
+        make_curve(group, 10, np.random.default_rng(0))
+
+
+def test_bins_are_round_and_hold_some_games() -> None:
+    groups = group_runs([run_of(1, scores=[0.0] * 10_000)])
+    assert choose_bin_steps(groups) == 2000  # 50 points of 100,000 steps
+    assert choose_bin_steps(group_runs([run_of(1, scores=[0.0] * 200)])) == 200  # 10 points of 20 games
+
+
+# --- Published scores
+
+
+def test_published_scores_that_are_drawn() -> None:
+    near = references(["pong"], -20.0, 0.0)
+    assert [name for name, _ in near.lines] == ["random play", "human"]
+    assert [name for name, _ in near.beyond] == ["DQN", "A3C"]
+    assert references(["catch"], 0, 1).lines == () and references(["pong", "qbert"], 0, 1).lines[1] == ("human", 1.0)
+
+
+@given(st.lists(st.floats(-100, 100), max_size=6).map(sorted), st.floats(0.1, 30))
+def test_labels_are_spread_as_little_as_needed(heights: list[float], least: float) -> None:
+    placed = spread(heights, least)
+    assert len(placed) == len(heights)
+    assert all(above - below >= least - 1e-6 for below, above in itertools.pairwise(placed))
+    if all(above - below >= least + 1e-6 for below, above in itertools.pairwise(heights)):
+        assert placed == pytest.approx(heights)
+
+
+# --- The command
+
+
+@pytest.fixture(scope="module")
+def toys(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Three short runs of the toy: two seeds of one configuration, and one of another."""
+    base = tmp_path_factory.mktemp("toys")
+    for number, (seed, lr) in enumerate(((0, 7e-4), (1, 7e-4), (0, 2e-3))):
+        train(Config(env="catch", workers=1, steps=5000, seed=seed, lr=lr), base / str(number), quiet=True)
+    return [base / "0", base / "1", base / "2"]
+
+
+def command(*arguments: object) -> subprocess.CompletedProcess[str]:
+    line = [sys.executable, "-m", "launch.plot", *map(str, arguments)]
+    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=200)
+
+
+def test_the_command_draws_and_tabulates_all_games(toys: list[Path], tmp_path: Path) -> None:
+    table = tmp_path / "new" / "points.csv"
+    done = command(*toys, "--output", tmp_path / "curves.svg", "--csv", table, "--bin-steps", 1000)
+    assert done.returncode == 0, done.stderr
+    picture = (tmp_path / "curves.svg").read_text(encoding="utf-8")
+    assert picture.startswith("<?xml") and "one-step-q, lr 7e-4 (2 runs)" in picture
+    points = rows(table)
+    assert {(row["label"], row["runs"]) for row in points} == {
+        ("one-step-q, lr 7e-4", "2"),
+        ("one-step-q, lr 2e-3", "1"),
+    }
+    alone = [row for row in points if row["runs"] == "1"]
+    games = rows(toys[2] / "episodes.csv")
+    first = [float(game["score"]) for game in games if int(game["total_steps"]) <= 1000]
+    assert float(alone[0]["score"]) == pytest.approx(statistics.fmean(first), abs=1e-4)
+    assert (alone[0]["total_steps"], alone[0]["total_frames"], alone[0]["games"]) == ("500", "500", str(len(first)))
+    assert sum(int(row["games"]) for row in alone) == len(games)
+
+
+def test_the_streams_of_each_final_epsilon(toys: list[Path], tmp_path: Path) -> None:
+    table = tmp_path / "points.csv"
+    done = command(toys[0], "--output", tmp_path / "curves.png", "--csv", table, "--by-epsilon", "--x", "frames")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+    recorded = json.loads((toys[0] / "run.json").read_text(encoding="utf-8"))
+    drawn = {e for own in recorded["sessions"][0]["seeds"]["final_epsilons"].values() for e in own}
+    assert {key for key in rows(table)[0] if key.startswith("score_")} == {f"score_epsilon_{e:g}" for e in drawn}
+
+
+def test_the_same_runs_give_the_same_picture(toys: list[Path], tmp_path: Path) -> None:
+    groups = group_runs([read_run(run) for run in toys])
+    for name in ("1.svg", "2.svg"):
+        curves = [make_curve(group, 500, np.random.default_rng(0)) for group in groups]
+        draw(curves, ["catch"], ("steps", "time"), tmp_path / name)
+    assert (tmp_path / "1.svg").read_bytes() == (tmp_path / "2.svg").read_bytes()
+
+
+def test_a_run_that_is_being_written_can_be_drawn(toys: list[Path], tmp_path: Path) -> None:
+    copy = copied(toys[0], tmp_path)
+    with (copy / "episodes.csv").open("a", encoding="utf-8") as file:
+        file.write("5003,1.2,0,3,")
+    assert len(read_run(copy).scores) == len(read_run(toys[0]).scores)
+    (copy / "run.json").write_text("{", encoding="utf-8")
+    (copy / "metrics.csv").unlink()
+    assert (read_run(copy).game, read_run(copy).frames_per_step) == ("catch", 1)
+
+
+def copied(run: Path, tmp_path: Path) -> Path:
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for name in ("config.toml", "run.json", "episodes.csv", "metrics.csv"):
+        (copy / name).write_bytes((run / name).read_bytes())
+    return copy
+
+
+def spoilt(name: str, change: Callable[[str], str]) -> Callable[[Path], None]:
+    return lambda run: (run / name).write_text(change((run / name).read_text("utf-8")), "utf-8") and None
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (spoilt("config.toml", lambda text: text + "= 3"), "config.toml is damaged"),
+        (lambda run: (run / "config.toml").unlink(), "is no run directory: cannot read config.toml"),
+        (lambda run: (run / "episodes.csv").unlink(), "has no finished game yet"),
+        (spoilt("episodes.csv", lambda text: text.splitlines()[0] + "\n"), "has no finished game yet"),
+        (spoilt("episodes.csv", lambda text: text + "1,2\n"), "episodes.csv is damaged: .* changed from 7 to 2"),
+        (spoilt("episodes.csv", lambda text: text.replace("\n", "\nx", 2)), "episodes.csv is damaged: .*'x"),
+        (spoilt("episodes.csv", lambda text: text + "nan,1,1,1,1,1,1\n"), "damaged: a number in it is not finite"),
+        (spoilt("episodes.csv", lambda text: text.replace("score", "points")), "it has no column score"),
+        (spoilt("episodes.csv", lambda text: "\n".join(text.split("\n")[:1] + ["1,2"] * 3)), "2 numbers in a row of 7"),
+    ],
+)
+def test_damaged_runs_are_refused_in_one_sentence(
+    spoil: Callable[[Path], None], message: str, toys: list[Path], tmp_path: Path
+) -> None:
+    copy = copied(toys[0], tmp_path)
+    spoil(copy)
+    with pytest.raises(UserError, match=message) as raised:
+        read_run(copy)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("missing",), "there is no run directory missing"),
+        (("RUN", "--output", "curves.jpg"), "must end in .png or .svg, got curves.jpg"),
+        (("RUN", "--output", "/proc/curves.png"), "cannot write /proc/curves.png"),
+        (("RUN", "--csv", "/proc/curves.csv"), "cannot write /proc/curves.csv"),
+        (("RUN", "--bin-steps", "0"), "--bin-steps must be at least 1"),
+        (("RUN", "--x", "time", "time"), "--x must name one to three different axes"),
+        (("RUN", "OTHER", "--by-epsilon"), "--by-epsilon is for runs of one configuration, got 2"),
+        ((), "name at least one run directory"),
+    ],
+)
+def test_bad_input_is_refused_in_one_sentence(
+    arguments: tuple[str, ...],
+    message: str,
+    toys: list[Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    known = {"RUN": str(toys[0]), "OTHER": str(toys[2])}
+    line = ["--output", str(tmp_path / "c.png"), *(known.get(word, word) for word in arguments)]
+    if "RUN" not in arguments:
+        line = [*arguments, *line[:2]]
+    monkeypatch.setattr(sys, "argv", ["plot", *line])
+    with pytest.raises(SystemExit) as ended:
+        plot.main()
+    told = capsys.readouterr().err
+    assert ended.value.code == 2 and message in told and told.count("\n") == 1
+
+
+def test_bad_input_ends_with_code_2_and_one_line(tmp_path: Path) -> None:
+    done = command(tmp_path, "--output", tmp_path / "curves.png")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1) and "is no run directory" in done.stderr

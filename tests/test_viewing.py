@@ -1,0 +1,277 @@
+"""What is shown of an agent is what it does and thinks; videos are decoded again."""
+
+import contextlib
+import dataclasses
+import importlib
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import networks
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT, wait_for
+from torch import nn
+
+from async_rl import Config
+from async_rl.agent import Agent
+from async_rl.envs import make_environment
+from async_rl.types import EnvSpec, UserError
+
+imageio_ffmpeg = pytest.importorskip("imageio_ffmpeg", reason="videos need the extra 'video'")
+pytest.importorskip("PIL", reason="videos need the extra 'video'")
+
+from async_rl.viewing import canvas as colours  # noqa: E402
+from async_rl.viewing.panels import Scales  # noqa: E402
+from async_rl.viewing.play import Moment, Play  # noqa: E402
+from async_rl.viewing.recording import Wish, record  # noqa: E402
+from async_rl.viewing.saliency import input_gradient, saliency  # noqa: E402
+from async_rl.viewing.scene import Scene, observation_picture  # noqa: E402
+from async_rl.viewing.stage import Stage, Titles, enlarged, overlay  # noqa: E402
+
+SPEC = EnvSpec("screens", (84, 84, 4), "uint8", ("NOOP", "LEFT", "RIGHT"), frames_per_step=4, stack=4)
+PICTURE = np.full((210, 160, 3), 77, np.uint8)
+
+
+def untrained(config: Config) -> Agent:
+    return Agent(networks.untrained(config))
+
+
+def moment(**changes: Any) -> Moment:
+    seen = np.arange(84 * 84 * 4, dtype=np.uint8).reshape(84, 84, 4)
+    now = Moment(seen, np.array([1.0, 2.0, -1.0], np.float32), 2.0, action=1, random=False, game=0, step=0, score=0.0)
+    return dataclasses.replace(now, **changes)
+
+
+def stage(policy: bool = False, spec: EnvSpec = SPEC) -> Stage:
+    scales = Scales(preferences=(-2.0, 4.0), advantage=2.0, value=(-1.0, 3.0))
+    return Stage(Titles("screens", "untrained"), spec, scales, PICTURE, 15.0, policy)
+
+
+def widths(picture: np.ndarray, at: Stage, actions: int, colour: colours.Colour) -> list[int]:
+    """Columns of ``colour`` in the middle row of each action's first bar."""
+    box, row = at.preferences.box, at.preferences.row
+    rows = [box.y + 26 + number * row + row // 2 - 2 for number in range(actions)]
+    left, width = at.preferences.bars
+    return [int((picture[y, left : left + width] == colour).all(axis=1).sum()) for y in rows]
+
+
+@pytest.mark.parametrize("random", [False, True])
+def test_bars_are_proportional_and_the_chosen_one_has_its_colour(random: bool) -> None:
+    at = stage()
+    picture = at.decision([moment(random=random)])
+    unit = at.preferences.bars[1] / 6  # pixels of a Q of 1: the range is 6
+    chosen = colours.PURPLE if random else colours.ORANGE
+    assert widths(picture, at, 3, colours.BLUE) == pytest.approx([unit, 0, unit], abs=1)
+    assert widths(picture, at, 3, chosen) == pytest.approx([0, 2 * unit, 0], abs=1)
+
+
+def test_scales_stay_while_values_move() -> None:
+    at = stage()
+    before, after = (at.preferences.bar(1.0) for _ in range(2))
+    first = at.decision([moment()])
+    at.decision([moment(preferences=np.array([4.0, -2.0, 3.0], np.float32))])
+    assert before == after and np.array_equal(first, at.decision([moment()]))
+
+
+def test_the_game_is_enlarged_by_a_whole_number_and_inputs_are_shown_as_they_are() -> None:
+    at, picture = stage(), np.random.default_rng(0).integers(0, 256, (210, 160, 3), np.uint8)
+    shown = at.decision([moment()])
+    at.place(shown, picture)
+    box = at.game
+    assert (box.width, box.height) == (480, 630) and at.size[0] % 2 == at.size[1] % 2 == 0
+    assert np.array_equal(shown[box.y : box.bottom : 3, box.x : box.right : 3], picture)
+    newest = moment().observation[:, :, 3]
+    inputs = at.inputs.box
+    assert np.array_equal(shown[inputs.y + 26 : inputs.y + 110, inputs.right - 84 : inputs.right, 0], newest)
+    assert enlarged(np.zeros((10, 5, 3))) == (315, 630) and enlarged(np.zeros((1400, 1440, 3))) == (648, 630)
+
+
+def test_many_actions_and_long_names_fit() -> None:
+    names = tuple(f"A_VERY_LONG_NAME_{number}" for number in range(18))
+    at = stage(spec=dataclasses.replace(SPEC, action_names=names))
+    shown = at.decision([moment(preferences=np.linspace(-2, 4, 18).astype(np.float32), action=17)])
+    assert shown.shape[:2] == at.size[::-1] and at.inputs.box.bottom <= at.size[1]
+    assert widths(shown, at, 18, colours.ORANGE)[17] > 0
+
+
+def test_the_value_is_drawn_where_it_belongs() -> None:
+    at = stage()
+    history = [moment(value=float(value), step=step) for step, value in enumerate((0.0, 0.0, 2.5))]
+    shown = at.decision(history)
+    column = at.curve.plot.right - 5
+    assert (shown[round(at.curve.y(2.5)), column] == colours.TEXT).all()
+    assert not (shown[round(at.curve.y(0.5)), column] == colours.TEXT).any()
+
+
+def test_heat_is_bright_where_it_is_high_only() -> None:
+    heat = np.zeros((84, 84), np.float32)
+    heat[60:, 60:] = 1.0
+    shown = overlay(PICTURE, heat, (0.0, 1.0)).astype(int)
+    assert shown[-10, -10, 0] > shown[-10, -10, 2] + 50  # yellow
+    assert shown[10, 10].tolist() == [46, 46, 46]  # grey, darker than the picture
+
+
+class Tiny(nn.Module):
+    """A network of float64 with a kink-free middle, so that differences are exact enough."""
+
+    def __init__(self, outputs: int) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(2, 3, 3, dtype=torch.float64)
+        self.head = nn.Linear(3 * 4 * 4, outputs, dtype=torch.float64)
+
+    def forward(self, observation: torch.Tensor) -> torch.Tensor:
+        x = observation.permute(0, 3, 1, 2).double() / 255
+        return self.head(torch.tanh(self.convolution(x)).flatten(1))
+
+
+@pytest.mark.parametrize("policy", [False, True])
+def test_saliency_is_the_gradient_by_finite_differences(policy: bool) -> None:
+    torch.manual_seed(0)
+    network = Tiny(4).requires_grad_(False)
+    observation = np.random.default_rng(0).integers(0, 255, (6, 6, 2), np.uint8)
+    gradient = input_gradient(network, observation, 1, policy)
+
+    def chosen(step: float, place: tuple[int, int, int]) -> float:
+        x = torch.from_numpy(observation).permute(2, 0, 1).double()[None] / 255
+        x[(0, *place)] += step
+        outputs = network.head(torch.tanh(network.convolution(x)).flatten(1))[0]
+        return float((torch.log_softmax(outputs[:-1], 0) if policy else outputs)[1])
+
+    for place in np.ndindex(2, 6, 6):
+        assert float(gradient[place]) == pytest.approx((chosen(1e-5, place) - chosen(-1e-5, place)) / 2e-5, abs=1e-8)
+    heat = saliency(network, observation, 1, policy)
+    assert heat is not None and heat.shape == (6, 6) and heat.min() >= 0
+    assert not network.convolution._forward_pre_hooks and not network._forward_pre_hooks
+
+
+def test_recorder_sees_every_frame_of_atari_and_nothing_changes_by_it() -> None:
+    config = Config(env="pong", no_ops=0)
+    games = [make_environment(config, np.random.default_rng(0)) for _ in range(2)]
+    seen, plain = (np.zeros(game.spec.observation_shape, np.uint8) for game in games)
+    scene = Scene(games[0])
+    for game, observation in zip(games, (seen, plain), strict=True):
+        game.reset(observation)
+    for action in (2, 3, 2, 2, 3):
+        scene.before_step(seen)
+        outcomes = [game.step(action, into) for game, into in zip(games, (seen, plain), strict=True)]
+        scene.after_step(seen, False)
+        assert outcomes[0] == outcomes[1] and np.array_equal(seen, plain)
+        assert len(scene.pictures) == 4 and np.array_equal(scene.pictures[-1], games[1].screen_rgb())  # type: ignore[attr-defined]
+
+
+def test_play_repeats_with_the_seed_and_adds_up() -> None:
+    agent = untrained(Config(env="catch"))
+    first, again = (list(Play(agent, 0.5, 7).moments(20)) for _ in range(2))
+    assert [m.action for m in first] == [m.action for m in again] and len(first) == 20 * 9
+    assert {m.score for m in first} == {0.0} and {m.reward for m in first if m.over} == {-1.0, 1.0}
+    greedy = [m for m in first if not m.random]
+    assert all(m.action == m.preferences.argmax() and m.value == m.preferences.max() for m in greedy)
+    assert 0.35 < 1 - len(greedy) / len(first) < 0.65
+    other = list(Play(agent, 0.5, 8).moments(20))
+    assert [m.action for m in first] != [m.action for m in other]
+
+
+def test_a3c_shows_its_policy_and_its_value() -> None:
+    agent = untrained(Config(env="catch", algorithm="a3c"))
+    for shown in Play(agent, 0.0, 0).moments(2):
+        with torch.no_grad():
+            outputs = agent.network(torch.from_numpy(shown.observation)[None])[0]
+        assert shown.preferences == pytest.approx(torch.softmax(outputs[:-1], 0).numpy())
+        assert shown.value == float(outputs[-1]) and not shown.random
+
+
+@pytest.mark.parametrize("ending", ["mp4", "gif"])
+@pytest.mark.parametrize(("env", "steps"), [("catch", 9), ("pong", 12)])
+def test_videos_hold_every_frame(tmp_path: Path, env: str, steps: int, ending: str) -> None:
+    output, agent = tmp_path / f"agent.{ending}", untrained(Config(env=env))
+    rate, frames_per_step = (5, 1) if env == "catch" else (60, 4)
+    wish = Wish(output, max_seconds=steps * frames_per_step / rate, saliency=env == "pong")
+    told: list[tuple[str, int, int]] = []
+    done = record(agent, wish, lambda *told_now: told.append(told_now))
+    every = 3 if ending == "gif" and env == "pong" else 1
+    played = steps * frames_per_step + (env == "catch")  # catch shows the board before each step, and the last one
+    assert done.steps == steps and done.frames == played // every + rate // every  # the last one stands for a second
+    reader = imageio_ffmpeg.read_frames(str(output))
+    facts = next(reader)
+    width, height = facts["size"]
+    frames = [np.frombuffer(frame, np.uint8).reshape(height, width, 3) for frame in reader]
+    assert len(frames) == done.frames and facts["fps"] == pytest.approx(rate / every, rel=0.01)
+    assert {path.name for path in tmp_path.iterdir()} == {output.name}
+    assert told[-1] == ("recording", steps, steps)
+    assert np.abs(frames[0][4, 4].astype(int) - colours.BACKGROUND).max() < 12  # not black, not torn
+
+
+def test_what_cannot_be_drawn_is_shown_as_it_is_seen(tmp_path: Path) -> None:
+    class Blind:
+        spec = EnvSpec("blind", (3,), "float32", ("a", "b"))
+
+        def screen_rgb(self) -> np.ndarray:
+            raise ImportError("no module named paint")
+
+    scene = Scene(Blind())  # type: ignore[arg-type]
+    scene.before_step(np.array([-1.0, 0.0, 1.0], np.float32))
+    assert scene.pictures[0][0, :, 0].tolist() == [0, 127, 255] and "no module named paint" in scene.note
+    colour = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
+    assert np.array_equal(observation_picture(colour), colour)
+    wish = Wish(tmp_path / "agent.mp4", max_seconds=1)
+    assert record(untrained(Config(env="CartPole-v1")), wish, lambda *_: None).steps > 5
+
+
+def command(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    line = [sys.executable, "-m", f"launch.{name}", *arguments]
+    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=200)
+
+
+def test_record_works_on_a_run_and_tells_bad_input_in_one_line(
+    tmp_path: Path, toy_run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = toy_run
+    done = command("record", str(run), "--output", str(tmp_path / "new" / "agent.gif"), "--episodes", "2")
+    assert done.returncode == 0 and "18 steps" in done.stdout, done.stderr
+    assert (tmp_path / "new" / "agent.gif").read_bytes().startswith(b"GIF89a")
+    failed = command("record", str(run), "--output", "agent.avi")
+    assert failed.returncode == 2 and failed.stderr.startswith("error: ") and failed.stderr.count("\n") == 1
+    (tmp_path / "file").touch()
+    (tmp_path / "empty").mkdir()
+    usual = ("--output", str(tmp_path / "agent.mp4"))
+    for arguments, expected in (
+        ((str(tmp_path / "none"), *usual), "there is no run"),
+        ((str(tmp_path / "empty"), *usual), "no checkpoints"),
+        ((str(run), "--output", "agent.avi"), "must end in .mp4 or .gif"),
+        ((str(run), "--output", str(tmp_path / "file" / "agent.mp4")), "cannot write"),
+        ((str(run), "--epsilon", "2"), "--epsilon must be between 0 and 1"),
+    ):
+        monkeypatch.setattr(sys, "argv", ["record", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            importlib.import_module("launch.record").main()
+        told = capsys.readouterr().err
+        assert ended.value.code == 2 and expected in told and told.count("\n") == 1
+
+
+def test_ctrl_c_ends_a_recording_without_a_traceback_and_leaves_nothing(tmp_path: Path, toy_run: Path) -> None:
+    line = [sys.executable, "-m", "launch.record", str(toy_run), "--output", str(tmp_path / "agent.mp4")]
+    long = ("--episodes", "1000000", "--max-seconds", "1000")
+    process = subprocess.Popen([*line, *long], cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+    def begun() -> bool:
+        with contextlib.suppress(FileNotFoundError):
+            return (tmp_path / ".agent.part.mp4").stat().st_size > 0
+        return False
+
+    wait_for(begun, "the first pictures")
+    os.killpg(process.pid, signal.SIGINT)  # ffmpeg, too, as a terminal does it
+    assert process.communicate(timeout=100)[1].endswith("interrupted\n") and process.returncode == 128 + signal.SIGINT
+    assert not list(tmp_path.iterdir())
+
+
+def test_missing_ffmpeg_names_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from async_rl.viewing import video
+
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
+    with pytest.raises(UserError, match=r"async_rl\[video\]"):
+        video.check_output(tmp_path / "agent.mp4")
