@@ -54,7 +54,11 @@ def check_run(run_or_file: Path) -> None:
     Raises:
         UserError: so it is.
     """
-    if not run_or_file.exists():
+    try:
+        exists = run_or_file.exists()
+    except (OSError, ValueError) as error:  # too long a name, a NUL in it
+        raise UserError(f"cannot read {str(run_or_file)[:200]!r}: {getattr(error, 'strerror', error)}.") from None
+    if not exists:
         raise UserError(f"there is no run or checkpoint at {run_or_file}.")
 
 

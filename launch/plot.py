@@ -52,6 +52,8 @@ def main() -> None:
 
 def _plot(options: Options) -> None:
     _check(options)
+    for run in options.runs:
+        command.check_run(run)
     groups = group_runs([read_run(run) for run in options.runs], options.labels)
     if options.by_epsilon:
         _check_epsilons(groups)

@@ -3,10 +3,12 @@
 import contextlib
 import csv
 import dataclasses
+import importlib
 import io
 import json
 import pickle
 import string
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -314,3 +316,19 @@ def test_code_that_a_file_names_is_not_imported_unless_trusted(
             load(run_dir, trust_code=True)
         assert (tmp_path / "was_imported").exists()
     assert getattr(checkpoint.read(run_dir).config, setting) == name
+
+
+@pytest.mark.parametrize("command", ["evaluate", "record", "explain", "plot", "card", "export"])
+@pytest.mark.parametrize("name", ["nothing", "x" * 5000, "a\0b", "empty", "text", "\ud800"])
+def test_what_is_no_run_is_one_line_and_exit_code_2(
+    command: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text").write_text("not a run")
+    required = {"export": "agent.pt", "plot": "curves.png"}
+    output = ["--output", str(tmp_path / required[command])] if command in required else []
+    monkeypatch.setattr(sys, "argv", [command, str(tmp_path / name), *output])
+    with pytest.raises(SystemExit) as ended:
+        importlib.import_module(f"launch.{command}").main()
+    said = capsys.readouterr().err
+    assert ended.value.code == 2 and said.startswith("error: ") and said.count("\n") == 1

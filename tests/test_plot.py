@@ -278,7 +278,7 @@ def test_damaged_runs_are_refused_in_one_sentence(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("missing",), "there is no run directory missing"),
+        (("missing",), "there is no run or checkpoint at missing"),
         (("RUN", "--output", "curves.jpg"), "must end in .png or .svg, got curves.jpg"),
         (("RUN", "--output", "/proc/curves.png"), "cannot write /proc/curves.png"),
         (("RUN", "--csv", "/proc/curves.csv"), "cannot write /proc/curves.csv"),
