@@ -134,10 +134,7 @@ def load(run_or_file: str | Path, checkpoint: Which = "latest", trust_code: bool
         run_or_file: where it is.
         checkpoint: which one of a run directory.
         trust_code: whether functions that the file names as its environment or network, ``package.module:function``,
-            may be imported and called. Nothing else in a file is ever executed, so without this one from a stranger
-            is only data.
-
-    Nothing in the file is executed; but where the network is a function of the user's own, that function is called.
+            may be imported and called. Nothing else in a file is ever executed: without this it is only data.
 
     Raises:
         UserError: there is none, it is damaged, was written by another version, or names functions and is not trusted.
