@@ -56,7 +56,7 @@ class Options:
     """Seconds that each run is measured for."""
     rounds: int = 3
     """Repetitions of all shapes in turn."""
-    precision: str = "float32"
+    precision: str = "auto"
     """Of the runs; the floor's arithmetic is in float32 in any case."""
     output: Path | None = None
     """Results, with .csv and .png."""
@@ -135,7 +135,8 @@ def main() -> None:
                 print(f"round {number + 1}: " + " ".join(f"{value!s}" for value in done), flush=True)
     rows = [row(env, shape, values) for (env, shape), values in samples.items()]
     here = machine()
-    title = f"{here['processor']}, {here['cores']} cores, {options.precision}, medians of {options.rounds} rounds"
+    how = f"precision {options.precision}, floor in float32, medians of {options.rounds} rounds"
+    title = f"{here['processor']}, {here['cores']} cores, {how}"
     print("\n" + title)
     for cells in (HEADER, *rows):
         print(" ".join(f"{cell!s:>16}" for cell in cells))
