@@ -16,8 +16,8 @@ from async_rl.reporting.text import ASCII_BLOCKS, BLOCKS, History, Remaining, du
 WIDEST = 120
 """Columns that the panel takes at most, however wide the terminal is."""
 
-_LABEL_WIDTH = 10
-_CELL_WIDTH = 27  # the label and "16 (12 restarted)"
+_LABEL_WIDTH = 12
+_CELL_WIDTH = 29  # the label and "16 (12 restarted)"
 
 
 class Cell(NamedTuple):
