@@ -363,7 +363,7 @@ def test_profile_is_shown_where_it_is_asked_for() -> None:
         lines.show(SAMPLE)
         for phase, value in SAMPLE.phases.items():
             shown = stream.getvalue()
-            assert (f"{phase:<10}{value:.1f}" in shown) == profile, shown
+            assert (f"{phase:<12}{value:.1f}" in shown) == profile, shown
             assert (f"{phase} {value:.0f}" in shown) == profile
 
 

@@ -16,8 +16,8 @@ from async_rl.reporting.text import ASCII_BLOCKS, BLOCKS, History, Remaining, du
 WIDEST = 120
 """Columns that the panel takes at most, however wide the terminal is."""
 
-_LABEL_WIDTH = 12
-_CELL_WIDTH = 29  # the label and "16 (12 restarted)"
+_LABEL_WIDTH = 10
+_CELL_WIDTH = 27  # the label and "16 (12 restarted)"
 
 
 class Cell(NamedTuple):
@@ -56,7 +56,8 @@ class PanelText:
         _append_cells(text, cells(report), inner)
         if self._profile:
             text.append("\n\nmicroseconds of a worker per step", style="dim")
-            _append_cells(text, [Cell(phase, number(value, ".1f")) for phase, value in report.phases.items()], inner)
+            phases = [Cell(phase.ljust(12), number(value, ".1f")) for phase, value in report.phases.items()]
+            _append_cells(text, phases, inner)
         return Panel(
             text,
             title=Text(printable(self._title, encoding), style="bold"),
@@ -133,9 +134,10 @@ def _append_cells(text: Text, cells: list[Cell], inner: int) -> None:
     for row in range(rows):
         text.append("\n")
         for cell in cells[row::rows]:
-            value = cell.value[: max(0, width - _LABEL_WIDTH)].ljust(width - _LABEL_WIDTH)
-            text.append(cell.label.ljust(_LABEL_WIDTH), style="dim")
-            text.append(value, style=cell.style)
+            label = cell.label.ljust(_LABEL_WIDTH)
+            room = max(0, width - len(label))
+            text.append(label, style="dim")
+            text.append(cell.value[:room].ljust(room), style=cell.style)
 
 
 def _tail(text: str, width: int) -> str:
