@@ -75,16 +75,7 @@ def train(
     with locked(directory):
         if resume is None:
             run_directory.make_run_dir(directory)  # once more: another launcher may have been a moment faster
-            saved = None
-        else:
-            saved = run.restore_last(directory)
-        supervisor = run.session(directory, saved, saved.progress if saved else Progress())
-        ending = supervisor.run()
-        if supervisor.diverged and ending is Ending.FAILED and not recovery.used(directory):
-            supervisor = run.session_after(supervisor, directory)
-            ending = supervisor.run()
-        if supervisor.diverged and ending is Ending.FAILED:
-            run.terminal.say(recovery.told_end(run.config))
+        ending = run.train(directory, resumed=resume is not None)
     resumable = (directory / checkpoint.LATEST).is_file()
     return Result(directory, ending, run.table.total_steps(), run.logs.statistics.mean_score, resumable)
 
@@ -100,6 +91,18 @@ class _Run:
         self._layout = layout(make_network(config, spec))
         self.table = make_table(config, spec)
         self._not_taken = self._take_from_donor()
+
+    def train(self, run_dir: Path, resumed: bool) -> Ending:
+        """Train in a directory that is there, and once more from the last finite checkpoint if training diverges."""
+        saved = self.restore_last(run_dir) if resumed else None
+        supervisor = self.session(run_dir, saved, saved.progress if saved else Progress())
+        ending = supervisor.run()
+        if supervisor.diverged and ending is Ending.FAILED and not recovery.used(run_dir):
+            supervisor = self.session_after(supervisor, run_dir)
+            ending = supervisor.run()
+        if supervisor.diverged and ending is Ending.FAILED:
+            self.terminal.say(recovery.told_end(self.config))
+        return ending
 
     def restore_last(self, run_dir: Path) -> Checkpoint | None:
         """Put the latest checkpoint of a run into the table; None if it was stopped before it had one."""
