@@ -26,8 +26,12 @@ machines with different numbers of cores it has to be given."""
 
 def has_only_begun(run_dir: Path) -> bool:
     """Whether a run was stopped before its first checkpoint: it has settings, and nothing else to go on from."""
-    checkpoints = (run_dir / name for name in (checkpoint.LATEST, checkpoint.PREVIOUS, checkpoint.BEST))
-    return (run_dir / run_directory.CONFIG).is_file() and not any(path.is_file() for path in checkpoints)
+    names = (checkpoint.LATEST, checkpoint.PREVIOUS, checkpoint.BEST)
+    try:
+        begun = (run_dir / run_directory.CONFIG).is_file()
+        return begun and not any((run_dir / name).is_file() for name in names)
+    except OSError:  # too long a name, another user's folder: who reads it next says so
+        return False
 
 
 def settings(run_or_checkpoint: Path) -> Config:
