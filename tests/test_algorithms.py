@@ -286,6 +286,22 @@ def test_long_gradients_are_scaled_to_the_limit() -> None:
     assert Config(algorithm="a3c").gradient_norm_limit == 40 and Config().gradient_norm_limit == math.inf
 
 
+@pytest.mark.parametrize(("statistics", "count"), [("shared", 9), ("local", 2)])
+def test_adam_counts_the_updates_that_its_statistics_have_seen(statistics: str, count: int) -> None:
+    config = Config(env="catch", workers=2, optimizer="adam", statistics=statistics, lr_schedule="constant")  # type: ignore[arg-type]
+    table = make_table(config, describe(config))
+    table["updates"][:] = (7, 40)
+    parts = make_parts(config, 1, 0, table)
+    table["updates"][:] = (7, 2) if statistics == "shared" else (70, 42)  # since this worker was started: 2 of its own
+    before = table["parameters"].copy()
+    parts.gradient.fill_(0.5)
+    parts.optimizer.apply(0.01)
+    quotient = (0.1 / (1 - 0.9 ** (count + 1))) / math.sqrt(
+        (1 - config.rms_decay) / (1 - config.rms_decay ** (count + 1))
+    )
+    np.testing.assert_allclose(before - table["parameters"], 0.01 * quotient, rtol=1e-3)
+
+
 def test_rewards_are_clipped_scaled_or_raw() -> None:
     rows = [[0.0, 0.5], [3.0, -6.0], [2.0, 0.0]]
     expected = {
