@@ -255,8 +255,11 @@ def test_record_works_on_a_run_and_tells_bad_input_in_one_line(
 def test_ctrl_c_ends_a_recording_without_a_traceback_and_leaves_nothing(tmp_path: Path, toy_run: Path) -> None:
     line = [sys.executable, "-m", "launch.record", str(toy_run), "--output", str(tmp_path / "agent.mp4")]
     long = ("--episodes", "1000000", "--max-seconds", "100000")
-    process = subprocess.Popen([*line, *long], cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True)
-
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored, and inherited, in background jobs
+    try:
+        process = subprocess.Popen([*line, *long], cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    finally:
+        signal.signal(signal.SIGINT, before)
     wait_for((tmp_path / ".agent.part.mp4").exists, "the file of the first pictures")
     os.killpg(process.pid, signal.SIGINT)  # ffmpeg, too, as a terminal does it
     assert process.communicate(timeout=100)[1].endswith("interrupted\n") and process.returncode == 128 + signal.SIGINT
