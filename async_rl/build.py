@@ -118,8 +118,9 @@ def make_table(config: Config, spec: EnvSpec) -> SharedTable:
 def initialise(table: SharedTable, config: Config, spec: EnvSpec) -> None:
     """Put everything in a table into the state in which `make_table` gives it."""
     table.clear()
+    parameters = flatten(make_network(config, spec))
     for name in ("parameters", "target"):
-        table.tensor(name).copy_(flatten(make_network(config, spec)))
+        table.tensor(name).copy_(parameters)
     for name in (*shared_statistics(config), "sums", "phases", *(r.name for r in table.rows if r.dtype == "int64")):
         table[name].fill(0)
 

@@ -177,6 +177,6 @@ def worker_process(config: Config, index: int, incarnation: int, table: SharedTa
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)  # statistics of silent weights decay into denormal numbers, which are slow
     cv2.setNumThreads(0)
-    kernels.compile_all()  # done already in the fork server; not where there is none
     with errors.left_in(error_file):
+        kernels.compile_all()  # done already in the fork server; not where there is none
         Worker(config, index, table, make_parts(config, index, incarnation, table)).run()

@@ -19,7 +19,7 @@ from benchmarks.endurance_run import Options, Run, print_row, require
 
 MIB = 2**20
 SAMPLES = ("seconds", "total_steps", "launcher_mib", "workers_mib", "launcher_files", "workers_files", "run_mib")
-"""Columns of the samples: memory is unique memory (USS), that of workers the mean of those older than a minute."""
+"""Columns of the samples: memory is unique memory (USS), workers: mean of those of `Soak.grown_seconds`."""
 
 
 @dataclass(frozen=True)
