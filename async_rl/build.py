@@ -43,6 +43,9 @@ one, for which the weights are rounded at each step, 1.13 (medians on one core o
 SUMS = ("td_loss", "value", "gradient_norm")
 """Columns of the row ``sums``: of each update the means over its steps and the norm of its gradient, added up."""
 
+EXCHANGE = ("exchanges", "bytes", "seconds", "staleness_steps")
+"""Columns of the row ``exchange``: totals of an island's exchanges with the others, see `async_rl.cluster`."""
+
 GAME_FIELDS = ("total_steps", "stream", "score", "length", "epsilon")
 """Columns of the row ``games``."""
 
@@ -78,12 +81,13 @@ def table_rows(config: Config, parameters: int) -> list[Row]:
         Row("parameters", (parameters,), "float32", lock_free, "theta"),
         Row("target", (parameters,), "float32", "the refresher", "theta^-"),
         *statistics,
-        Row("steps", (workers,), "int64", "own worker", "steps; T is their sum"),
+        Row("steps", (workers,), "int64", "own worker; of others the island", "steps; T is their sum"),
         Row("updates", (workers,), "int64", "own worker", "updates applied"),
         Row("dropped", (workers,), "int64", "own worker", "gradients dropped because they were not finite"),
         Row("odd_steps", (workers,), "int64", "own worker", "steps with a reward or observation that was not finite"),
         Row("sums", (workers, len(SUMS)), "float64", "own worker", "totals of SUMS since the start"),
         Row("phases", (workers, len(PHASES)), "float64", "own worker", "seconds in each of PHASES"),
+        Row("exchange", (workers, len(EXCHANGE)), "float64", "own island", "totals of EXCHANGE, at its first worker"),
         Row("heartbeat", (workers,), "float64", "own worker", "time.monotonic() of the last sign of life, seconds"),
         Row("games", (workers, GAMES_RING, len(GAME_FIELDS)), "float64", "own worker", "ring of finished games"),
         Row("games_written", (workers,), "int64", "own worker", "games ever put into the ring"),
@@ -121,7 +125,13 @@ def initialise(table: SharedTable, config: Config, spec: EnvSpec) -> None:
     parameters = flatten(make_network(config, spec))
     for name in ("parameters", "target"):
         table.tensor(name).copy_(parameters)
-    for name in (*shared_statistics(config), "sums", "phases", *(r.name for r in table.rows if r.dtype == "int64")):
+    for name in (
+        *shared_statistics(config),
+        "sums",
+        "phases",
+        "exchange",
+        *(r.name for r in table.rows if r.dtype == "int64"),
+    ):
         table[name].fill(0)
 
 

@@ -39,7 +39,9 @@ class Meter:
         """A report on the interval since the last call, or since the meter was made."""
         counts, last = self._counts(), self._last
         self._last = counts
-        seconds, steps, updates, td_loss, value, gradient_norm, *phases = counts - last
+        (seconds, steps, updates, td_loss, value, gradient_norm), rest = (counts - last)[:6], (counts - last)[6:]
+        phases, (exchanges, sent, exchanging, staleness) = rest[: len(PHASES)], rest[len(PHASES) :]
+        islands = int((self._table["exchange"][:, 0] > 0).sum())
         explore = epsilons(self._config, self._final_epsilons, int(counts[1]))
         speed = _ratio(steps, seconds)
         return Report(
@@ -64,12 +66,16 @@ class Meter:
             workers_restarted=workers_restarted,
             dropped_gradients=int(self._table["dropped"].sum()),
             steps_goal=self._config.steps,
+            exchange_bytes_per_step=_ratio(sent, steps) if exchanges else math.nan,
+            exchange_seconds=_ratio(exchanging, exchanges),
+            exchange_share=_ratio(exchanging, seconds * islands) if exchanges else math.nan,
+            staleness_steps=_ratio(staleness, exchanges),
             phases={phase: 1e6 * took / steps for phase, took in zip(PHASES, phases, strict=True)} if steps else {},
         )
 
     def _counts(self) -> np.ndarray:
-        """Seconds, steps, updates, the columns of `async_rl.build.SUMS` and `PHASES`, over all workers."""
-        counted = [self._table[name].sum(axis=0) for name in ("steps", "updates", "sums", "phases")]
+        """Seconds, steps, updates, the columns of `SUMS`, `PHASES` and `EXCHANGE`, over all workers."""
+        counted = [self._table[name].sum(axis=0) for name in ("steps", "updates", "sums", "phases", "exchange")]
         return np.hstack([self._clock.seconds(), *counted])
 
 

@@ -3,7 +3,7 @@
 import multiprocessing
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -76,6 +76,7 @@ class WorkerProcesses:
         incarnations: of workers of former sessions, by index.
         restarted: workers started again in former sessions.
         say: takes a line about each death.
+        indices: of the workers that run here; default: all.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class WorkerProcesses:
         incarnations: Sequence[int],
         restarted: int,
         say: Callable[[str], None],
+        indices: Iterable[int] | None = None,
     ):
         self.restarted = restarted
         self._config = config
@@ -94,13 +96,14 @@ class WorkerProcesses:
         self._say = say
         self._out_of_memory = OutOfMemory()
         first = [*incarnations, *[0] * config.workers]
-        self._members = [Member(index, first[index]) for index in range(config.workers)]
+        here = range(config.workers) if indices is None else indices
+        self._members = [Member(index, first[index]) for index in here]
         self._listened = self._listening_since = time.monotonic()
         self._context = multiprocessing.get_context(START_METHOD)
 
     @property
     def incarnations(self) -> tuple[int, ...]:
-        """How often each worker has been started, minus one."""
+        """How often each worker here has been started, minus one."""
         return tuple(member.incarnation for member in self._members)
 
     @property

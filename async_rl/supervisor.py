@@ -10,8 +10,9 @@ Life of a run, seen from here:
 import dataclasses
 import enum
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -43,6 +44,36 @@ class Ending(enum.Enum):
     TERMINATED = 128 + signal.SIGTERM
 
 
+class Workers(Protocol):
+    """What the supervisor has to know of its workers, wherever they run; `WorkerProcesses` says what each part means."""
+
+    @property
+    def restarted(self) -> int: ...
+    @property
+    def incarnations(self) -> tuple[int, ...]: ...
+    @property
+    def any_alive(self) -> bool: ...
+    @property
+    def stepping(self) -> int: ...
+    @property
+    def pids(self) -> Mapping[int, int]: ...
+    def start(self) -> None: ...
+    def watch(self, seconds: float) -> None: ...
+    def stop(self) -> None: ...
+    def kill(self) -> None: ...
+
+
+MakeWorkers = Callable[[Config, SharedTable, Path, Progress, Callable[[str], None]], Workers]
+"""Makes the workers of a run from its settings, table, directory and progress, and what takes a line about them."""
+
+
+def on_this_machine(
+    config: Config, table: SharedTable, run_dir: Path, progress: Progress, say: Callable[[str], None]
+) -> Workers:
+    """All workers as child processes: what `MakeWorkers` is unless there is a cluster."""
+    return WorkerProcesses(config, table, run_dir / "errors", progress.incarnations, progress.restarted, say)
+
+
 class Periodic:
     """Something to do every so many seconds of training; `if_due` does it once and sets the next time."""
 
@@ -72,6 +103,7 @@ class Supervisor:
         run_dir: Path,
         logs: Logs,
         terminal: Terminal,
+        make_workers: MakeWorkers = on_this_machine,
     ):
         self._config, self._spec, self._layout = config, spec, layout
         self._table = table
@@ -80,9 +112,7 @@ class Supervisor:
         self._terminal = terminal
         self._clock = Clock(progress.seconds)
         self._best_score = progress.best_score
-        self._workers = WorkerProcesses(
-            config, table, run_dir / "errors", progress.incarnations, progress.restarted, terminal.say
-        )
+        self._workers = make_workers(config, table, run_dir, progress, terminal.say)
         self._evaluations = Evaluations(
             config, run_dir, table.total_steps(), self._write, self._evaluated, terminal.say
         )

@@ -17,7 +17,7 @@ from async_rl.networks import make_network
 from async_rl.reporting import Logs, Terminal
 from async_rl.schedules import with_drawn_learning_rate
 from async_rl.shared import layout
-from async_rl.supervisor import Ending, Supervisor
+from async_rl.supervisor import Ending, MakeWorkers, Supervisor, on_this_machine
 from async_rl.types import EnvSpec, UserError
 
 
@@ -46,6 +46,7 @@ def train(
     resume: Path | None = None,
     init_from: Path | None = None,
     quiet: bool = False,
+    make_workers: MakeWorkers = on_this_machine,
 ) -> Result:
     """Train until ``config.steps``; the same as ``python -m launch.async``.
 
@@ -59,6 +60,7 @@ def train(
             yet. ``config`` counts; start from ``resuming.settings(resume)`` to go on as before.
         init_from: a run or checkpoint from whose network a new run starts; what fits by name and shape is taken.
         quiet: no progress on the terminal.
+        make_workers: where the workers run; default: in processes of this machine.
 
     Raises:
         UserError: something about settings, directory or checkpoint that a person can mend, or another launcher is at
@@ -68,9 +70,10 @@ def train(
     config = with_drawn_learning_rate(config)
     _require_precision(config)
     spec = describe(config)
-    _require_memory(config, spec)
+    if make_workers is on_this_machine:
+        require_memory(config, spec)
     donor = None if init_from is None else checkpoint.read_network(init_from)
-    run = _Run(config, spec, donor, quiet)
+    run = _Run(config, spec, donor, quiet, make_workers)
     directory = resume or run_directory.make_run_dir(run_dir or run_directory.default_run_dir(config, spec))
     with locked(directory):
         if resume is None:
@@ -86,8 +89,9 @@ class _Run:
     terminal: Terminal
     logs: Logs
 
-    def __init__(self, config: Config, spec: EnvSpec, donor: Checkpoint | None, quiet: bool):
+    def __init__(self, config: Config, spec: EnvSpec, donor: Checkpoint | None, quiet: bool, make_workers: MakeWorkers):
         self.config, self._spec, self._donor, self._quiet = config, spec, donor, quiet
+        self._make_workers = make_workers
         self._layout = layout(make_network(config, spec))
         self.table = make_table(config, spec)
         self._not_taken = self._take_from_donor()
@@ -124,7 +128,7 @@ class _Run:
         resumed_at = self.table.total_steps() if saved else None
         self.logs = reporting.open_logs(run_dir, dataclasses.asdict(self.config), resumed_at, self.terminal.say)
         parts = (self.config, self._spec, self._layout, self.table, progress, run_dir, self.logs, self.terminal)
-        return Supervisor(*parts)
+        return Supervisor(*parts, make_workers=self._make_workers)
 
     def session_after(self, diverged: Supervisor, run_dir: Path) -> Supervisor:
         """A session that goes on from the last finite checkpoint, or anew, with half the learning rate."""
@@ -166,20 +170,22 @@ def _require_precision(config: Config) -> None:
         raise UserError("--precision bfloat16 needs a processor with AVX512-BF16 or AMX instructions; use float32.")
 
 
-def _require_memory(config: Config, spec: EnvSpec) -> None:
+def require_memory(config: Config, spec: EnvSpec, share: float = 1.0) -> None:
     """Better said now than found out by the system's out-of-memory killer after hours.
+
+    ``share`` is the part of the workers that are on this machine.
 
     Raises:
         UserError: replay memories or segments will not fit into the memory that is free now, in this container.
     """
     free_gib = free_bytes() / 2**30
-    replay_gib = config.replay * stored_bytes(spec) / 2**30
+    replay_gib = share * config.replay * stored_bytes(spec) / 2**30
     if replay_gib > free_gib:
         raise UserError(
             f"the replay memories need {replay_gib:.1f} GiB, {free_gib:.1f} GiB are free; "
             f"lower --replay, which is {config.replay:,} steps."
         )
-    steps = config.workers * (config.steps_per_segment + (config.batch_size if config.replay else 0))
+    steps = share * config.workers * (config.steps_per_segment + (config.batch_size if config.replay else 0))
     segments_gib = 2 * steps * stored_bytes(spec) * spec.stack / 2**30  # what is seen before and after each step
     if replay_gib + segments_gib > free_gib:
         raise UserError(

@@ -143,7 +143,7 @@ class Worker:
         due = self._total_steps >= (refreshes[0] + 1) * self._config.target_interval
         if due and self._config.uses_target and self._table["refresher"][0] == self._index:
             np.copyto(self._table["target"], self._table["parameters"])
-            refreshes[0] += 1
+            refreshes[0] = self._total_steps // self._config.target_interval  # T of many machines comes in leaps
         self._publish()
         self._lap("report")
 

@@ -5,7 +5,7 @@ import dataclasses
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
@@ -16,6 +16,9 @@ from async_rl.cores import available_cores
 from async_rl.types import UserError
 from async_rl.user_code import code_named
 from launch.command import NUMBER_OR_AUTO, run
+
+if TYPE_CHECKING:
+    from async_rl.supervisor import MakeWorkers
 
 AUTO = Path("auto")
 
@@ -49,7 +52,7 @@ class Command(Config):
 
 def main() -> None:
     """Run the command; exits with 0 (done), 1 (failed), 2 (bad input), 130 (Ctrl-C) or 143 (SIGTERM)."""
-    run(lambda: _run(parse(sys.argv[1:])))
+    run(lambda: train_by(parse(sys.argv[1:])))
 
 
 def parse(arguments: list[str]) -> Command:
@@ -59,21 +62,26 @@ def parse(arguments: list[str]) -> Command:
         UserError: a value out of range, or a configuration or run that cannot be read.
         SystemExit: ``--help`` (0), or arguments that cannot be parsed (2); the message has been printed.
     """
+    file, resume = files_named(arguments)
+    defaults = Command(**settings(base(file, resume)))
+    command = tyro.cli(Command, args=arguments, default=defaults, prog="python -m launch.async")
+    require_trust(command, arguments)
+    return command
+
+
+def files_named(arguments: list[str]) -> tuple[Path | None, Path | None]:
+    """--config and --resume of a command line, None where there is none, or the run is still to be found."""
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     first.add_argument("--config", type=Path)
     first.add_argument("--resume", type=Path)
     try:
         files = first.parse_known_args(arguments)[0]
     except argparse.ArgumentError:
-        files = argparse.Namespace(config=None, resume=None)  # the second parser says what is wrong
-    resume = None if files.resume == AUTO else files.resume
-    defaults = Command(**_settings(_base(files.config, resume)))
-    command = tyro.cli(Command, args=arguments, default=defaults, prog="python -m launch.async")
-    _require_trust(command, arguments)
-    return command
+        return None, None  # the second parser says what is wrong
+    return files.config, None if files.resume == AUTO else files.resume
 
 
-def _require_trust(command: Command, arguments: list[str]) -> None:
+def require_trust(command: Command, arguments: list[str]) -> None:
     """Raise UserError where code would be imported that a file names, and neither a flag nor --trust-code."""
     for name in ("env", "network"):
         value = getattr(command, name)
@@ -85,7 +93,8 @@ def _require_trust(command: Command, arguments: list[str]) -> None:
             )
 
 
-def _base(config: Path | None, resume: Path | None) -> Config:
+def base(config: Path | None, resume: Path | None) -> Config:
+    """The settings that flags win over: of a file, of a run, or the defaults."""
     if config is not None and resume is not None:
         raise UserError("--config and --resume exclude each other: a resumed run has its own settings.")
     if resume is not None:
@@ -95,7 +104,8 @@ def _base(config: Path | None, resume: Path | None) -> Config:
     return from_toml(config) if config is not None else Config()
 
 
-def _settings(config: Config) -> dict[str, Any]:
+def settings(config: Config) -> dict[str, Any]:
+    """The fields of `Config`, of a command that has more of them."""
     return {field.name: getattr(config, field.name) for field in dataclasses.fields(Config)}
 
 
@@ -108,20 +118,32 @@ def _newest(config: Config) -> tuple[Config, Path | None]:
     return (config, None) if run_dir is None else (resuming.continued(config, run_dir), run_dir)
 
 
-def _run(command: Command) -> int:
+def train_by(
+    command: Command, config: Config | None = None, make_workers: "MakeWorkers | None" = None, module: str = "async"
+) -> int:
+    """Train as the command says, and tell how it ended; the exit code.
+
+    Args:
+        command: the command line.
+        config: all settings, where they are not those of ``command``.
+        make_workers: where the workers run; default: on this machine.
+        module: of ``launch``, with which the run goes on.
+    """
     if command.resume is not None and command.run_dir is not None:
         raise UserError("--resume and --run-dir exclude each other: a resumed run goes on in its own directory.")
     if command.resume is not None and command.init_from is not None:
         raise UserError("--resume and --init-from exclude each other: a resumed run has its own network.")
-    config, resume = Config(**_settings(command)), command.resume
+    config, resume = config or Config(**settings(command)), command.resume
     fork_server.prepare(config)
+    from async_rl.supervisor import on_this_machine
     from async_rl.training import train  # torch takes seconds to import; bad input and --help should not wait
 
     if resume == AUTO:
         config, resume = _newest(config)
-    result = train(config, command.run_dir, resume, command.init_from)
+    place = make_workers or on_this_machine
+    result = train(config, command.run_dir, resume, command.init_from, make_workers=place)
     print(f"{result.ending.name.lower()} at T = {result.total_steps:,}, mean score {result.mean_score:.2f}")
     if result.resumable:
         trust = " --trust-code" if code_named(config.env, config.network) else ""
-        print(f"go on with: python -m launch.async --resume {result.run_dir}{trust}")
+        print(f"go on with: python -m launch.{module} --resume {result.run_dir}{trust}")
     return int(result.ending.value)

@@ -117,6 +117,17 @@ def cells(report: Report) -> list[Cell]:
         ),
         Cell("lr", f"{report.lr:.2e}"),
         Cell("epsilon", f"{report.epsilon_min:.3g}-{report.epsilon_max:.3g}"),
+        *_exchanged(report),
+    ]
+
+
+def _exchanged(report: Report) -> list[Cell]:
+    """Of a cluster: what the exchange between its islands costs, and how old what they send is."""
+    if not math.isfinite(report.exchange_seconds):
+        return []
+    return [
+        Cell("exchange", f"{report.exchange_bytes_per_step:,.0f} B/step, {report.exchange_share:.1%}"),
+        Cell("staleness", f"{number(report.staleness_steps, ',.0f')} steps"),
     ]
 
 

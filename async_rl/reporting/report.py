@@ -62,6 +62,15 @@ class Report:
     """Mean score of the last evaluation of this session, which has a file of its own; NaN before the first."""
     evaluated_steps: int = 0
     """T at which the network of that evaluation was saved."""
+    exchange_bytes_per_step: float = math.nan
+    """Bytes that islands and the holder of the common parameters have sent each other per step, over the interval; NaN
+    on a single machine, as with the next three."""
+    exchange_seconds: float = math.nan
+    """Mean seconds that one exchange of an island took, over the interval."""
+    exchange_share: float = math.nan
+    """Mean fraction of the time in which an island's exchange was under way; its workers go on meanwhile."""
+    staleness_steps: float = math.nan
+    """Mean number of steps of other islands that a change of the parameters did not know of when it arrived."""
     phases: Mapping[str, float] = dataclasses.field(default_factory=dict)
     """Microseconds of one worker per step in each of `PHASES`, over the interval; empty without a step."""
 

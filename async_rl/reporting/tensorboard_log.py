@@ -130,6 +130,10 @@ def scalars(report: Report, games: Sequence[Game]) -> dict[str, float]:
         "losses/gradient_norm": report.gradient_norm,
         "workers/alive": report.workers_alive,
         "workers/restarted": report.workers_restarted,
+        "exchange/bytes_per_step": report.exchange_bytes_per_step,
+        "exchange/seconds": report.exchange_seconds,
+        "exchange/share": report.exchange_share,
+        "exchange/staleness_steps": report.staleness_steps,
         **{f"phases/{phase}_microseconds": value for phase, value in report.phases.items()},
     }
     return {tag: value for tag, value in values.items() if math.isfinite(value)}

@@ -1,0 +1,228 @@
+"""An island: a Ray actor whose process starts ordinary workers, on a table in its machine's shared memory.
+
+Life of an island's process:
+
+    started by Ray --> begin --> theta pulled --> workers start --> [ watch workers ]* --> last exchange --> ended
+                                                                       exchange, in a thread of its own
+    any instant: SIGKILL, or the machine is gone. The workers die with it; Ray starts the process again, there or
+    elsewhere, and the driver lets it begin with the next incarnation.
+"""
+
+import contextlib
+import os
+import shutil
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from async_rl import fork_server
+from async_rl.build import GAMES_RING, shared_statistics, table_rows
+from async_rl.cluster.exchange import Exchange, ReplacedError, Store, UnavailableError
+from async_rl.cluster.holder import RemoteStore
+from async_rl.cluster.settings import ClusterSettings
+from async_rl.config import Config
+from async_rl.envs import describe
+from async_rl.processes import WorkerProcesses
+from async_rl.shared import SharedTable
+from async_rl.training import require_memory
+
+COUNTED = ("steps", "updates", "dropped", "odd_steps", "sums", "phases", "exchange", "random_states")
+"""Rows of the table of which the driver gets the island's slots."""
+
+_POLL_SECONDS = 0.1
+_LAST_EXCHANGE_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Order:
+    """What an island begins with; ``rows``: its workers' slots of `COUNTED` and of ``games_written``, by name."""
+
+    config: Config
+    settings: ClusterSettings
+    island: int
+    incarnation: int
+    workers: slice
+    worker_incarnations: tuple[int, ...]
+    rows: dict[str, np.ndarray]
+    vectors: dict[str, np.ndarray]
+    """theta^- and statistics of the optimiser [P], where they are known."""
+    parameters: int
+    """P."""
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What the driver gets of an island, again and again; counts are totals, so that a lost answer loses nothing."""
+
+    incarnation: int
+    rows: dict[str, np.ndarray]
+    games: list[np.ndarray]  # of each worker, [N, GAME_FIELDS], beyond those that the driver has read
+    worker_incarnations: tuple[int, ...]
+    restarted: int
+    stepping: int
+    said: list[str]
+    errors: dict[str, str]
+    ended: bool
+
+
+class Island:
+    """One island's process; all methods return at once."""
+
+    def __init__(self) -> None:
+        self._order: Order | None = None
+        self._table: SharedTable | None = None
+        self._workers: WorkerProcesses | None = None
+        self._said: list[str] = []
+        self._asked_to_stop, self._exchange_ends = threading.Event(), threading.Event()
+        self._ended = False
+        self._folder = Path(tempfile.mkdtemp(prefix="async_rl_island_"))
+        # Workers import the main module of this process, which is Ray's own, and with it all of Ray; they need neither.
+        sys.modules["__main__"].__dict__.pop("__file__", None)
+
+    def begin(self, order: Order, holders: list[Any]) -> int:
+        """Start to train, once in the life of this process; the incarnation that trains."""
+        if self._order is not None:
+            return self._order.incarnation
+        self._order = order
+        fork_server.prepare(order.config)
+        store = RemoteStore(holders, order.island, order.workers, order.settings.wire)
+        threading.Thread(target=self._run, args=(order, store), daemon=True).start()
+        return order.incarnation
+
+    def collect(self, games_read: list[int], said: int) -> Collected | None:
+        """What has happened beyond the games and lines that the driver has; None: this process has not begun."""
+        order = self._order
+        if order is None:
+            return None
+        ended, table, workers = self._ended, self._table, self._workers
+        rows = {} if table is None else {name: table[name][order.workers].copy() for name in COUNTED}
+        games = [] if table is None else [self._games(worker, read) for worker, read in enumerate(games_read)]
+        return Collected(
+            incarnation=order.incarnation,
+            rows=rows,
+            games=games,
+            worker_incarnations=workers.incarnations if workers else order.worker_incarnations,
+            restarted=workers.restarted if workers else 0,
+            stepping=workers.stepping if workers and not ended else 0,
+            said=self._said[said:],
+            errors=_texts(self._folder) if workers and workers.restarted else {},
+            ended=ended,
+        )
+
+    def vectors(self) -> dict[str, np.ndarray] | None:
+        """theta^- and the statistics of the optimiser as they are now; None before there are any."""
+        if self._table is None or self._order is None:
+            return None
+        return {name: self._table[name].copy() for name in ("target", *shared_statistics(self._order.config))}
+
+    def stop(self) -> None:
+        """Let the workers finish their segments, exchange once more and end; `collect` tells when that is done."""
+        self._asked_to_stop.set()
+
+    def process(self) -> int:
+        """The process, for who wants to hurt it."""
+        return os.getpid()
+
+    def _games(self, worker: int, read: int) -> np.ndarray:
+        assert self._order is not None and self._table is not None
+        slot = self._order.workers.start + worker
+        written, ring = int(self._table["games_written"][slot]), self._table["games"][slot]
+        numbers = np.arange(max(read, written - GAMES_RING), written)
+        return ring[numbers % GAMES_RING].copy()
+
+    def _run(self, order: Order, store: Store) -> None:
+        try:
+            self._train(order, store)
+        except ReplacedError:
+            self._said.append(f"island {order.island}, incarnation {order.incarnation}, has been replaced and ends")
+        except Exception as error:  # whatever it is, the driver has to know
+            (self._folder / "island.txt").write_text(traceback.format_exc(), encoding="utf-8")
+            self._said.append(f"island {order.island} failed ({type(error).__name__}: {error})")
+        finally:
+            self._exchange_ends.set()
+            if self._workers is not None:
+                self._workers.kill()
+            self._ended = True
+
+    def _train(self, order: Order, store: Store) -> None:
+        config, spec = order.config, describe(order.config)
+        share = (order.workers.stop - order.workers.start) / config.workers
+        require_memory(config, spec, share)
+        table = SharedTable(table_rows(config, order.parameters))
+        _fill(table, order)
+        exchange = Exchange(order.settings, table, order.workers, order.incarnation, store)
+        if not self._pull_first(exchange):
+            return
+        if "target" not in order.vectors:
+            np.copyto(table["target"], table["parameters"])
+        table["target_refreshes"][0] = table.total_steps() // config.target_interval
+        self._table = table
+        indices = range(order.workers.start, order.workers.stop)
+        first = (0,) * order.workers.start + order.worker_incarnations
+        workers = WorkerProcesses(config, table, self._folder, first, 0, self._said.append, indices)
+        self._workers = workers
+        workers.start()
+        replaced: list[ReplacedError] = []
+        exchanging = threading.Thread(target=self._exchange, args=(exchange, replaced), daemon=True)
+        exchanging.start()
+        while workers.any_alive and not self._asked_to_stop.is_set() and not replaced:
+            workers.watch(_POLL_SECONDS)
+        workers.stop()
+        self._exchange_ends.set()
+        exchanging.join()
+        if replaced:
+            raise replaced[0]
+        _exchange_last(exchange)
+
+    def _pull_first(self, exchange: Exchange) -> bool:
+        while not self._asked_to_stop.is_set():
+            with contextlib.suppress(UnavailableError):
+                exchange.start()
+                return True
+            self._asked_to_stop.wait(0.2)
+        return False
+
+    def _exchange(self, exchange: Exchange, replaced: list[ReplacedError]) -> None:
+        try:
+            exchange.run(self._exchange_ends)
+        except ReplacedError as error:
+            replaced.append(error)
+
+    def __ray_shutdown__(self) -> None:
+        """Called where Ray ends the process politely."""
+        if self._workers is not None:
+            self._workers.kill()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _exchange_last(exchange: Exchange) -> None:
+    deadline = time.monotonic() + _LAST_EXCHANGE_SECONDS
+    while time.monotonic() < deadline:
+        with contextlib.suppress(UnavailableError):
+            exchange.once()
+            return
+        time.sleep(0.2)
+
+
+def _fill(table: SharedTable, order: Order) -> None:
+    """Everything but theta: counts of former incarnations, random states, statistics and target."""
+    zero = [row.name for row in table.rows if row.dtype == "int64"]
+    for name in (*zero, "sums", "phases", "exchange", *shared_statistics(order.config)):
+        table[name].fill(0)
+    for name, rows in order.rows.items():
+        table[name][order.workers] = rows
+    for name, vector in order.vectors.items():
+        table[name][:] = vector
+
+
+def _texts(folder: Path) -> dict[str, str]:
+    """Tracebacks that workers have left, the newest few of them."""
+    files = sorted(folder.glob("*.txt"), key=lambda file: file.stat().st_mtime_ns)[-5:]
+    return {file.name: text for file in files if (text := file.read_text(encoding="utf-8", errors="replace")[:20_000])}

@@ -1,0 +1,268 @@
+"""The islands as the supervisor sees them: in the place of worker processes, through the same few methods.
+
+What islands tell is written into the driver's own table, which has a slot for each worker of all islands. So games,
+reports, checkpoints, evaluations and the look at numbers that are not finite are those of a single machine. No call here
+waits for an answer: each island and each shard has at most one call under way, and who does not answer is asked again.
+"""
+
+import contextlib
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+from ray.exceptions import RayError
+
+from async_rl.build import GAMES_RING, shared_statistics
+from async_rl.checkpoint import Progress
+from async_rl.cluster.common import Copy
+from async_rl.cluster.connection import Cluster
+from async_rl.cluster.island import COUNTED, Collected, Order
+from async_rl.cluster.keeper import Keeper
+from async_rl.cluster.settings import record
+from async_rl.config import Config
+from async_rl.shared import SharedTable
+
+STOP_SECONDS = 30.0
+"""Patience with islands that were asked to stop: their workers' last segments and one more exchange."""
+
+COLLECT_SECONDS, RETRY_SECONDS = 0.2, 0.5
+"""Between two questions to an island, and before one that did not answer is asked again."""
+
+_VECTORS_SECONDS = 10.0
+
+
+class Member:
+    """One island: its actor, and what is known of it."""
+
+    def __init__(self, index: int, actor: Any, workers: slice, incarnations: tuple[int, ...]):
+        self.index, self.actor, self.workers = index, actor, workers
+        self.incarnation = 0
+        self.worker_incarnations = incarnations
+        self.begun = False
+        self.lost = False  # nothing heard of it since it was said to be lost
+        self.ended = False
+        self.stepping = self.said = self.restarted = self.restarted_before = 0
+        self.call: Any = None
+        self.due = 0.0
+
+
+class Islands:
+    """All islands of one run; see `async_rl.processes.WorkerProcesses`, whose place they take."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        config: Config,
+        table: SharedTable,
+        run_dir: Path,
+        progress: Progress,
+        say: Callable[[str], None],
+    ):
+        self._cluster, self._config, self._table, self._say = cluster, config, table, say
+        self._settings = cluster.settings
+        self._errors = run_dir / "errors"
+        self._restarted_before = progress.restarted
+        self._lost = 0
+        count = config.workers // self._settings.islands
+        first = [*progress.incarnations, *[0] * config.workers]
+        self._members = [
+            Member(
+                n, cluster.make_island(n), slice(n * count, (n + 1) * count), tuple(first[n * count : (n + 1) * count])
+            )
+            for n in range(self._settings.islands)
+        ]
+        self._holders = cluster.make_holders()
+        self._keeper = Keeper(self._holders, self._first_copy(), say)
+        self._vectors_call: Any = None
+        self._vectors_due = 0.0
+        self._vectors = {name: table[name].copy() for name in self._vector_names()} if table.total_steps() else {}
+        record(run_dir, self._settings)
+
+    @property
+    def restarted(self) -> int:
+        """Workers started again, one by one or with their island."""
+        each = sum(member.restarted_before + member.restarted for member in self._members)
+        return self._restarted_before + each + self._lost
+
+    @property
+    def incarnations(self) -> tuple[int, ...]:
+        """How often each worker has been started, minus one."""
+        return tuple(number for member in self._members for number in member.worker_incarnations)
+
+    @property
+    def any_alive(self) -> bool:
+        """Whether an island goes on, or is about to."""
+        return any(not member.ended for member in self._members)
+
+    @property
+    def stepping(self) -> int:
+        """Number of workers that take steps."""
+        return sum(member.stepping for member in self._members)
+
+    @property
+    def pids(self) -> dict[int, int]:
+        """None of this machine: islands look after their workers themselves."""
+        return {}
+
+    def start(self) -> None:
+        """Fill the holder, and let every island begin."""
+        updates = self._table["updates"]  # only their sum matters, but statistics of Adam count those of their island
+        share, rest = divmod(int(updates.sum()), len(updates))
+        updates[:] = share
+        updates[0] += rest
+        self._keeper.fill()
+        self.watch(0)
+
+    def watch(self, seconds: float) -> None:
+        """Wait, at most that long, for answers, and take them; let islands begin again that were lost."""
+        now = time.monotonic()
+        self._keeper.look()
+        self._look_at_vectors(now)
+        for member in self._members:
+            if member.call is None and not member.ended and now >= member.due:
+                member.call = self._ask(member) if member.begun else self._begin(member)
+        calls = {member.call: member for member in self._members if member.call is not None}
+        if not calls:
+            time.sleep(seconds)
+            return
+        ready, _ = ray.wait(list(calls), num_returns=1, timeout=seconds)
+        ready, _ = ray.wait(list(calls), num_returns=len(calls), timeout=0) if ready else (ready, [])
+        for call in ready:
+            self._take(calls[call])
+        np.copyto(self._table["parameters"], self._keeper.parameters)
+        if not ready or all(member.call is None for member in self._members):
+            time.sleep(min(seconds, 0.02))
+
+    def stop(self) -> None:
+        """Ask all islands to end, and take what they have to say; then one more copy of theta."""
+        deadline = time.monotonic() + STOP_SECONDS
+        for member in self._members:
+            with contextlib.suppress(RayError):
+                member.actor.stop.remote()
+            if not member.begun or member.lost:
+                member.ended = True
+        while self.any_alive and time.monotonic() < deadline:
+            self.watch(0.1)
+        for member in self._members:
+            if not member.ended:
+                self._say(f"island {member.index} has not ended in time; what it did since its last push is lost")
+        self._last_vectors()
+        self._keeper.finish()
+        np.copyto(self._table["parameters"], self._keeper.parameters)
+
+    def kill(self) -> None:
+        """End every island and the holder at once."""
+        for member in self._members:
+            member.stepping, member.ended = 0, True
+        for actor in (*(member.actor for member in self._members), *self._holders):
+            with contextlib.suppress(RayError):
+                ray.kill(actor)
+
+    def _first_copy(self) -> Copy:
+        keys = ((0, 0),) * len(self._members)
+        return Copy(self._table["parameters"].copy(), self._table["steps"].copy(), keys)
+
+    def _begin(self, member: Member) -> Any:
+        member.incarnation += 1  # however far the one before has come, its pushes count no more
+        rows = {name: self._table[name][member.workers].copy() for name in (*COUNTED, "games_written")}
+        order = Order(
+            config=self._config,
+            settings=self._settings,
+            island=member.index,
+            incarnation=member.incarnation,
+            workers=member.workers,
+            worker_incarnations=member.worker_incarnations,
+            rows=rows,
+            vectors=self._vectors,
+            parameters=len(self._table["parameters"]),
+        )
+        member.begun, member.said = True, 0
+        return member.actor.begin.remote(order, self._holders)
+
+    def _ask(self, member: Member) -> Any:
+        return member.actor.collect.remote(self._table["games_written"][member.workers].tolist(), member.said)
+
+    def _take(self, member: Member) -> None:
+        call, member.call = member.call, None
+        member.due = time.monotonic() + COLLECT_SECONDS
+        try:
+            answer = ray.get(call)
+        except RayError as error:
+            self._lose(member, error)
+            return
+        if answer is None:  # the process is a new one, and has not begun
+            self._lose(member, None)
+        elif isinstance(answer, Collected):
+            self._merge(member, answer)
+
+    def _lose(self, member: Member, error: RayError | None) -> None:
+        """An island's process has gone; Ray starts it again as soon as there is a place for it."""
+        member.due = time.monotonic() + RETRY_SECONDS
+        if not member.lost and not member.ended:
+            where = f" ({type(error).__name__})" if error is not None else ""
+            self._say(f"island {member.index} was lost{where}; it goes on as soon as Ray has a place for it")
+            member.restarted_before += member.restarted
+            member.restarted = member.stepping = 0
+            self._lost += member.workers.stop - member.workers.start
+        states = self._table["random_states"][member.workers]
+        states.fill(np.iinfo(states.dtype).max)  # as if never written: the new incarnations draw their own
+        member.worker_incarnations = tuple(number + 1 for number in member.worker_incarnations)
+        member.lost, member.begun = True, False
+
+    def _merge(self, member: Member, collected: Collected) -> None:
+        if collected.incarnation != member.incarnation:
+            return
+        if member.lost:
+            member.lost = False
+            self._say(f"island {member.index} goes on")
+        for name, rows in collected.rows.items():
+            self._table[name][member.workers] = rows
+        for worker, games in enumerate(collected.games):
+            self._put_games(member.workers.start + worker, games)
+        member.worker_incarnations = collected.worker_incarnations
+        member.restarted, member.stepping = collected.restarted, collected.stepping
+        for text in collected.said:
+            self._say(text)
+        member.said += len(collected.said)
+        for name, text in collected.errors.items():
+            with contextlib.suppress(OSError):
+                self._errors.mkdir(exist_ok=True)
+                (self._errors / name).write_text(text, encoding="utf-8")
+        member.ended = collected.ended
+
+    def _put_games(self, slot: int, games: np.ndarray) -> None:
+        """Into the rings out of which the supervisor reads: the records first, the count after them."""
+        ring, written = self._table["games"][slot], self._table["games_written"]
+        numbers = np.arange(written[slot], written[slot] + len(games))
+        ring[numbers % GAMES_RING] = games
+        written[slot] += len(games)
+
+    def _vector_names(self) -> tuple[str, ...]:
+        return ("target", *shared_statistics(self._config))
+
+    def _look_at_vectors(self, now: float) -> None:
+        """Get target and statistics of one island now and then, for checkpoints and for islands that begin again."""
+        if self._vectors_call is not None:
+            if ray.wait([self._vectors_call], timeout=0)[0]:
+                self._take_vectors()
+            return
+        asked = next((member for member in self._members if member.stepping and not member.ended), None)
+        if asked is not None and now >= self._vectors_due:
+            self._vectors_due = now + _VECTORS_SECONDS
+            self._vectors_call = asked.actor.vectors.remote()
+
+    def _take_vectors(self) -> None:
+        call, self._vectors_call = self._vectors_call, None
+        with contextlib.suppress(RayError):
+            self._vectors = ray.get(call, timeout=5.0) or self._vectors
+        for name, vector in self._vectors.items():
+            np.copyto(self._table[name], vector)
+
+    def _last_vectors(self) -> None:
+        asked = next((member for member in self._members if member.begun and not member.lost), None)
+        if asked is not None:
+            self._vectors_call = asked.actor.vectors.remote()
+            self._take_vectors()

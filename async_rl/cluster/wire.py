@@ -1,0 +1,35 @@
+"""Vectors on their way between machines: as float32, or rounded to bfloat16, and cut into shards."""
+
+from typing import Literal
+
+import numpy as np
+
+WireType = Literal["float32", "bfloat16"]
+
+
+def encode(vector: np.ndarray, wire: WireType) -> np.ndarray:
+    """``vector [P]`` float32 as it travels: itself, or [P] uint16 with the upper halves, rounded to the nearest, even.
+
+    What is not finite stays so.
+    """
+    if wire == "float32":
+        return vector
+    bits = vector.view(np.uint32)
+    rounded = bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))
+    odd = ~np.isfinite(vector)
+    if odd.any():
+        rounded[odd] = bits[odd] | np.where(np.isnan(vector[odd]), np.uint32(0x400000), np.uint32(0))
+    return (rounded >> np.uint32(16)).astype(np.uint16)
+
+
+def decode(sent: np.ndarray) -> np.ndarray:
+    """The vector [P] float32 that arrives."""
+    if sent.dtype != np.uint16:
+        return sent
+    return (sent.astype(np.uint32) << np.uint32(16)).view(np.float32)
+
+
+def shards(size: int, count: int) -> list[slice]:
+    """``count`` slices that cover a vector of that size, no two of which differ by more than one element."""
+    edges = [index * size // count for index in range(count + 1)]
+    return [slice(low, high) for low, high in zip(edges, edges[1:], strict=False)]

@@ -1,0 +1,73 @@
+"""``python -m launch.cluster``: the training of ``launch.async`` on many machines, with Ray; ``--help`` lists all."""
+
+import dataclasses
+import importlib.util
+import sys
+from dataclasses import dataclass
+
+import tyro
+
+from async_rl.cluster.settings import ClusterSettings, recorded
+from async_rl.config import Config
+from async_rl.types import UserError
+from launch.command import run
+from launch.train import Command, base, files_named, require_trust, settings, train_by
+
+
+@dataclass(frozen=True)
+class ClusterCommand(ClusterSettings, Command):
+    """Asynchronous actor-learners on many machines: each is an island, where many processes share one Q-network without
+    a lock; islands exchange their parameters.
+
+    Joins a running Ray cluster or, without --address, starts one on this machine for this run. --workers is for each
+    island; everything else is as in launch.async, and T counts the steps of all islands. Everybody who reaches the
+    ports of a Ray cluster can run any code there: keep them inside a network that you trust.
+    """
+
+    address: str | None = None
+    """A running Ray cluster: host:port of its head, or auto for the one that this machine belongs to; default: start
+    one here."""
+
+    def __post_init__(self) -> None:
+        Command.__post_init__(self)
+        ClusterSettings.__post_init__(self)
+
+
+def parse(arguments: list[str]) -> ClusterCommand:
+    """The command that the arguments mean; see `launch.train.parse`."""
+    file, resume = files_named(arguments)
+    before = ClusterSettings() if resume is None else recorded(resume)
+    config = base(file, resume)
+    values = settings(config) | {"workers": max(1, config.workers // before.islands)}
+    defaults = ClusterCommand(**values, **dataclasses.asdict(before))
+    command = tyro.cli(ClusterCommand, args=arguments, default=defaults, prog="python -m launch.cluster")
+    require_trust(command, arguments)
+    return command
+
+
+def train(command: ClusterCommand) -> int:
+    """Train on a cluster as the command says; the exit code."""
+    if importlib.util.find_spec("ray") is None:
+        raise UserError("launch.cluster needs Ray, which is not installed; install it with pip install '.[cluster]'.")
+    spread = ClusterSettings(**{f.name: getattr(command, f.name) for f in dataclasses.fields(ClusterSettings)})
+    if command.workers * command.islands > 4096:
+        raise UserError(
+            f"--islands times --workers must be at most 4096, got {command.islands} times {command.workers}."
+        )
+    everybody = Config(**settings(command) | {"workers": command.workers * command.islands})
+    from async_rl.cluster.connection import connected  # Ray takes a second to import
+    from async_rl.cluster.islands import Islands
+
+    with connected(spread, command.workers, command.address) as (cluster, said):
+        for sentence in said:
+            print(sentence, flush=True)
+        return train_by(command, everybody, lambda *parts: Islands(cluster, *parts), module="cluster")
+
+
+def main() -> None:
+    """Run the command; exits with 0 (done), 1 (failed), 2 (bad input), 130 (Ctrl-C) or 143 (SIGTERM)."""
+    run(lambda: train(parse(sys.argv[1:])))
+
+
+if __name__ == "__main__":
+    main()
