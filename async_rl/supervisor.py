@@ -45,7 +45,7 @@ class Ending(enum.Enum):
 
 
 class Workers(Protocol):
-    """What the supervisor has to know of its workers, wherever they run; `WorkerProcesses` says what each part means."""
+    """What the supervisor has to know of its workers, wherever they run; see `WorkerProcesses`."""
 
     @property
     def restarted(self) -> int: ...

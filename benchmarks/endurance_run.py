@@ -40,12 +40,14 @@ class Run:
     Every process that comes from it inherits a mark in its environment, by which even orphans are found.
     """
 
+    module = "launch.async"
+
     def __init__(self, run_dir: Path, arguments: Sequence[str]):
         self.run_dir = run_dir
         self.output = run_dir.with_name(run_dir.name + ".out")
         self.output.parent.mkdir(parents=True, exist_ok=True)
         self._mark = uuid.uuid4().hex
-        command = [sys.executable, "-m", "launch.async", *arguments]
+        command = [sys.executable, "-m", self.module, *arguments]
         with self.output.open("ab") as output:
             self._output_before = self.output.stat().st_size
             self.process = subprocess.Popen(

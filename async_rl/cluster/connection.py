@@ -92,13 +92,12 @@ def connected(settings: ClusterSettings, workers: int, address: str | None) -> I
 def _connect(address: str | None, cpus: int) -> None:
     """Raise UserError where there is nothing to join."""
     os.environ.update({name: os.environ.get(name, value) for name, value in _QUIET.items()})
-    quiet = {"log_to_driver": False, "logging_level": logging.CRITICAL, "include_dashboard": False}
-    own = {"num_cpus": cpus, "object_store_memory": OBJECT_STORE_BYTES} if address is None else {}
-    if address is not None:
-        quiet.pop("include_dashboard")
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
+    if address is None:
+        options |= {"num_cpus": cpus, "object_store_memory": OBJECT_STORE_BYTES, "include_dashboard": False}
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        ray.init(address=address or "local", **quiet, **own)
+        ray.init(address=address or "local", **options)
     except ConnectionError:
         raise UserError(
             f"no Ray cluster answers at --address {address}; start one with ray start --head, "

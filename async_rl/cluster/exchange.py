@@ -65,13 +65,20 @@ class Exchange:
         workers: the island's own, as a slice of the table's slots.
         incarnation: of the island.
         store: the common parameters.
+        steps_goal: T at which everybody ends; the sooner they all know, the fewer steps come after it.
     """
 
     def __init__(
-        self, settings: ClusterSettings, table: SharedTable, workers: slice, incarnation: int, store: Store
+        self,
+        settings: ClusterSettings,
+        table: SharedTable,
+        workers: slice,
+        incarnation: int,
+        store: Store,
+        steps_goal: int,
     ) -> None:
         self._settings, self._table, self._workers, self._store = settings, table, workers, store
-        self._incarnation, self._number = incarnation, 0
+        self._incarnation, self._number, self._steps_goal = incarnation, 0, steps_goal
         self._theta = table["parameters"]
         self._parts = shards(len(self._theta), settings.shards)
         self._pending: deque[Push] = deque()
@@ -95,7 +102,7 @@ class Exchange:
         """
         backoff = SHORTEST_BACKOFF_SECONDS
         while not ended.wait(_POLL_SECONDS):
-            if self._own_steps() - self._steps_exchanged < self._settings.exchange_interval:
+            if not self._due():
                 continue
             try:
                 self.once()
@@ -122,6 +129,11 @@ class Exchange:
         staleness = max(0, arrived[0][1] - int(push.steps.sum()) - before)
         sent = push.change.nbytes + sum(part.parameters.nbytes for part in pulled)
         self._table["exchange"][self._workers.start] += (1, sent, time.monotonic() - start, staleness)
+
+    def _due(self) -> bool:
+        steps = self._own_steps() - self._steps_exchanged
+        at_the_goal = steps > 0 and self._table.total_steps() >= self._steps_goal
+        return at_the_goal or steps >= self._settings.exchange_interval
 
     def _apply_rule(self, common: np.ndarray) -> Push:
         wire, steps = self._settings.wire, self._table["steps"][self._workers].copy()

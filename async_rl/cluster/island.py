@@ -157,7 +157,7 @@ class Island:
         require_memory(config, spec, share)
         table = SharedTable(table_rows(config, order.parameters))
         _fill(table, order)
-        exchange = Exchange(order.settings, table, order.workers, order.incarnation, store)
+        exchange = Exchange(order.settings, table, order.workers, order.incarnation, store, config.steps)
         if not self._pull_first(exchange):
             return
         if "target" not in order.vectors:

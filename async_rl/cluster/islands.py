@@ -133,6 +133,8 @@ class Islands:
         for call in ready:
             self._take(calls[call])
         np.copyto(self._table["parameters"], self._keeper.parameters)
+        if self._config.uses_target:
+            self._table["target_refreshes"][0] = self._table.total_steps() // self._config.target_interval
         if not ready or all(member.call is None for member in self._members):
             time.sleep(min(seconds, 0.02))
 

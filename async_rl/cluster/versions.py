@@ -2,7 +2,6 @@
 
 import hashlib
 import platform
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from async_rl.types import UserError
 _ANSWER_SECONDS = 60.0
 
 
-@cache
 def own() -> dict[str, str]:
     """Of this machine: Python, Ray, and a digest of the source of this package."""
     folder = Path(async_rl.__file__).parent
@@ -30,11 +28,12 @@ def require_same(nodes: list[dict[str, Any]]) -> None:
     """Ask every machine; raises UserError where one has another version, or none."""
     here = ray.get_runtime_context().get_node_id()
     others = [node for node in nodes if node["NodeID"] != here]
-    calls = {}
+    calls = []
     for node in others:
         place = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-        calls[node["NodeManagerHostname"]] = ray.remote(own).options(num_cpus=0, scheduling_strategy=place).remote()
-    for machine, call in calls.items():
+        call = ray.remote(own).options(num_cpus=0, scheduling_strategy=place).remote()
+        calls.append((node["NodeManagerHostname"], call))
+    for machine, call in calls:
         try:
             compare(machine, ray.get(call, timeout=_ANSWER_SECONDS))
         except GetTimeoutError:

@@ -1,5 +1,6 @@
 """Vectors on their way between machines: as float32, or rounded to bfloat16, and cut into shards."""
 
+import itertools
 from typing import Literal
 
 import numpy as np
@@ -32,4 +33,4 @@ def decode(sent: np.ndarray) -> np.ndarray:
 def shards(size: int, count: int) -> list[slice]:
     """``count`` slices that cover a vector of that size, no two of which differ by more than one element."""
     edges = [index * size // count for index in range(count + 1)]
-    return [slice(low, high) for low, high in zip(edges, edges[1:], strict=False)]
+    return [slice(low, high) for low, high in itertools.pairwise(edges)]

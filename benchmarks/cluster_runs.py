@@ -1,0 +1,110 @@
+"""Real clusters on one machine, several raylets as machines, and real runs of ``launch.cluster`` on them."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from benchmarks.endurance_run import Run
+
+OBJECT_STORE_BYTES = 100 << 20
+
+
+class Machines:
+    """A Ray cluster of raylets on this machine: a head without CPUs, and machines that can be added and killed."""
+
+    def __init__(self, cpus: Sequence[float]):
+        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+        from ray.cluster_utils import Cluster
+
+        head = {"num_cpus": 0, "object_store_memory": OBJECT_STORE_BYTES, "include_dashboard": False}
+        self._cluster = Cluster(initialize_head=True, head_node_args=head)
+        self.nodes: list[Any] = []
+        for number in cpus:
+            self.add(number)
+
+    @property
+    def address(self) -> str:
+        """Of its head."""
+        return str(self._cluster.address)
+
+    def add(self, cpus: float) -> None:
+        """Another machine, or one that comes back."""
+        self.nodes.append(self._cluster.add_node(num_cpus=cpus, object_store_memory=OBJECT_STORE_BYTES))
+
+    def raylet(self, number: int) -> psutil.Process:
+        """The process of a machine without which it is gone."""
+        return psutil.Process(self.nodes[number].all_processes["raylet"][0].process.pid)
+
+    def kill(self, number: int) -> None:
+        """SIGKILL of everything that a machine runs for Ray, as when its power fails."""
+        raylet = self.raylet(number)
+        hurt = [*raylet.children(recursive=True), raylet]
+        for process in hurt:
+            try:
+                process.kill()
+            except psutil.NoSuchProcess:
+                continue
+        self._cluster.remove_node(self.nodes.pop(number), allow_graceful=False)
+
+    def actors(self, name: str) -> list[psutil.Process]:
+        """Processes of the actors of class ``name``, on all machines."""
+        found = []
+        for number in range(-1, len(self.nodes)):
+            node = self._cluster.head_node if number < 0 else self.nodes[number]
+            raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
+            found += [process for process in raylet.children(recursive=True) if _titled(process, f"ray::{name}")]
+        return found
+
+    def close(self) -> None:
+        """End all of it."""
+        self._cluster.shutdown()
+
+    def __enter__(self) -> "Machines":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+class ClusterRun(Run):
+    """A ``launch.cluster`` process."""
+
+    module = "launch.cluster"
+
+    def games_of_islands(self, workers: int) -> dict[int, int]:
+        """Finished games of each island that has any, of ``workers`` each."""
+        counts: dict[int, int] = {}
+        for game in self.games():
+            island = int(game["worker"]) // workers
+            counts[island] = counts.get(island, 0) + 1
+        return counts
+
+    def games(self) -> list[dict[str, str]]:
+        """Rows of ``episodes.csv``."""
+        from benchmarks import table
+
+        return table.read(self.run_dir / "episodes.csv")
+
+
+def toy(run_dir: Path, *more: str) -> list[str]:
+    """Arguments for a run of the toy that goes on until it is stopped."""
+    flags = "--config configs/catch.toml --steps 1000000000 --lr-schedule constant --report-seconds 0.5"
+    return [*flags.split(), "--checkpoint-seconds", "1", "--run-dir", str(run_dir), *more]
+
+
+def complete(arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    """Run ``launch.cluster`` to its end."""
+    command = [sys.executable, "-m", "launch.cluster", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+
+
+def _titled(process: psutil.Process, title: str) -> bool:
+    try:
+        return process.cmdline()[:1] != [] and process.cmdline()[0].startswith(title)
+    except psutil.Error:
+        return False
