@@ -12,8 +12,9 @@ exchange parameters through a *holder* of the common ones, asynchronously, as Di
 The workers of all islands are numbered through, and each table, the driver's and every island's, has a slot for each of
 them. So seeds, final epsilons, T, schedules and checkpoints are those of one machine with as many workers.
 
-Not exchanged: the statistics of the optimiser. They are moments of the gradients that a machine's own workers see; those
-of islands have the same expectation, and mixing them would double the traffic. A checkpoint holds those of one island.
+Not exchanged: the statistics of the optimiser. They are moments of the gradients that a machine's own workers see;
+those of other islands have the same expectation, and mixing them would double the traffic. A checkpoint holds those of
+one island.
 The target is refreshed by each island from its own theta, whenever the T of all passes a multiple of the interval: a
 copy over the network would be no newer.
 """

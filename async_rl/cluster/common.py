@@ -1,9 +1,9 @@
 """The common parameters, or one shard of them: what a holder keeps. No Ray here.
 
-Every push bears a key (incarnation of the island, sequence number), and counts once: a repeated one changes nothing, one
-that comes after a gap is refused, and so is one of an incarnation that has been replaced. A copy holds the keys that
-are in it; islands keep their pushes until a copy has them. So a holder that is filled from its last copy gets the rest
-once more, and nothing is lost.
+Every push bears a key (incarnation of the island, sequence number), and counts once: a repeated one changes nothing,
+one that comes after a gap is refused, and so is one of an incarnation that has been replaced. A copy holds the keys
+that are in it; islands keep their pushes until a copy has them. So a holder that is filled from its last copy gets the
+rest once more, and nothing is lost.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ Key = tuple[int, int]
 
 @dataclass(frozen=True)
 class Copy:
-    """What a holder is filled with. ``steps [W]``: of each worker of all islands; ``keys``: of the last push of each."""
+    """What a holder is filled with; ``steps [W]``: of each worker of all islands; ``keys``: each one's last push."""
 
     parameters: np.ndarray
     steps: np.ndarray

@@ -109,6 +109,8 @@ def _connect(address: str | None, cpus: int) -> None:
         for number, handler in before.items():
             signal.signal(number, handler)
     logging.getLogger("ray").setLevel(logging.CRITICAL)
+    # What happens to machines and actors is told by the driver; Ray would print it into the panel, by no public switch.
+    ray._private.worker.print_to_stdstream = lambda *arguments, **options: None
 
 
 def _require_room(islands: int, cpus: float, nodes: list[dict[str, Any]]) -> list[str]:

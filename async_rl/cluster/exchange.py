@@ -3,8 +3,8 @@
     steps of the island's workers  ......|..........|..........|.......   every --exchange-interval steps:
                                          pull --> rule --> theta += move --> push (kept until it is in a copy)
 
-Theta is changed in place while the workers change it, one more Hogwild writer: an update of theirs that falls between the
-reading and the writing of one element is lost, as it can be between two of them.
+Theta is changed in place while the workers change it, one more Hogwild writer: an update of theirs that falls between
+the reading and the writing of one element is lost, as it can be between two of them.
 """
 
 import threading

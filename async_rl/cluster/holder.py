@@ -29,15 +29,15 @@ class Holder:
 
     def pull(self, island: int, wire: WireType) -> Pulled | None:
         """See `Common.pull`."""
-        return self._common and self._common.pull(island, wire)
+        return None if self._common is None else self._common.pull(island, wire)
 
     def push(self, island: int, key: Key, change: Any, workers: slice, steps: Any) -> tuple[Key, int] | None:
         """See `Common.push`."""
-        return self._common and self._common.push(island, key, change, workers, steps)
+        return None if self._common is None else self._common.push(island, key, change, workers, steps)
 
     def copy(self, kept: tuple[Key, ...] | None) -> Copy | None:
         """See `Common.copy`."""
-        return self._common and self._common.copy(kept)
+        return None if self._common is None else self._common.copy(kept)
 
 
 class RemoteStore:

@@ -1,8 +1,9 @@
 """The islands as the supervisor sees them: in the place of worker processes, through the same few methods.
 
 What islands tell is written into the driver's own table, which has a slot for each worker of all islands. So games,
-reports, checkpoints, evaluations and the look at numbers that are not finite are those of a single machine. No call here
-waits for an answer: each island and each shard has at most one call under way, and who does not answer is asked again.
+reports, checkpoints, evaluations and the look at numbers that are not finite are those of a single machine. No call
+here waits for an answer: each island and each shard has at most one call under way, and is asked again where that
+fails.
 """
 
 import contextlib

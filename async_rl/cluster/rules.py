@@ -44,7 +44,7 @@ def downpour(
 def averaging(
     own: np.ndarray, view: np.ndarray, common: np.ndarray, islands: int, as_sent: Callable[[np.ndarray], np.ndarray]
 ) -> Exchanged:
-    """The mean of the islands' changes: ``change = (own - view) / islands``; the island goes to the common parameters."""
+    """The mean of the changes: ``change = (own - view) / islands``; the island goes to the common parameters."""
     change = as_sent((own - view) / np.float32(islands))
     new = common + change
     return Exchanged(change, new - own, new)

@@ -1,0 +1,222 @@
+"""The maths of the exchange between islands, without Ray: rules, numbers on the wire, pushes that count once."""
+
+import math
+import random
+import struct
+import threading
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from async_rl import UserError
+from async_rl.cluster.common import Common, Copy, Key, Pulled
+from async_rl.cluster.exchange import MOST_PENDING, Exchange, Push, ReplacedError, UnavailableError
+from async_rl.cluster.rules import ELASTICITY, RULES
+from async_rl.cluster.settings import ClusterSettings
+from async_rl.cluster.wire import decode, encode, shards
+from async_rl.shared import Row, SharedTable
+
+FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False)
+SMALL = st.lists(st.tuples(*[st.floats(-100, 100, width=32)] * 3), min_size=1, max_size=8)
+
+
+def vectors(columns: list[tuple[float, ...]]) -> list[np.ndarray]:
+    return [np.array(column, dtype=np.float32) for column in zip(*columns, strict=True)]
+
+
+@given(SMALL, st.integers(1, 50))
+def test_rules_are_those_of_the_papers(columns: list[tuple[float, ...]], islands: int) -> None:
+    """Scalar restatements: of each element, what is pushed, and where island and common parameters are afterwards."""
+    own, view, common = vectors(columns)
+    for x, v, c, n in zip(own, view, common, range(len(own)), strict=True):
+        x, v, c = float(x), float(v), float(c)
+        pull = ELASTICITY / islands * (x - c)
+        expected = {  # (common afterwards, island afterwards)
+            "downpour": (c + (x - v), c + (x - v)),
+            "averaging": (c + (x - v) / islands, c + (x - v) / islands),
+            "elastic": (c + pull, x - pull),
+        }
+        for name, (common_after, own_after) in expected.items():
+            result = RULES[name](own, view, common, islands, lambda vector: vector)
+            assert c + result.change[n] == pytest.approx(common_after, abs=1e-3)
+            assert x + result.move[n] == pytest.approx(own_after, abs=1e-3)
+
+
+@given(st.lists(FLOATS, min_size=1, max_size=20))
+def test_bfloat16_is_the_nearest_number_of_eight_bits(values: list[float]) -> None:
+    sent = decode(encode(np.array(values, dtype=np.float32), "bfloat16"))
+    for value, arrived in zip(values, sent, strict=True):
+        assert struct.unpack("<I", struct.pack("<f", float(arrived)))[0] & 0xFFFF == 0
+        if abs(value) > 1e-37 and math.isfinite(arrived):
+            assert abs(float(arrived) - value) <= abs(value) * 2.0**-8
+    again = decode(encode(sent, "bfloat16"))
+    np.testing.assert_array_equal(sent, again)
+
+
+def test_what_is_not_finite_stays_so_on_the_wire() -> None:
+    odd = np.array([np.nan, np.inf, -np.inf, 1.0], dtype=np.float32)
+    odd.view(np.uint32)[0] = 0x7F800001  # a NaN whose upper half alone would be infinity
+    sent = decode(encode(odd, "bfloat16"))
+    assert np.isnan(sent[0]) and sent[1] == np.inf and sent[2] == -np.inf and sent[3] == 1
+
+
+@given(st.integers(0, 1000), st.integers(1, 40))
+def test_shards_cover_a_vector_once(size: int, count: int) -> None:
+    numbers = [n for part in shards(size, count) for n in range(size)[part]]
+    assert numbers == list(range(size))
+
+
+class Unreliable:
+    """Shards whose answers are lost at random, before or after they have done their work, and that die at random."""
+
+    def __init__(self, first: np.ndarray, workers: int, islands: int, count: int, island: int, random: random.Random):
+        steps = np.zeros(workers, dtype=np.int64)
+        self.parts = shards(len(first), count)
+        self.copies = [Copy(first[part].copy(), steps, ((0, 0),) * islands) for part in self.parts]
+        self.shards = [Common(copy) for copy in self.copies]
+        self.island, self.random, self.loss, self.wire = island, random, 0.3, "float32"
+        self.workers = workers // islands
+        self.before: Callable[[], None] = lambda: None
+
+    def pull(self) -> list[Pulled]:
+        self._fail()
+        return [shard.pull(self.island, self.wire) for shard in self.shards]  # type: ignore[arg-type]
+
+    def push(self, parts: list[tuple[int, Push]]) -> list[tuple[Key, int]]:
+        own = slice(self.island * self.workers, (self.island + 1) * self.workers)
+        answers = []
+        for number, push in parts:
+            self._fail()
+            for _ in range(self.random.choice([1, 1, 2])):  # the network may repeat it
+                answer = self.shards[number].push(self.island, push.key, push.change, own, push.steps)
+            self._fail()
+            answers.append(answer)
+        return answers
+
+    def copy_one(self) -> None:
+        number = self.random.randrange(len(self.shards))
+        self.copies[number] = self.shards[number].copy(self.copies[number].keys)
+
+    def lose_one(self) -> None:
+        number = self.random.randrange(len(self.shards))
+        self.shards[number] = Common(self.copies[number])
+
+    def whole(self) -> np.ndarray:
+        return np.concatenate([shard.copy().parameters for shard in self.shards])
+
+    def _fail(self) -> None:
+        if self.random.random() < self.loss:
+            raise UnavailableError
+
+
+def island(store: Unreliable, rule: str = "downpour", incarnation: int = 1, **more: object) -> tuple[Exchange, SharedTable]:
+    size, workers = sum(part.stop - part.start for part in store.parts), len(store.copies[0].steps)
+    rows = [("parameters", (size,), "float32"), ("steps", (workers,), "int64"), ("exchange", (workers, 4), "float64")]
+    table = SharedTable([Row(name, shape, dtype, "", "") for name, shape, dtype in rows])
+    table["steps"].fill(0)
+    table["exchange"].fill(0)
+    settings = ClusterSettings(islands=2, rule=rule, shards=len(store.parts), **more)  # type: ignore[arg-type]
+    own = slice(store.island * store.workers, (store.island + 1) * store.workers)
+    return Exchange(settings, table, own, incarnation, store, 10**9), table
+
+
+@given(st.integers(0, 10**6), st.integers(1, 4), st.sampled_from(["float32", "bfloat16"]))
+def test_nothing_is_lost_whatever_dies_and_whatever_is_repeated(seed: int, count: int, wire: str) -> None:
+    """Downpour: in the end the common parameters are the first ones and all that the island's workers have added."""
+    chance = random.Random(seed)
+    first = np.arange(7, dtype=np.float32)
+    store = Unreliable(first, workers=2, islands=2, count=count, island=0, random=chance)
+    store.wire = wire
+    exchange, table = island(store, wire=wire)
+    store.loss = 0.0
+    exchange.start()
+    np.testing.assert_array_equal(table["parameters"], first)
+    store.loss = 0.3
+    added = 0
+    for _ in range(30):
+        table["parameters"][:] += 1.0  # a worker's update
+        table["steps"][0] += 5
+        added += 1
+        chance.choice([store.copy_one, store.lose_one, lambda: None])()
+        try:
+            exchange.once()
+        except UnavailableError:
+            continue
+    store.loss = 0.0
+    exchange.once()
+    exchange.once()
+    tolerance = 0 if wire == "float32" else 0.5
+    np.testing.assert_allclose(store.whole(), first + added, atol=tolerance)
+    assert [shard.copy().steps.tolist() for shard in store.shards] == [[150, 0]] * count
+
+
+def test_an_island_waits_rather_than_keep_pushes_without_end() -> None:
+    store = Unreliable(np.zeros(3, dtype=np.float32), 2, 2, 1, 0, random.Random(0))
+    store.loss = 0.0
+    exchange, table = island(store)
+    exchange.start()
+    for _ in range(MOST_PENDING):
+        exchange.once()
+    with pytest.raises(UnavailableError):
+        exchange.once()
+    table["parameters"][:] += 1
+    store.copy_one()
+    store.copy_one()  # the first one has arrived now
+    exchange.once()
+    np.testing.assert_array_equal(store.whole(), 1)
+
+
+def test_a_replaced_incarnation_ends_and_changes_nothing() -> None:
+    store = Unreliable(np.zeros(3, dtype=np.float32), 2, 2, 1, 0, random.Random(0))
+    store.loss = 0.0
+    (old, table), (new, _) = island(store), island(store, incarnation=2)
+    old.start()
+    new.start()
+    new.once()
+    table["parameters"][:] += 1
+    table["steps"][0] = 2000
+    with pytest.raises(ReplacedError):
+        old.run(threading.Event())
+    np.testing.assert_array_equal(store.whole(), 0)
+
+
+def test_a_change_that_is_not_finite_harms_nobody() -> None:
+    common = Common(Copy(np.zeros(2, dtype=np.float32), np.zeros(2, dtype=np.int64), ((0, 0), (0, 0))))
+    bad = np.array([1.0, np.nan], dtype=np.float32)
+    key, total_steps = common.push(0, (1, 1), bad, slice(0, 1), np.array([40]))
+    assert key == (1, 1) and total_steps == 40
+    np.testing.assert_array_equal(common.copy().parameters, 0)
+
+
+def test_two_islands_see_each_others_steps_and_staleness() -> None:
+    store = Unreliable(np.zeros(3, dtype=np.float32), 2, 2, 1, 0, random.Random(0))
+    store.loss = 0.0
+    exchange, table = island(store)
+    exchange.start()
+    table["steps"][0] = 100
+    exchange.once()
+    store.shards[0].push(1, (1, 1), np.ones(3, dtype=np.float32), slice(1, 2), np.array([70]))
+    table["steps"][0] = 200
+    exchange.once()
+    assert table["steps"].tolist() == [200, 70] and table.total_steps() == 270
+    exchanges, sent, _, staleness = table["exchange"][0]
+    assert (exchanges, sent, staleness) == (2, 2 * 2 * 3 * 4, 70)
+    np.testing.assert_array_equal(table["parameters"], 1)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"islands": 0}, "--islands must be between 1 and 4,096, got 0"),
+        ({"exchange_interval": 0}, "--exchange-interval must be"),
+        ({"shards": 0}, "--shards must be"),
+        ({"rule": "magic"}, "--rule must be one of downpour, elastic, averaging"),
+        ({"cpus_per_island": -1.0}, "--cpus-per-island must be between 0 and 4096, got -1.0"),
+    ],
+)
+def test_settings_out_of_range(values: dict[str, object], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        ClusterSettings(**values)  # type: ignore[arg-type]
