@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import signal
+import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,6 +24,8 @@ OBJECT_STORE_BYTES = 200 << 20
 
 PLACEMENT_SECONDS = 60.0
 """Patience until all islands have a place that others may be leaving just now."""
+
+_ANSWER_SECONDS = 10.0
 
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -95,6 +98,7 @@ def _connect(address: str | None, cpus: int) -> None:
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     if address is None:
         options |= {"num_cpus": cpus, "object_store_memory": OBJECT_STORE_BYTES, "include_dashboard": False}
+    _require_answer(address)
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         ray.init(address=address or "local", **options)
@@ -111,6 +115,20 @@ def _connect(address: str | None, cpus: int) -> None:
     logging.getLogger("ray").setLevel(logging.CRITICAL)
     # What happens to machines and actors is told by the driver; Ray would print it into the panel, by no public switch.
     ray._private.worker.print_to_stdstream = lambda *arguments, **options: None
+
+
+def _require_answer(address: str | None) -> None:
+    """Raise UserError where nobody listens at host:port; Ray itself would try for minutes."""
+    host, colon, port = (address or "").rpartition(":")
+    if not colon or not port.isdecimal() or "//" in host:
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise UserError(
+            f"no Ray cluster answers at --address {address} ({getattr(error, 'strerror', None) or error}); start one "
+            "with ray start --head, or leave --address out to use this machine alone."
+        ) from None
 
 
 def _require_room(islands: int, cpus: float, nodes: list[dict[str, Any]]) -> list[str]:
