@@ -57,7 +57,7 @@ class Machines:
         for number in range(-1, len(self.nodes)):
             node = self._cluster.head_node if number < 0 else self.nodes[number]
             raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
-            found += [process for process in raylet.children(recursive=True) if _titled(process, f"ray::{name}")]
+            found += [process for process in raylet.children(recursive=True) if titled(process, f"ray::{name}")]
         return found
 
     def close(self) -> None:
@@ -103,7 +103,8 @@ def complete(arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=300)
 
 
-def _titled(process: psutil.Process, title: str) -> bool:
+def titled(process: psutil.Process, title: str) -> bool:
+    """Whether a process bears the title that Ray has given it."""
     try:
         return process.cmdline()[:1] != [] and process.cmdline()[0].startswith(title)
     except psutil.Error:

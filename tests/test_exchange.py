@@ -112,7 +112,9 @@ class Unreliable:
             raise UnavailableError
 
 
-def island(store: Unreliable, rule: str = "downpour", incarnation: int = 1, **more: object) -> tuple[Exchange, SharedTable]:
+def island(
+    store: Unreliable, rule: str = "downpour", incarnation: int = 1, **more: object
+) -> tuple[Exchange, SharedTable]:
     size, workers = sum(part.stop - part.start for part in store.parts), len(store.copies[0].steps)
     rows = [("parameters", (size,), "float32"), ("steps", (workers,), "int64"), ("exchange", (workers, 4), "float64")]
     table = SharedTable([Row(name, shape, dtype, "", "") for name, shape, dtype in rows])

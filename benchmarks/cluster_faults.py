@@ -1,0 +1,184 @@
+"""Islands of a real cluster, hurt again and again: what survives, and what is lost.
+
+``python -m benchmarks.cluster_faults``: raylets on this machine play the machines of a cluster, on which two islands
+learn the toy. Each fault strikes ten times; after each of them both islands have to go on, and in the end T and the
+games on record have to be exact. The partition needs network namespaces, so root on Linux.
+"""
+
+import random
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import tyro
+
+from async_rl import checkpoint
+from benchmarks import table
+from benchmarks.cluster_partition import Partitioned, why_not
+from benchmarks.cluster_runs import ClusterRun, Machines, toy
+from benchmarks.endurance_launcher import most_lost_seconds
+from benchmarks.endurance_run import HEADER, print_row, require
+
+GAMES = 100
+"""Games that each island has to finish after a fault."""
+
+LOST = {
+    "worker": "its running games",
+    "island": "its running games, its changes since its last push",
+    "machine": "its running games, its changes since its last push",
+    "holder": "nothing",
+    "partition": "nothing",
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """Hurt a cluster."""
+
+    faults: tuple[str, ...] = ("worker", "island", "holder", "machine", "driver", "partition")
+    """Which."""
+    times: int = 10
+    """How often each."""
+    partition_seconds: float = 30.0
+    """How long a machine is cut off."""
+    seed: int = 0
+    """Of chance."""
+    output: Path | None = Path("benchmarks") / "results" / "cluster_faults.csv"
+    """CSV file for the results."""
+
+
+class Trial:
+    """One run with two islands, on machines that can be hurt."""
+
+    def __init__(self, machines: Machines | Partitioned, folder: Path, chance: random.Random):
+        self.machines, self.chance, self.run_dir = machines, chance, folder / "run"
+        self.run = self.start(toy(self.run_dir, "--islands", "2", "--workers", "1", "--exchange-interval", "250"))
+
+    def start(self, arguments: list[str]) -> ClusterRun:
+        """Start the command on the machines."""
+        return ClusterRun(self.run_dir, [*arguments, "--address", self.machines.address])
+
+    def wait_for_both(self) -> None:
+        """Wait until each island has finished some more games."""
+        before = self.run.games_of_islands(1)
+        self.run.wait_for(
+            lambda: all(self.run.games_of_islands(1).get(n, 0) >= before.get(n, 0) + GAMES for n in (0, 1)),
+            f"games of both islands:\n{self.run.text()[-2000:]}",
+        )
+
+    def kill(self, actor: str) -> None:
+        """SIGKILL of one of the actors of a class."""
+        self.chance.choice(self.machines.actors(actor)).kill()
+
+    def kill_worker(self) -> None:
+        """SIGKILL of a worker process, which an island starts again."""
+        island = self.chance.choice(self.machines.actors("Island"))
+        workers = [process for child in island.children() for process in child.children()]
+        self.chance.choice(workers).kill()
+
+    def kill_machine(self) -> None:
+        """A machine loses its power, and another one comes."""
+        assert isinstance(self.machines, Machines)
+        self.machines.kill(self.chance.randrange(len(self.machines.nodes)))
+        time.sleep(self.chance.uniform(0, 3))
+        self.machines.add(1)
+
+    def kill_driver(self) -> None:
+        """SIGKILL of the command; everything ends by itself, and the run is resumed."""
+        self.run.process.send_signal(signal.SIGKILL)
+        self.run.process.wait()
+        deadline = time.monotonic() + 60
+        while self.machines.actors("Island") or self.machines.actors("Holder"):
+            require(time.monotonic() < deadline, "islands end when their driver is gone")
+            time.sleep(0.1)
+        saved = checkpoint.read(self.run_dir)
+        require(all(np.isfinite(array).all() for array in saved.arrays.values()), "a checkpoint is finite")
+        self.run = self.start(["--resume", str(self.run_dir)])
+
+    def partition(self, seconds: float) -> None:
+        """Cut a machine off for a while; the other one goes on."""
+        assert isinstance(self.machines, Partitioned)
+        number = self.chance.randrange(2)
+        before = self.run.steps()
+        with self.machines.cut_off(number):
+            time.sleep(seconds)
+            require(self.run.steps() > before, "the other island goes on")
+
+    def finish(self) -> None:
+        """Stop the run, and see that what it has left is exact."""
+        require(self.run.end(signal.SIGINT) == 130, f"Ctrl-C saves and ends it:\n{self.run.text()[-2000:]}")
+        saved, reports, games = checkpoint.read(self.run_dir), self.run.reports(), self.run.games()
+        require(saved.progress.total_steps == int(reports[-1]["total_steps"]), "T is exact")
+        require(all(np.isfinite(array).all() for array in saved.arrays.values()), "parameters are finite")
+        counts = [int(report["total_steps"]) for report in reports]
+        require(all(a <= b for a, b in pairwise(counts)), "T never goes backwards")
+        rows = [tuple(game.values()) for game in games]
+        require(len(set(rows)) == len(rows) == int(reports[-1]["games"]), "every game is on record once")
+        played = sum(int(game["length"]) for game in games)
+        require(played <= counts[-1], f"no step is in two games: {played:,} steps of games, T = {counts[-1]:,}")
+        require(float(reports[-1]["mean_score"]) > 0.5, "the toy is learnt")
+
+
+def machines_for(fault: str) -> Machines | Partitioned:
+    """Two machines of one CPU each."""
+    return Partitioned(2) if fault == "partition" else Machines([1, 1])
+
+
+def strike(trial: Trial, fault: str, options: Options) -> None:
+    """Let one fault happen."""
+    faults: dict[str, Callable[[], None]] = {
+        "worker": trial.kill_worker,
+        "island": lambda: trial.kill("Island"),
+        "holder": lambda: trial.kill("Holder"),
+        "machine": trial.kill_machine,
+        "driver": trial.kill_driver,
+        "partition": lambda: trial.partition(options.partition_seconds),
+    }
+    faults[fault]()
+
+
+def hurt(fault: str, options: Options) -> tuple[str, int, int, str]:
+    """One fault, again and again; a row of the table."""
+    chance = random.Random(options.seed)
+    folder = Path(tempfile.mkdtemp())
+    try:
+        with machines_for(fault) as machines:
+            trial = Trial(machines, folder, chance)
+            try:
+                trial.wait_for_both()
+                for _ in range(options.times):
+                    time.sleep(chance.uniform(0, 2))
+                    strike(trial, fault, options)
+                    trial.wait_for_both()
+                trial.finish()
+            finally:
+                trial.run.destroy()
+        driver = f"at most {most_lost_seconds(trial.run_dir):.1f} s of training" if fault == "driver" else ""
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    end = f" for {options.partition_seconds:.0f} s" if fault == "partition" else ": SIGKILL"
+    return (fault + end, options.times, options.times, LOST.get(fault, driver))
+
+
+def main() -> None:
+    """Hurt, print the table and write the CSV file."""
+    options = tyro.cli(Options, prog="python -m benchmarks.cluster_faults")
+    print_row(HEADER)
+    rows = []
+    for fault in options.faults:
+        if fault == "partition" and (reason := why_not()):
+            print(f"partition skipped: {reason}")
+            continue
+        rows.append(hurt(fault, options))
+        print_row(rows[-1])
+        table.write(options.output, HEADER, rows)
+
+
+if __name__ == "__main__":
+    main()
