@@ -3,14 +3,16 @@
 import contextlib
 import os
 import shutil
+import socket
 import subprocess
 import sys
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import psutil
 
-from benchmarks.cluster_runs import OBJECT_STORE_BYTES, titled
+from benchmarks.cluster_runs import OBJECT_STORE_BYTES, environment, titled
 
 _NETWORK = "10.213.77"
 _PORT = 6399  # outside the range that Ray takes for its workers
@@ -40,11 +42,13 @@ class Partitioned:
         self._mark = f"rl{uuid.uuid4().hex[:6]}"
         self._names = [f"{self._mark}{number}" for number in range(machines)]
         self._processes: list[subprocess.Popen[bytes]] = []
+        os.environ |= environment()
         try:
             self._make_network()
             self._start("", ["--head", f"--port={_PORT}", "--num-cpus=0", "--include-dashboard=false"], 1)
             for number, name in enumerate(self._names):
                 self._start(name, [f"--address={self.address}", "--num-cpus=1"], number + 2)
+            wait_for(lambda: self._joined() > machines, "machines")
         except BaseException:
             self.close()
             raise
@@ -82,6 +86,10 @@ class Partitioned:
             subprocess.run(["ip", "link", "del", f"{name}h"], capture_output=True)
         subprocess.run(["ip", "link", "del", self._mark], capture_output=True)
 
+    def _joined(self) -> int:
+        command = [sys.executable, "-m", "ray.scripts.scripts", "status", f"--address={self.address}"]
+        return subprocess.run(command, capture_output=True, text=True).stdout.count(" node_")
+
     def _make_network(self) -> None:
         _ip("link", "add", self._mark, "type", "bridge")
         _ip("addr", "add", f"{_NETWORK}.1/24", "dev", self._mark)
@@ -102,10 +110,9 @@ class Partitioned:
         inside = ["ip", "netns", "exec", name] if name else []
         own = [f"--node-ip-address={_NETWORK}.{number}", f"--object-store-memory={OBJECT_STORE_BYTES}", "--block"]
         command = [*inside, sys.executable, "-m", "ray.scripts.scripts", "start", *arguments, *own]
-        environment = os.environ | {"RAY_USAGE_STATS_ENABLED": "0"}
         quiet = subprocess.DEVNULL
-        self._processes.append(subprocess.Popen(command, stdout=quiet, stderr=quiet, env=environment))
-        wait_for_port(_NETWORK + ".1", _PORT)
+        self._processes.append(subprocess.Popen(command, stdout=quiet, stderr=quiet))
+        wait_for(_head_listens, "the head")
 
     def __enter__(self) -> "Partitioned":
         return self
@@ -114,18 +121,20 @@ class Partitioned:
         self.close()
 
 
-def wait_for_port(host: str, port: int) -> None:
-    """Until somebody listens there."""
-    import socket
-    import time
-
+def wait_for(condition: Callable[[], bool], what: str) -> None:
+    """Until it is so."""
     deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        with contextlib.suppress(OSError):
-            socket.create_connection((host, port), timeout=1).close()
-            return
+    while not condition():
+        if time.monotonic() > deadline:
+            raise SystemExit(f"waited in vain for {what} of a cluster")
         time.sleep(0.2)
-    raise SystemExit(f"nobody listens at {host}:{port}")
+
+
+def _head_listens() -> bool:
+    with contextlib.suppress(OSError):
+        socket.create_connection((f"{_NETWORK}.1", _PORT), timeout=1).close()
+        return True
+    return False
 
 
 def _ip(*words: str) -> None:

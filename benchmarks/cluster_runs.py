@@ -1,6 +1,7 @@
 """Real clusters on one machine, several raylets as machines, and real runs of ``launch.cluster`` on them."""
 
 import os
+import secrets
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -14,11 +15,19 @@ from benchmarks.endurance_run import Run
 OBJECT_STORE_BYTES = 100 << 20
 
 
+_TOKEN = secrets.token_hex(32)
+
+
+def environment() -> dict[str, str]:
+    """Of clusters that are made here, and of runs on them: a token of their own, whatever this user has else."""
+    return {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": _TOKEN}
+
+
 class Machines:
     """A Ray cluster of raylets on this machine: a head without CPUs, and machines that can be added and killed."""
 
     def __init__(self, cpus: Sequence[float]):
-        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+        os.environ |= environment()
         from ray.cluster_utils import Cluster
 
         head = {"num_cpus": 0, "object_store_memory": OBJECT_STORE_BYTES, "include_dashboard": False}

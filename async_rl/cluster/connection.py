@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import secrets
 import signal
 import socket
 from collections.abc import Iterator
@@ -95,6 +96,8 @@ def connected(settings: ClusterSettings, workers: int, address: str | None) -> I
 def _connect(address: str | None, cpus: int) -> None:
     """Raise UserError where there is nothing to join."""
     os.environ.update({name: os.environ.get(name, value) for name, value in _QUIET.items()})
+    if address is None and not any(name.startswith("RAY_AUTH_") for name in os.environ):
+        os.environ.update(fresh_token())
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     if address is None:
         options |= {"num_cpus": cpus, "object_store_memory": OBJECT_STORE_BYTES, "include_dashboard": False}
@@ -104,8 +107,8 @@ def _connect(address: str | None, cpus: int) -> None:
         ray.init(address=address or "local", **options)
     except ConnectionError:
         raise UserError(
-            f"no Ray cluster answers at --address {address}; start one with ray start --head, "
-            "or leave --address out to use this machine alone."
+            f"no Ray cluster lets this machine in at --address {address}: none runs there, or it wants another token "
+            "than this machine's; start one with ray start --head, or leave --address out to use this machine alone."
         ) from None
     except (RuntimeError, ValueError, OSError, AssertionError) as error:
         raise UserError(f"cannot use Ray{f' at {address}' if address else ''}: {versions.short(error)}") from None
@@ -115,6 +118,11 @@ def _connect(address: str | None, cpus: int) -> None:
     logging.getLogger("ray").setLevel(logging.CRITICAL)
     # What happens to machines and actors is told by the driver; Ray would print it into the panel, by no public switch.
     ray._private.worker.print_to_stdstream = lambda *arguments, **options: None
+
+
+def fresh_token() -> dict[str, str]:
+    """Environment of a cluster into which only this process and its children are let; Ray would leave a file behind."""
+    return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
 
 
 def _require_answer(address: str | None) -> None:

@@ -221,10 +221,11 @@ class Islands:
         if member.lost:
             member.lost = False
             self._say(f"island {member.index} goes on")
+        before = self._table.total_steps()
         for name, rows in collected.rows.items():
             self._table[name][member.workers] = rows
         for worker, games in enumerate(collected.games):
-            self._put_games(member.workers.start + worker, games)
+            self._put_games(member.workers.start + worker, games, before + 1)
         member.worker_incarnations = collected.worker_incarnations
         member.restarted, member.stepping = collected.restarted, collected.stepping
         for text in collected.said:
@@ -236,8 +237,14 @@ class Islands:
                 (self._errors / name).write_text(text, encoding="utf-8")
         member.ended = collected.ended
 
-    def _put_games(self, slot: int, games: np.ndarray) -> None:
-        """Into the rings out of which the supervisor reads: the records first, the count after them."""
+    def _put_games(self, slot: int, games: np.ndarray, least: int) -> None:
+        """Into the rings out of which the supervisor reads: the records first, the count after them.
+
+        An island knows T only as of its last exchange. What arrives after a checkpoint must not be dated before it, or a
+        resume would keep games whose steps it does not count; so a game's T is between those before and after it came.
+        """
+        games = games.copy()
+        games[:, 0] = np.clip(games[:, 0], least, max(least, self._table.total_steps()))
         ring, written = self._table["games"][slot], self._table["games_written"]
         numbers = np.arange(written[slot], written[slot] + len(games))
         ring[numbers % GAMES_RING] = games

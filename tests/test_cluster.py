@@ -1,0 +1,173 @@
+"""Many machines: real Ray, raylets on this machine as machines of the cluster, and real runs on them."""
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT, rows, wait_for
+
+from async_rl import UserError, checkpoint
+from async_rl.cluster.settings import ClusterSettings, record, recorded
+from benchmarks.cluster_runs import ClusterRun, Machines, complete, toy
+
+pytestmark = pytest.mark.faults
+
+ISLANDS = ("--islands", "2", "--workers", "1", "--exchange-interval", "250")
+
+Begin = Callable[..., ClusterRun]
+
+
+@pytest.fixture(scope="module")
+def machines() -> Iterator[Machines]:
+    """Two machines with a CPU each; every process of them is gone afterwards, whatever the tests do."""
+    cluster = Machines([1, 1])
+    try:
+        yield cluster
+    finally:
+        cluster.close()
+
+
+@pytest.fixture
+def begin(tmp_path: Path) -> Iterator[Begin]:
+    """Start runs by their arguments; whatever is left of them in the end is killed."""
+    runs: list[ClusterRun] = []
+
+    def start(*arguments: str) -> ClusterRun:
+        runs.append(ClusterRun(tmp_path / "run", arguments))
+        return runs[-1]
+
+    yield start
+    for run in runs:
+        run.destroy()
+
+
+def both_go_on(run: ClusterRun, games: int = 50) -> None:
+    """Each island finishes some more games."""
+    before = run.games_of_islands(1)
+
+    def played() -> bool:
+        now = run.games_of_islands(1)
+        return all(now.get(island, 0) >= before.get(island, 0) + games for island in (0, 1))
+
+    run.wait_for(played, "games of both islands")
+
+
+def check_logs(run_dir: Path) -> None:
+    """T is exact, every game is there once, and no step is in two games."""
+    saved, reports, games = checkpoint.read(run_dir), rows(run_dir / "metrics.csv"), rows(run_dir / "episodes.csv")
+    counts = [int(report["total_steps"]) for report in reports]
+    assert saved.progress.total_steps == counts[-1] == saved.arrays["steps"].sum()
+    assert all(a <= b for a, b in pairwise(counts))
+    assert len({tuple(game.values()) for game in games}) == len(games) == int(reports[-1]["games"])
+    assert sum(int(game["length"]) for game in games) <= counts[-1]
+    assert all(np.isfinite(array).all() for array in saved.arrays.values())
+
+
+def test_islands_learn_survive_and_go_on(machines: Machines, begin: Begin, tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    run = begin(*toy(run_dir, *ISLANDS, "--address", machines.address))
+    both_go_on(run)
+
+    machines.actors("Island")[0].kill()
+    run.wait_for(lambda: "was lost" in run.text() and "goes on" in run.text(), "the island's return")
+    both_go_on(run)
+
+    machines.actors("Holder")[0].kill()
+    run.wait_for(lambda: "is back, and filled from the last copy" in run.text(), "the holder's return")
+    both_go_on(run)
+
+    machines.kill(1)
+    run.wait_for(lambda: run.text().count("was lost") == 3, "the loss of an island")
+    before = run.steps()
+    run.wait_for(lambda: run.steps() > before + 500, "steps of the other island")
+    machines.add(1)
+    run.wait_for(lambda: run.text().count("goes on\n") == 2, "the island's return")
+    both_go_on(run)
+
+    run.process.send_signal(signal.SIGKILL)  # the driver: everything ends by itself
+    run.process.wait()
+    wait_for(lambda: not machines.actors("Island") + machines.actors("Holder"), "the end of all actors")
+    again = begin("--resume", str(run_dir), "--address", machines.address)
+    both_go_on(again)
+
+    assert again.end(signal.SIGINT) == 130, again.text()
+    wait_for(lambda: not machines.actors("Island"), "the end of all islands")
+    assert "Traceback" not in run.text() + again.text() and "raylet" not in run.text() + again.text()
+    assert f"go on with: python -m launch.cluster --resume {run_dir}" in again.text()
+    check_logs(run_dir)
+    last = rows(run_dir / "metrics.csv")[-1]
+    assert int(last["workers_restarted"]) >= 2
+    exchanging = [row for row in rows(run_dir / "metrics.csv") if row["exchange_seconds"] != "nan"]
+    assert all(float(row["exchange_bytes_per_step"]) > 0 <= float(row["staleness_steps"]) for row in exchanging[1:])
+    assert {int(game["worker"]) for game in rows(run_dir / "episodes.csv")} == {0, 1}
+    assert [len(s["seeds"]["final_epsilons"]) for s in json.loads((run_dir / "run.json").read_text())["sessions"]] == [
+        2,
+        2,
+    ]
+
+    steps = checkpoint.read(run_dir).progress.total_steps  # a single machine goes on with it
+    command = [sys.executable, "-m", "launch.async", "--resume", str(run_dir), "--steps", str(steps + 2000)]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr
+    check_logs(run_dir)
+
+
+def test_more_islands_than_room_and_another_address(machines: Machines, tmp_path: Path) -> None:
+    catch = ("--config", "configs/catch.toml", "--run-dir", str(tmp_path / "run"), "--address")
+    for arguments, message in (
+        (
+            (*catch, machines.address, "--islands", "3", "--workers", "1"),
+            "the cluster has room for 2 islands of 1 CPUs",
+        ),
+        ((*catch, "127.0.0.1:1"), "no Ray cluster answers at --address 127.0.0.1:1 (Connection refused)"),
+        (("--islands", "5000"), "--islands must be between 1 and 4,096, got 5000"),
+        (("--islands", "64", "--workers", "512"), "--islands times --workers must be at most 4096"),
+    ):
+        result = complete(arguments)
+        assert result.returncode == 2 and message in result.stderr, result.stderr
+        assert len(result.stderr.strip().splitlines()) == 1 and "Traceback" not in result.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_cluster_of_its_own_leaves_nothing_behind(begin: Begin, tmp_path: Path) -> None:
+    more = ("--steps", "6000", "--shards", "2", "--wire", "bfloat16")
+    run = begin("--config", "configs/catch.toml", *ISLANDS, *more, "--run-dir", str(tmp_path / "run"))
+    assert run.process.wait(120) == 0, run.text()
+    assert "2 islands on 1 machine: some share one" in run.text()
+    wait_for(lambda: not run.left(), "the end of all processes")
+    check_logs(tmp_path / "run")
+    assert recorded(tmp_path / "run") == ClusterSettings(islands=2, exchange_interval=250, shards=2, wire="bfloat16")
+
+
+def test_ray_that_is_not_installed_is_said(tmp_path: Path) -> None:
+    code = "import sys; sys.modules['ray'] = None; sys.argv = ['x']; from launch.cluster import main; main()"
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 2
+    assert (
+        result.stderr
+        == "error: launch.cluster needs Ray, which is not installed; install it with pip install '.[cluster]'.\n"
+    )
+
+
+def test_other_versions_on_a_machine_are_said() -> None:
+    from async_rl.cluster import versions
+
+    versions.compare("a", versions.own())
+    for name, version in (("Python", "3.1"), ("ray", "1.0"), ("async_rl", "source 0")):
+        with pytest.raises(UserError, match=f"the machine b has {name} {version}, this one has"):
+            versions.compare("b", versions.own() | {name: version})
+
+
+def test_cluster_settings_come_back_from_a_run(tmp_path: Path) -> None:
+    settings = ClusterSettings(islands=3, rule="elastic", wire="bfloat16", shards=2, cpus_per_island=0.5)
+    record(tmp_path, settings)
+    assert recorded(tmp_path) == settings and recorded(tmp_path / "other") == ClusterSettings()
+    (tmp_path / "cluster.toml").write_text("islands = 'x'")
+    with pytest.raises(UserError, match=r"cluster.toml"):
+        recorded(tmp_path)
