@@ -97,7 +97,7 @@ def _connect(address: str | None, cpus: int) -> None:
     """Raise UserError where there is nothing to join."""
     os.environ.update({name: os.environ.get(name, value) for name, value in _QUIET.items()})
     if address is None and not any(name.startswith("RAY_AUTH_") for name in os.environ):
-        os.environ.update(fresh_token())
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)  # else Ray would leave a file with one behind
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     if address is None:
         options |= {"num_cpus": cpus, "object_store_memory": OBJECT_STORE_BYTES, "include_dashboard": False}
@@ -118,11 +118,6 @@ def _connect(address: str | None, cpus: int) -> None:
     logging.getLogger("ray").setLevel(logging.CRITICAL)
     # What happens to machines and actors is told by the driver; Ray would print it into the panel, by no public switch.
     ray._private.worker.print_to_stdstream = lambda *arguments, **options: None
-
-
-def fresh_token() -> dict[str, str]:
-    """Environment of a cluster into which only this process and its children are let; Ray would leave a file behind."""
-    return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
 
 
 def _require_answer(address: str | None) -> None:

@@ -240,8 +240,8 @@ class Islands:
     def _put_games(self, slot: int, games: np.ndarray, least: int) -> None:
         """Into the rings out of which the supervisor reads: the records first, the count after them.
 
-        An island knows T only as of its last exchange. What arrives after a checkpoint must not be dated before it, or a
-        resume would keep games whose steps it does not count; so a game's T is between those before and after it came.
+        An island knows T only as of its last exchange. What arrives after a checkpoint must not be dated before it, or
+        a resume would keep games whose steps it does not count; so a game's T is between those before and after it.
         """
         games = games.copy()
         games[:, 0] = np.clip(games[:, 0], least, max(least, self._table.total_steps()))
