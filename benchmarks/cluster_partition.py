@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 import psutil
 
 from benchmarks.cluster_runs import OBJECT_STORE_BYTES, environment, titled
+from benchmarks.endurance_run import PATIENCE_SECONDS
 
 _NETWORK = "10.213.77"
 _PORT = 6399  # outside the range that Ray takes for its workers
@@ -123,7 +124,7 @@ class Partitioned:
 
 def wait_for(condition: Callable[[], bool], what: str) -> None:
     """Until it is so."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while not condition():
         if time.monotonic() > deadline:
             raise SystemExit(f"waited in vain for {what} of a cluster")
