@@ -1,10 +1,10 @@
 """A discrete-event model of islands and holders: throughput, staleness and load of up to a thousand islands.
 
-What is assumed, all of it measurable on small clusters: an island steps at a constant speed and exchanges every so many
-steps, in the background, one exchange at a time; an exchange costs its own machine some processor time, moves the vector
-once each way and costs every shard some processor time for each byte. An island's own link and each shard's, one each
-way, carry one message after the other at the network's speed, each message after a latency. Staleness is counted as the
-program does: steps of others that arrived at the holder between an island's pull before and its push.
+What is assumed, all of it measurable on small clusters: an island steps at a constant speed and exchanges every so
+many steps, in the background, one exchange at a time; an exchange costs its own machine some processor time, moves the
+vector once each way and costs every shard some processor time for each byte. An island's own link and each shard's, one
+each way, carry one message after the other at the network's speed, each message after a latency. Staleness is counted
+as the program does: steps of others that arrived at the holder between an island's pull before and its push.
 """
 
 import heapq

@@ -36,6 +36,7 @@ LAYERS = [
     ["preload", "processes", "agent", "health", "evaluations", "lock", "signals", "divergence", "recovery"],
     ["supervisor", "viewing", "resuming"],
     ["training"],
+    ["cluster"],
 ]
 WITHIN_A_LAYER = {
     ("config", "types"),
@@ -101,6 +102,14 @@ def test_reporting_and_environments_know_no_process_and_no_torch() -> None:
     for folder in ("reporting", "envs"):
         for path in (ROOT / "async_rl" / folder).glob("*.py"):
             assert not {"multiprocessing", "torch", "async_rl.shared"} & imported(path), path
+
+
+def test_only_the_cluster_knows_of_ray() -> None:
+    for folder in ("async_rl", "launch", "benchmarks"):
+        for path in (ROOT / folder).rglob("*.py"):
+            tops = {name.split(".")[0] for name in imported(path)}
+            known = path.parent.name == "cluster" or path == ROOT / "benchmarks" / "cluster_runs.py"
+            assert "ray" not in tops or known, path
 
 
 def test_every_module_is_somewhere_in_the_layers() -> None:

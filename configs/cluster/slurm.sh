@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# One run on several machines under Slurm: sbatch configs/cluster/slurm.sh [options of launch.cluster]
+#SBATCH --job-name=async_rl
+#SBATCH --nodes=4
+#SBATCH --ntasks-per-node=1
+#SBATCH --cpus-per-task=16
+#SBATCH --exclusive
+#SBATCH --time=24:00:00
+#SBATCH --signal=B:TERM@120
+# Two minutes before the end the run saves itself; submitted again it goes on (--resume auto).
+# Needs a folder that all machines see, with async_rl installed in .venv: pip install '.[cluster]'.
+set -euo pipefail
+cd "${SLURM_SUBMIT_DIR:?run me with sbatch}"
+. .venv/bin/activate
+
+head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+address=$(getent ahostsv4 "$head" | awk '{print $1; exit}')
+port=$((20000 + SLURM_JOB_ID % 10000))
+# Whoever reaches the ports of a Ray cluster can run code there, so this one has a token that only this job knows.
+export RAY_AUTH_MODE=token RAY_AUTH_TOKEN
+RAY_AUTH_TOKEN=$(python -c 'import secrets; print(secrets.token_hex(32))')
+export RAY_USAGE_STATS_ENABLED=0
+workers=$((SLURM_CPUS_PER_TASK - 1)) # one core for the exchange
+
+start() { # machines, options of ray start
+    srun --overlap --nodes="$1" --ntasks="$1" "${@:2}" &
+}
+start 1 --nodelist="$head" ray start --head --node-ip-address="$address" --port="$port" \
+    --num-cpus="$workers" --include-dashboard=false --block
+sleep 15
+if ((SLURM_JOB_NUM_NODES > 1)); then
+    start $((SLURM_JOB_NUM_NODES - 1)) --exclude="$head" ray start --address="$address:$port" \
+        --num-cpus="$workers" --block
+    sleep 15
+fi
+
+python -m launch.cluster --address "$address:$port" --islands "$SLURM_JOB_NUM_NODES" --workers "$workers" \
+    --resume auto "$@" &
+run=$!
+trap 'kill -TERM "$run"' TERM
+wait "$run" || wait "$run" # the first is cut short by the signal
