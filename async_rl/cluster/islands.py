@@ -66,7 +66,7 @@ class Islands:
         self._settings = cluster.settings
         self._errors = run_dir / "errors"
         self._restarted_before = progress.restarted
-        self._lost = 0
+        self._began = 0  # workers of islands that have begun, again those that were lost
         count = config.workers // self._settings.islands
         first = [*progress.incarnations, *[0] * config.workers]
         self._members = [
@@ -86,7 +86,7 @@ class Islands:
     def restarted(self) -> int:
         """Workers started again, one by one or with their island."""
         each = sum(member.restarted_before + member.restarted for member in self._members)
-        return self._restarted_before + each + self._lost
+        return self._restarted_before + each + max(0, self._began - len(self._table["steps"]))
 
     @property
     def incarnations(self) -> tuple[int, ...]:
@@ -200,16 +200,21 @@ class Islands:
             self._lose(member, None)
         elif isinstance(answer, Collected):
             self._merge(member, answer)
+        elif answer == member.incarnation:
+            self._began += member.workers.stop - member.workers.start
+        else:  # it has trained all the time, and could not be reached
+            member.incarnation = answer
 
     def _lose(self, member: Member, error: RayError | None) -> None:
         """An island's process has gone; Ray starts it again as soon as there is a place for it."""
         member.due = time.monotonic() + RETRY_SECONDS
         if not member.lost and not member.ended:
             where = f" ({type(error).__name__})" if error is not None else ""
-            self._say(f"island {member.index} was lost{where}; it goes on as soon as Ray has a place for it")
+            self._say(
+                f"island {member.index} is out of reach{where}; Ray starts it again where there is a place for it"
+            )
             member.restarted_before += member.restarted
             member.restarted = member.stepping = 0
-            self._lost += member.workers.stop - member.workers.start
         states = self._table["random_states"][member.workers]
         states.fill(np.iinfo(states.dtype).max)  # as if never written: the new incarnations draw their own
         member.worker_incarnations = tuple(number + 1 for number in member.worker_incarnations)
