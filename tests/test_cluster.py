@@ -11,8 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import ROOT, rows, wait_for
+from hypothesis import given
+from hypothesis import strategies as st
 
 from async_rl import UserError, checkpoint
+from async_rl.cluster.islands import dated_within
 from async_rl.cluster.settings import ClusterSettings, record, recorded
 from benchmarks.cluster_partition import Partitioned, why_not
 from benchmarks.cluster_runs import ClusterRun, Machines, complete, toy
@@ -178,6 +181,18 @@ def test_other_versions_on_a_machine_are_said() -> None:
     for name, version in (("Python", "3.1"), ("ray", "1.0"), ("async_rl", "source 0")):
         with pytest.raises(UserError, match=f"the machine b has {name} {version}, this one has"):
             versions.compare("b", versions.own() | {name: version})
+
+
+@given(st.lists(st.lists(st.integers(0, 10**6), max_size=5), max_size=4), st.integers(1, 10**6), st.integers(0, 10**5))
+def test_games_are_dated_within_what_has_been_counted(dates: list[list[int]], first: int, room: int) -> None:
+    before = [np.array(date, dtype=np.float64) for date in dates]
+    after = dated_within(before, first, first + room)
+    for old, new in zip(before, after, strict=True):
+        assert ((first <= new) & (new <= first + room)).all()
+        assert (np.diff(new[np.argsort(old)]) >= 0).all()
+    every = np.concatenate([*before, np.empty(0)])
+    if len(every) and every.min() >= first and every.max() <= first + room:
+        assert all((old == new).all() for old, new in zip(before, after, strict=True))
 
 
 def test_cluster_settings_come_back_from_a_run(tmp_path: Path) -> None:

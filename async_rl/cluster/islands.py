@@ -229,8 +229,9 @@ class Islands:
         before = self._table.total_steps()
         for name, rows in collected.rows.items():
             self._table[name][member.workers] = rows
-        for worker, games in enumerate(collected.games):
-            self._put_games(member.workers.start + worker, games, before + 1)
+        dated = dated_within([games[:, 0] for games in collected.games], before + 1, self._table.total_steps())
+        for worker, (games, dates) in enumerate(zip(collected.games, dated, strict=True)):
+            self._put_games(member.workers.start + worker, games, dates)
         member.worker_incarnations = collected.worker_incarnations
         member.restarted, member.stepping = collected.restarted, collected.stepping
         for text in collected.said:
@@ -242,14 +243,9 @@ class Islands:
                 (self._errors / name).write_text(text, encoding="utf-8")
         member.ended = collected.ended
 
-    def _put_games(self, slot: int, games: np.ndarray, least: int) -> None:
-        """Into the rings out of which the supervisor reads: the records first, the count after them.
-
-        An island knows T only as of its last exchange. What arrives after a checkpoint must not be dated before it, or
-        a resume would keep games whose steps it does not count; so a game's T is between those before and after it.
-        """
-        games = games.copy()
-        games[:, 0] = np.clip(games[:, 0], least, max(least, self._table.total_steps()))
+    def _put_games(self, slot: int, games: np.ndarray, dates: np.ndarray) -> None:
+        """Into the rings out of which the supervisor reads: the records first, the count after them."""
+        games = np.column_stack([dates, games[:, 1:]])
         ring, written = self._table["games"][slot], self._table["games_written"]
         numbers = np.arange(written[slot], written[slot] + len(games))
         ring[numbers % GAMES_RING] = games
@@ -281,3 +277,19 @@ class Islands:
         if asked is not None:
             self._vectors_call = asked.actor.vectors.remote()
             self._take_vectors()
+
+
+def dated_within(dates: list[np.ndarray], first: int, last: int) -> list[np.ndarray]:
+    """T of finished games, moved and if need be pressed together to lie from ``first`` to ``last``, in their order.
+
+    An island knows T only as of its last exchange. What arrives after a checkpoint must not be dated before it, or a
+    resume would keep games whose steps it does not count.
+    """
+    every = np.concatenate(dates) if dates else np.empty(0)
+    if not len(every):
+        return dates
+    low, span = every.min(), every.max() - every.min()
+    room = max(0, last - first)
+    scale = 1.0 if span <= room else room / span
+    start = min(max(low, first), max(first, last - span * scale))
+    return [np.floor(start + scale * (date - low)) for date in dates]
