@@ -21,7 +21,8 @@ class ClusterCommand(ClusterSettings, Command):
 
     Joins a running Ray cluster or, without --address, starts one on this machine for this run. --workers is for each
     island; everything else is as in launch.async, and T counts the steps of all islands. Everybody who reaches the
-    ports of a Ray cluster can run any code there: keep them inside a network that you trust.
+    ports of a Ray cluster can run any code there: keep them inside a network that you trust. [1] to [4] are named by
+    launch.async --help.
     """
 
     address: str | None = None

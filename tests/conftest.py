@@ -16,6 +16,9 @@ import pytest
 import torch
 from hypothesis import settings
 
+from benchmarks.cluster_runs import environment
+
+os.environ |= environment()  # before Ray is imported, which reads it then
 torch.set_num_threads(1)  # as in workers; more wait for each other where cores are busy
 settings.register_profile("no deadline", deadline=None)  # the machine may be busy
 settings.load_profile("no deadline")

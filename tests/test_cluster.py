@@ -68,8 +68,8 @@ def check_logs(run_dir: Path) -> None:
     counts = [int(report["total_steps"]) for report in reports]
     assert saved.progress.total_steps == counts[-1] == saved.arrays["steps"].sum()
     assert all(a <= b for a, b in pairwise(counts))
-    assert len({tuple(game.values()) for game in games}) == len(games) == int(reports[-1]["games"])
-    assert sum(int(game["length"]) for game in games) <= counts[-1]
+    assert len(games) == int(reports[-1]["games"])
+    assert 0.9 * counts[-1] <= sum(int(game["length"]) for game in games) <= counts[-1]
     assert all(np.isfinite(array).all() for array in saved.arrays.values())
 
 

@@ -102,8 +102,9 @@ class Island:
         if order is None:
             return None
         ended, table, workers = self._ended, self._table, self._workers
-        rows = {} if table is None else {name: table[name][order.workers].copy() for name in COUNTED}
+        # First the games, then the counts, so that these have the steps of every game.
         games = [] if table is None else [self._games(worker, read) for worker, read in enumerate(games_read)]
+        rows = {} if table is None else {name: table[name][order.workers].copy() for name in COUNTED}
         return Collected(
             incarnation=order.incarnation,
             rows=rows,
