@@ -143,14 +143,24 @@ class Model:
 
 
 def simulate(costs: Costs, islands: int, shards: int, seed: int = 0) -> Outcome:
-    """Of enough exchanges for steady means: 40 for each island."""
-    period = max(costs.interval / costs.steps_per_second, 16 * costs.vector_bytes / (1e9 * costs.gigabits) * islands)
-    return Model(costs, islands, shards).run(40 * period, np.random.default_rng(seed))
+    """Of enough exchanges for steady means: a dozen for each island, however busy the shards are."""
+    part = costs.vector_bytes / shards
+    served = max(8 * part / (1e9 * costs.gigabits), 2 * (costs.holder_seconds + part * costs.holder_seconds_per_byte))
+    period = max(costs.interval / costs.steps_per_second, islands * served)
+    return Model(costs, islands, shards).run(12 * period, np.random.default_rng(seed))
 
 
-def shards_needed(costs: Costs, islands: int, most_load: float = 0.7) -> int:
-    """The fewest shards, powers of two, of which none is busy for more than that part of the time."""
+def shards_needed(costs: Costs, islands: int, most_load: float = 0.7) -> int | None:
+    """The fewest shards, powers of two, of which none is busy for more than that part of the time.
+
+    None: no number of them is enough, as every shard gets a call from every island; the interval has to be longer.
+    """
+    calls = 2 * islands * costs.steps_per_second / costs.interval
+    if calls * costs.holder_seconds >= most_load:
+        return None
     shards = 1
-    while shards < 1024 and simulate(costs, islands, shards).holder_load > most_load:
+    while simulate(costs, islands, shards).holder_load > most_load:
+        if shards >= 256:
+            return None
         shards *= 2
     return shards

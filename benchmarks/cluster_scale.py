@@ -118,7 +118,8 @@ def main() -> None:
         costs = dataclasses.replace(base, gigabits=gigabits)
         for islands in (n for n in ISLANDS if n <= options.most_islands):
             rows.append(predicted("one shard", costs, islands, 1))
-            rows.append(predicted("shards as needed", costs, islands, shards_needed(costs, islands)))
+            if (shards := shards_needed(costs, islands)) is not None:
+                rows.append(predicted("shards as needed", costs, islands, shards))
     for row in rows:
         print("  ".join(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row))
     table.write(options.output.with_suffix(".csv"), HEADER, rows)
@@ -141,9 +142,10 @@ def draw(rows: Sequence[Row], path: Path) -> None:
         more = [row for row in rows if row[0] == "shards as needed" and row[1] == gigabits]
         islands = [row[2] for row in one]
         staleness.plot(islands, [row[6] for row in one], "--", color=colour, linewidth=1)
-        staleness.plot(islands, [row[6] for row in more], "-o", color=colour, label=label, markersize=3)
+        enough = [row[2] for row in more]
+        staleness.plot(enough, [row[6] for row in more], "-o", color=colour, label=label, markersize=3)
         load.plot(islands, [row[7] for row in one], "-o", color=colour, label=label, markersize=3)
-        needed.plot(islands, [row[3] for row in more], "-o", color=colour, label=label, markersize=3)
+        needed.plot(enough, [row[3] for row in more], "-o", color=colour, label=label, markersize=3)
     staleness.set_title("PREDICTION: staleness with shards as\nneeded (dashed: a single one)", fontsize=12)
     load.set_title("PREDICTION: load of a single shard", fontsize=12)
     needed.set_title("PREDICTION: shards that are needed\n(none busier than 0.7)", fontsize=12)

@@ -16,7 +16,7 @@ from async_rl.build import make_table
 from async_rl.envs import describe
 from async_rl.memory import OutOfMemory, free_bytes, limits, private_bytes
 from async_rl.processes import WorkerProcesses
-from async_rl.training import _require_memory
+from async_rl.training import require_memory
 
 pytestmark = pytest.mark.faults
 
@@ -71,9 +71,9 @@ def test_what_is_free_is_the_least_of_machine_and_limits(cgroups: Path) -> None:
 def test_a_run_that_does_not_fit_into_the_container_is_refused(cgroups: Path) -> None:
     write(cgroups, **VERSION_2)
     spec = describe(Config(env="pong"))
-    _require_memory(Config(workers=1, replay=200_000), spec)
+    require_memory(Config(workers=1, replay=200_000), spec)
     with pytest.raises(UserError, match=r"replay memories need 2\.6 GiB, 2\.0 GiB are free; lower --replay"):
-        _require_memory(Config(workers=1, replay=400_000), spec)
+        require_memory(Config(workers=1, replay=400_000), spec)
 
 
 @pytest.mark.parametrize("name", ["memory.events", "memory/memory.oom_control", "vmstat"])

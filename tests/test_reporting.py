@@ -78,10 +78,17 @@ def small_log(path: Path, said: list[str], last_step: int = NEW_RUN) -> CsvLog:
 
 
 def test_csv_holds_each_row_as_soon_as_it_is_written(tmp_path: Path) -> None:
+    exchange = {
+        "exchange_bytes_per_step": 5.5,
+        "exchange_seconds": 0.25,
+        "exchange_share": 0.125,
+        "staleness_steps": 9.5,
+    }
+    sample = dataclasses.replace(SAMPLE, **exchange)
     logs = reporting.open_logs(tmp_path, {})
     games = [Game(1000, 1.5, 3, 1, -20.0, 812, 0.25), Game(1000, 1.5, 0, 7, 12.5, 99, 0.01)]
     logs.games(games)
-    logs.report(SAMPLE)
+    logs.report(sample)
     logs.report(report(total_steps=2_000_000, td_loss=math.nan))
     # Not closed yet: a kill at this point loses nothing.
     episodes = rows_of(tmp_path / "episodes.csv")
@@ -89,7 +96,7 @@ def test_csv_holds_each_row_as_soon_as_it_is_written(tmp_path: Path) -> None:
     assert tuple(episodes[0]) == Game._fields
     first, second = rows_of(tmp_path / "metrics.csv")
     elsewhere = ("steps_goal", "evaluated_score", "evaluated_steps", "phases")
-    expected = {name: value for name, value in vars(SAMPLE).items() if name not in elsewhere}
+    expected = {name: value for name, value in vars(sample).items() if name not in elsewhere}
     expected |= {f"{phase}_microseconds": 1.5 + number for number, phase in enumerate(PHASES)}
     assert {name: float(value) for name, value in first.items()} == expected and list(first) == list(expected)
     assert second["total_steps"] == "2000000"
