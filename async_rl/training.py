@@ -63,8 +63,7 @@ def train(
         make_workers: where the workers run; default: in processes of this machine.
 
     Raises:
-        UserError: something about settings, directory or checkpoint that a person can mend, or another launcher is at
-            work in the directory; no worker was started.
+        UserError: what a person can mend, or another launcher is at work in the directory; no worker was started.
     """
     fork_server.prepare(config)
     config = with_drawn_learning_rate(config)

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 
 from async_rl import fork_server
 from async_rl.build import GAMES_RING, shared_statistics, table_rows
@@ -35,6 +36,9 @@ from async_rl.training import require_memory
 
 COUNTED = ("steps", "updates", "dropped", "odd_steps", "sums", "phases", "exchange", "random_states")
 """Rows of the table of which the driver gets the island's slots."""
+
+_FOLDER = "async_rl_island_"
+"""Begin of the name of an island's folder for tracebacks; its process follows."""
 
 _POLL_SECONDS = 0.1
 _LAST_EXCHANGE_SECONDS = 10.0
@@ -82,7 +86,8 @@ class Island:
         self._said: list[str] = []
         self._asked_to_stop, self._exchange_ends = threading.Event(), threading.Event()
         self._ended = False
-        self._folder = Path(tempfile.mkdtemp(prefix="async_rl_island_"))
+        _sweep()
+        self._folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER}{os.getpid()}_"))
         # Workers import the main module of this process, which is Ray's own, and with it all of Ray; they need neither.
         sys.modules["__main__"].__dict__.pop("__file__", None)
 
@@ -150,6 +155,8 @@ class Island:
             self._exchange_ends.set()
             if self._workers is not None:
                 self._workers.kill()
+            if not _texts(self._folder):
+                shutil.rmtree(self._folder, ignore_errors=True)
             self._ended = True
 
     def _train(self, order: Order, store: Store) -> None:
@@ -221,6 +228,14 @@ def _fill(table: SharedTable, order: Order) -> None:
         table[name][order.workers] = rows
     for name, vector in order.vectors.items():
         table[name][:] = vector
+
+
+def _sweep() -> None:
+    """Remove the folders of islands that were killed."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_FOLDER}*_*"):
+        owner = folder.name.removeprefix(_FOLDER).partition("_")[0]
+        if owner.isdecimal() and not psutil.pid_exists(int(owner)):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _texts(folder: Path) -> dict[str, str]:
