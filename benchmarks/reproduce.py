@@ -2,21 +2,26 @@
 
 ``python -m benchmarks.reproduce --parts games --games pong breakout``. Training runs stay below ``--runs``; what is
 finished is not trained again. Results go to ``--output``, made out of whatever runs are there, finished or not
-(``--steps 0`` only makes results), and the tables of the README are filled in with ``--readme``. ``make
+(``--only-results`` trains nothing), and the tables of the README are filled in with ``--readme``. ``make
 reproduce-quick`` makes a small version of every part.
 """
 
+import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
 
-from benchmarks import reproduce_games
-from benchmarks.study import Study
+from async_rl.cores import available_cores
+from benchmarks import reproduce_atari, reproduce_pictures, reproduce_tables, reproduce_toy, table
+from benchmarks import reproduce_results as results
+from benchmarks.study import Experiment, Study
 from launch import command
 
 Part = Literal["games", "methods", "streams", "robustness", "replay"]
+ATARI_PARTS: tuple[Part, ...] = ("games", "methods", "replay")
 
 
 @dataclass(frozen=True)
@@ -29,20 +34,28 @@ class Options:
     steps, the others less than an hour each.
     """
 
-    parts: tuple[Part, ...] = ("games", "methods", "streams", "robustness", "replay")
+    parts: tuple[Part, ...] = ("streams", "robustness", "games", "methods", "replay")
     """What to make."""
-    games: tuple[str, ...] = reproduce_games.GAMES
+    games: tuple[str, ...] = reproduce_atari.GAMES
     """Atari games, by their plain names."""
     steps: int = 10_000_000
-    """Length of each run on Atari; 0: train nothing, only make the results of what is there."""
+    """Length of each run on Atari; with replay at most a million."""
     seeds: tuple[int, ...] = (0,)
     """Of the runs on Atari."""
+    workers: Annotated[int, command.NUMBER_OR_AUTO] = dataclasses.field(default_factory=available_cores)
+    """Of the runs on Atari; auto, the default: one a core."""
     toy_seeds: int = 10
     """Runs of each setting on the toy in part streams; part robustness has five times as many for each optimiser."""
+    toy_steps: int = 20_000
+    """Length of each of them."""
+    episodes: int = 30
+    """Games of each evaluation of a final network."""
     runs: Path = Path("runs") / "reproduce"
     """Directory of the training runs."""
     output: Path = Path("benchmarks") / "results" / "reproduce"
     """Directory for tables, pictures and networks."""
+    only_results: bool = False
+    """Train nothing; make the results of what is there."""
     readme: Path | None = None
     """File whose tables between ``<!-- reproduce: PART -->`` and ``<!-- end -->`` are to be filled in."""
 
@@ -54,11 +67,57 @@ def main() -> None:
 
 
 def reproduce(options: Options) -> None:
-    """Make each part in turn."""
+    """Train each part in turn, and make its results."""
     study = Study(options.runs)
+    options.output.mkdir(parents=True, exist_ok=True)
     for part in options.parts:
-        if part == "games":
-            study.train_all(reproduce_games.one_step(options.games, options.steps, options.seeds))
+        experiments = _experiments(part, options)
+        if not options.only_results:
+            study.train_all(experiments)
+        make = _atari_results if part in ATARI_PARTS else _toy_results
+        text = make(part, study, experiments, options)
+        print(f"\n{part}\n\n{text}\n", flush=True)
+        if options.readme is not None:
+            reproduce_tables.fill_in(options.readme, part, text)
+
+
+def _experiments(part: Part, options: Options) -> list[Experiment]:
+    games = (options.games, options.workers, options.steps, options.seeds)
+    match part:
+        case "games":
+            return reproduce_atari.one_step(*games)
+        case "methods":
+            return reproduce_atari.methods(*games)
+        case "replay":
+            return reproduce_atari.replay(*games[1:])
+        case "streams":
+            return reproduce_toy.streams(options.toy_seeds, options.toy_steps)
+        case "robustness":
+            return reproduce_toy.robustness(5 * options.toy_seeds, options.toy_steps)
+
+
+def _atari_results(part: Part, study: Study, experiments: Sequence[Experiment], options: Options) -> str:
+    """Rows, curves of all parts, networks; the table."""
+    rows = [row for each in experiments if (row := results.make_row(study, each, options.episodes)) is not None]
+    results.write_rows(rows, options.output / part)
+    every = [each for other in ATARI_PARTS for each in _experiments(other, options)]
+    results.draw_curves(study, every, options.output)
+    if part != "games":
+        return reproduce_tables.methods_table(rows)
+    results.ship(study, experiments, options.output)
+    return reproduce_tables.games_table(rows)
+
+
+def _toy_results(part: Part, study: Study, experiments: Sequence[Experiment], options: Options) -> str:
+    if part == "streams":
+        rows = reproduce_toy.stream_rows(study, experiments)
+        table.write(options.output / "streams.csv", reproduce_toy.STREAM_COLUMNS, rows)
+        reproduce_pictures.draw_streams(rows, options.output / "streams.png")
+        return reproduce_tables.streams_table(rows)
+    rows = reproduce_toy.robustness_rows(study, experiments)
+    table.write(options.output / "robustness.csv", reproduce_toy.ROBUSTNESS_COLUMNS, rows)
+    reproduce_pictures.draw_robustness(rows, options.output / "robustness.png")
+    return reproduce_tables.robustness_table(rows)
 
 
 if __name__ == "__main__":

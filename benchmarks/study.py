@@ -20,12 +20,14 @@ class Experiment:
     """One run of a study.
 
     Attributes:
-        name: of its directory, below that of the study: ``games/pong-seed0``.
+        name: of its directory, below that of the study: ``games/pong__one-step-q__seed0``.
         config: what is trained.
+        method: what tables and pictures call it.
     """
 
     name: str
     config: Config
+    method: str
 
 
 class Study:
