@@ -4,6 +4,7 @@ All games of a method share one configuration: no tuning per game, as in Mnih et
 """
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -23,6 +24,10 @@ METHODS = {
     "lambda": from_toml(CONFIGS / "pqn.toml"),
 }
 
+SPRINT, SPRINT_STEPS = "lambda, 20 minutes", 3_600_000
+"""The last of the methods once more on Pong, with as many steps as two cores make in 20 minutes: its learning rate is at 0
+by then, and not still at two thirds."""
+
 REPLAY_STEPS = 1_000_000
 """Length of the runs with replay, which take several times as long for a step."""
 
@@ -40,7 +45,9 @@ def one_step(games: Sequence[str], workers: int, steps: int, seeds: Sequence[int
 def methods(games: Sequence[str], workers: int, steps: int, seeds: Sequence[int]) -> list[Experiment]:
     """The other online methods on those of ``games`` that are `METHOD_GAMES`."""
     bases = {name: dataclasses.replace(base, workers=workers) for name, base in METHODS.items()}
-    return _runs("methods", [game for game in METHOD_GAMES if game in games], bases, steps, seeds)
+    sprint = _runs("methods", ["pong"], {SPRINT: bases["lambda"]}, min(steps, SPRINT_STEPS), seeds)
+    others = _runs("methods", [game for game in METHOD_GAMES if game in games], bases, steps, seeds)
+    return (sprint if "pong" in games else []) + others
 
 
 def replay(workers: int, steps: int, seeds: Sequence[int]) -> list[Experiment]:
@@ -55,7 +62,7 @@ def _runs(
     """Every game with every method, then the same with the next seed."""
     return [
         Experiment(
-            f"{part}/{game}__{method.lower().replace(' ', '-')}__seed{seed}",
+            f"{part}/{game}__{re.sub(r'\W+', '-', method.lower())}__seed{seed}",
             dataclasses.replace(base, env=game, steps=steps, seed=seed),
             method,
         )
