@@ -25,8 +25,8 @@ METHODS = {
 }
 
 SPRINT, SPRINT_STEPS = "lambda, 20 minutes", 3_600_000
-"""The last of the methods once more on Pong, with as many steps as two cores make in 20 minutes: its learning rate is at 0
-by then, and not still at two thirds."""
+"""The last of the methods once more on Pong, with as many steps as two cores make in 20 minutes: its learning rate has
+come to 0 by then, and is not still at two thirds."""
 
 REPLAY_STEPS = 1_000_000
 """Length of the runs with replay, which take several times as long for a step."""
@@ -62,7 +62,7 @@ def _runs(
     """Every game with every method, then the same with the next seed."""
     return [
         Experiment(
-            f"{part}/{game}__{re.sub(r'\W+', '-', method.lower())}__seed{seed}",
+            f"{part}/{game}__{_plain(method)}__seed{seed}",
             dataclasses.replace(base, env=game, steps=steps, seed=seed),
             method,
         )
@@ -70,3 +70,8 @@ def _runs(
         for game in games
         for method, base in bases.items()
     ]
+
+
+def _plain(method: str) -> str:
+    """As part of a directory's name."""
+    return re.sub(r"\W+", "-", method.lower())
