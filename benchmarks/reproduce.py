@@ -15,6 +15,9 @@ from typing import Annotated, Literal
 import tyro
 
 from async_rl.cores import available_cores
+from async_rl.envs import describe
+from async_rl.evaluation import make_protocol
+from async_rl.types import UserError
 from benchmarks import reproduce_atari, reproduce_pictures, reproduce_tables, reproduce_toy, table
 from benchmarks import reproduce_results as results
 from benchmarks.study import Experiment, Study
@@ -69,7 +72,7 @@ def main() -> None:
 def reproduce(options: Options) -> None:
     """Train each part in turn, and make its results."""
     study = Study(options.runs)
-    options.output.mkdir(parents=True, exist_ok=True)
+    _check(options, study)
     for part in options.parts:
         experiments = _experiments(part, options)
         if not options.only_results:
@@ -79,6 +82,24 @@ def reproduce(options: Options) -> None:
         print(f"\n{part}\n\n{text}\n", flush=True)
         if options.readme is not None:
             reproduce_tables.fill_in(options.readme, part, text)
+
+
+def _check(options: Options, study: Study) -> None:
+    """Raise `UserError` now for what would otherwise be found out after hours of training."""
+    make_protocol("one-step-q", episodes=options.episodes)
+    if options.toy_seeds < 1:
+        raise UserError(f"--toy-seeds must be at least 1, got {options.toy_seeds}.")
+    for part in options.parts:
+        experiments = _experiments(part, options)
+        study.require_same(experiments)
+        for config in {each.config.env: each.config for each in experiments}.values():
+            describe(config)
+        if options.readme is not None:
+            reproduce_tables.around(options.readme, part)
+    try:
+        options.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make the directory {options.output}: {error.strerror}.") from None
 
 
 def _experiments(part: Part, options: Options) -> list[Experiment]:

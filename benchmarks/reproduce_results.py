@@ -53,7 +53,8 @@ class Row:
         evaluation_001, error_001: the same with epsilon 0.01.
         human_normalised: of the evaluation with epsilon 0.05.
         machine: processor and cores of the last session.
-        command, commit, started: of each session, separated by semicolons.
+        command: makes it again.
+        commit, started: of each session, separated by semicolons.
     """
 
     game: str
@@ -120,18 +121,19 @@ def make_row(study: Study, experiment: Experiment, episodes: int) -> Row | None:
         evaluation_001=second.mean if second else None,
         error_001=second.standard_error if second else None,
         human_normalised=first.human_normalised if first else None,
-        **sources(run_dir),
+        **sources(run_dir, experiment),
     )
 
 
-def sources(run_dir: Path) -> dict[str, str]:
-    """Machine, commands, commits and times of the sessions of a run."""
-    sessions = run_directory.sessions(run_dir)
-    machine = sessions[-1]["machine"]
-    told = {"machine": f"{machine['processor']}, {machine['cores']} cores"}
-    return told | {
-        "command": "; ".join(session["command"] for session in sessions),
-        "commit": "; ".join(str(session.get("commit", "")) for session in sessions),
+def sources(run_dir: Path, experiment: Experiment) -> dict[str, str]:
+    """The command that makes a run again, and machine, commits and times of its sessions."""
+    sessions, config = run_directory.sessions(run_dir), experiment.config
+    machine, part = sessions[-1]["machine"], experiment.name.partition("/")[0]
+    which = f"--parts {part} --games {config.env} --seeds {config.seed}"
+    return {
+        "machine": f"{machine['processor']}, {machine['cores']} cores",
+        "command": f"python -m benchmarks.reproduce {which} --workers {config.workers} --steps {config.steps}",
+        "commit": "; ".join(session.get("commit") or "not known" for session in sessions),
         "started": "; ".join(session["started"] for session in sessions),
     }
 
@@ -149,7 +151,8 @@ def evaluations(study: Study, experiment: Experiment, episodes: int) -> list[Eva
 
 
 def _evaluation(run_dir: Path, experiment: Experiment, epsilon: float | None, episodes: int) -> Evaluation:
-    path = run_dir / evaluation.FOLDER / f"final__epsilon{epsilon}__{episodes}-games.json"
+    name = f"T{experiment.config.steps}__epsilon{epsilon}__{episodes}-games.json"
+    path = run_dir / evaluation.FOLDER / name
     if not path.exists():
         print(f"{experiment.name}: {episodes} whole games, epsilon {epsilon}", flush=True)
         protocol = make_protocol(experiment.config.algorithm, epsilon, episodes=episodes)

@@ -27,7 +27,7 @@ def games_table(rows: Sequence[Row]) -> str:
         "hours",
         "after 1 hour",
         "paper",
-        "at the end",
+        "last 100 games",
         "paper, 10M",
         "ε 0.05",
         "ε 0.01",
@@ -59,7 +59,7 @@ def methods_table(rows: Sequence[Row]) -> str:
         "hours",
         "after 20 minutes",
         "after 1 hour",
-        "at the end",
+        "last 100 games",
         "best, at",
         "evaluated",
     )
@@ -67,7 +67,7 @@ def methods_table(rows: Sequence[Row]) -> str:
         (
             game_title(row.game), row.method, _millions(row.total_steps), f"{row.hours:.2f}",
             _score(row.score_20_minutes), _score(row.score_1_hour), _score(row.score),
-            f"{_score(row.best)}, {_millions(row.best_steps or 0)}",
+            "" if row.best_steps is None else f"{_score(row.best)}, {_millions(row.best_steps)}",
             _with_error(row.evaluation_005, row.error_005),
         )
         for row in rows
@@ -109,15 +109,24 @@ def fill_in(readme: Path, part: str, text: str) -> None:
     Raises:
         UserError: there are no such lines, or the file cannot be read or written.
     """
-    start, end = f"<!-- reproduce: {part} -->\n", "<!-- end -->"
+    before, after = around(readme, part)
     try:
-        before, found, after = readme.read_text(encoding="utf-8").partition(start)
-        _, closed, rest = after.partition(end)
-        if not found or not closed:
-            raise UserError(f"{readme} has no lines {start.strip()} and {end} for the table.")
-        readme.write_text(f"{before}{start}{text}\n{end}{rest}", encoding="utf-8")
+        readme.write_text(f"{before}{text}\n{after}", encoding="utf-8")
     except OSError as error:
         raise UserError(f"cannot fill in {readme}: {error.strerror}.") from None
+
+
+def around(readme: Path, part: str) -> tuple[str, str]:
+    """What stands before and after the place of a table, its two lines included; raises `UserError` as `fill_in`."""
+    start, end = f"<!-- reproduce: {part} -->\n", "<!-- end -->"
+    try:
+        before, found, rest = readme.read_text(encoding="utf-8").partition(start)
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {readme}: {getattr(error, 'strerror', None) or error}.") from None
+    _, closed, after = rest.partition(end)
+    if not found or not closed:
+        raise UserError(f"{readme} has no lines {start.strip()} and {end} for the table.")
+    return before + start, end + after
 
 
 def _millions(steps: float) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from async_rl import Config, checkpoint, resuming, train
+from async_rl import Config, resuming, train
 from async_rl.run_directory import CONFIG
 from async_rl.supervisor import Ending
 from async_rl.types import UserError
@@ -49,6 +49,13 @@ class Study:
         """Those that have been trained to their end."""
         return [each for each in experiments if self.steps_done(each) >= each.config.steps]
 
+    def require_same(self, experiments: Sequence[Experiment]) -> None:
+        """Raise `UserError` where a directory holds a run with other settings than its experiment."""
+        for experiment in experiments:
+            run_dir = self.run_dir(experiment)
+            if (run_dir / CONFIG).exists() and not resuming.is_run_of(experiment.config, run_dir):
+                raise UserError(f"{run_dir} holds a run with other settings; move it away, or choose another --runs.")
+
     def train_all(self, experiments: Sequence[Experiment]) -> None:
         """Train what is not finished, one after the other, and say what is left before each.
 
@@ -56,9 +63,9 @@ class Study:
             UserError: a directory holds a run with other settings.
             SystemExit: a run failed, or was stopped by a signal, with the exit code of `launch.async`.
         """
+        self.require_same(experiments)
         for experiment in experiments:
-            done = self.steps_done(experiment)
-            if done >= experiment.config.steps:
+            if self.finished([experiment]):
                 continue
             left = sum(max(0, each.config.steps - self.steps_done(each)) for each in experiments)
             finished = len(self.finished(experiments))
@@ -69,14 +76,9 @@ class Study:
     def _train(self, experiment: Experiment) -> None:
         run_dir, config = self.run_dir(experiment), experiment.config
         quiet = config.env == "catch"  # over before anything could be seen
-        if not (run_dir / CONFIG).exists():
-            result = train(config, run_dir, quiet=quiet)
-        elif resuming.is_run_of(config, run_dir):
+        if (run_dir / CONFIG).exists():
             result = train(resuming.continued(config, run_dir), resume=run_dir, quiet=quiet)
         else:
-            raise UserError(f"{run_dir} holds a run with other settings; move it away, or choose another --runs.")
+            result = train(config, run_dir, quiet=quiet)
         if result.ending is not Ending.FINISHED:
             raise SystemExit(result.ending.value)
-        if quiet:  # hundreds of small runs: of a finished one only its figures are looked at again
-            for name in (checkpoint.LATEST, checkpoint.PREVIOUS, checkpoint.BEST):
-                (run_dir / name).unlink(missing_ok=True)

@@ -40,7 +40,8 @@ def test_small_versions_are_made_and_not_made_twice(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     (row,) = rows(tmp_path / "results" / "games.csv")
     assert row["game"] == "pong" and int(row["total_steps"]) >= 600 and float(row["evaluation_005"]) <= 0
-    assert "benchmarks.reproduce" in row["command"] and row["score_1_hour"] == ""
+    assert row["command"].endswith("--parts games --games pong --seeds 0 --workers 1 --steps 600")
+    assert str(tmp_path) not in row["command"] and row["score_1_hour"] == ""
     assert json.loads((tmp_path / "results" / "games.json").read_text())[0]["method"] == "one-step Q"
     assert (tmp_path / "results" / "pong.safetensors").stat().st_size < 3_000_000
     scatter = rows(tmp_path / "results" / "robustness.csv")
@@ -53,6 +54,24 @@ def test_small_versions_are_made_and_not_made_twice(tmp_path: Path) -> None:
     assert (tmp_path / "README.md").read_text() == readme
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--games", "pongg"), "pongg"),
+        (("--episodes", "0"), "--episodes must be between"),
+        (("--toy-seeds", "0"), "--toy-seeds must be at least 1"),
+        (("--steps", "0"), "--steps must be"),
+        (("--readme", "no/such/file"), "cannot read no/such/file"),
+    ],
+)
+def test_bad_input_is_told_before_anything_is_trained(tmp_path: Path, arguments: tuple[str, ...], told: str) -> None:
+    where = ("--runs", str(tmp_path / "runs"), "--output", str(tmp_path / "results"))
+    command = [sys.executable, "-m", "benchmarks.reproduce", *where, *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 2 and told in done.stderr and done.stderr.count("\n") <= 2
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_run_that_was_cut_off_goes_on_and_other_settings_are_refused(tmp_path: Path) -> None:
     config = Config(env="catch", workers=1, steps=400, target_interval=500, seed=3)
     study, experiment = Study(tmp_path), Experiment("part/run", config, "method")
@@ -60,6 +79,11 @@ def test_a_run_that_was_cut_off_goes_on_and_other_settings_are_refused(tmp_path:
     study.train_all([experiment])
     longer = Experiment("part/run", Config(env="catch", workers=1, steps=800, target_interval=500, seed=3), "method")
     assert study.finished([experiment]) == [experiment] and study.finished([longer]) == []
+    study.train_all([longer])
+    assert study.finished([longer]) == [longer]
+    assert len(json.loads((tmp_path / "part" / "run" / "run.json").read_text())["sessions"]) == 2
+    steps = [int(row["total_steps"]) for row in rows(tmp_path / "part" / "run" / "metrics.csv")]
+    assert steps == sorted(steps) and 400 <= steps[0] < 800 <= steps[-1]
     other = Experiment("part/run", Config(env="catch", workers=1, steps=800, target_interval=501, seed=3), "method")
     with pytest.raises(UserError, match="other settings"):
         study.train_all([other])
