@@ -81,7 +81,7 @@ def streams_table(rows: Sequence[Sequence[Any]]) -> str:
     lines = [
         (
             str(method), f"{streams}", f"{_count(steps)} ({_count(low)} to {_count(high)})" + _missing(runs, reached),
-            f"{seconds:.1f}", f"{fewer:.2f}", f"{faster:.2f}", f"{paper:.1f}",
+            _number(seconds, 1), _number(fewer, 2), _number(faster, 2), f"{paper:.1f}",
         )
         for method, streams, runs, reached, steps, low, high, seconds, fewer, faster, paper in rows
     ]  # fmt: skip
@@ -137,6 +137,10 @@ def _count(steps: float) -> str:
     return f"{steps:,.0f}" if math.isfinite(steps) else "never"
 
 
+def _number(value: float, digits: int) -> str:
+    return f"{value:.{digits}f}" if math.isfinite(value) else ""
+
+
 def _missing(runs: int, reached: int) -> str:
     return "" if runs == reached else f"; {runs - reached} of {runs} not at all"
 
@@ -150,4 +154,6 @@ def _about(value: float | None) -> str:
 
 
 def _with_error(mean: float | None, error: float | None) -> str:
-    return "" if mean is None else f"{_score(mean)} ± {_score(error)}"
+    if mean is None:
+        return ""
+    return _score(mean) if error is None or math.isnan(error) else f"{_score(mean)} ± {_score(error)}"

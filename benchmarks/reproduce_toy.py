@@ -117,6 +117,13 @@ STREAM_COLUMNS = (
 ROBUSTNESS_COLUMNS = ("optimizer", "seed", "lr", "score")
 
 
+def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
+    """Quarter, half and three quarters of the way through the sorted values, none interpolated: some are infinite."""
+    ranked = sorted(values)
+    low, middle, high = (ranked[round(part * (len(ranked) - 1))] for part in (0.25, 0.5, 0.75))
+    return low, middle, high
+
+
 def stream_rows(study: Study, experiments: Sequence[Experiment]) -> list[list[object]]:
     """Of each method and number of streams: medians over the seeds, quartiles, and ratios to one stream."""
     rows: list[list[object]] = []
@@ -128,8 +135,8 @@ def stream_rows(study: Study, experiments: Sequence[Experiment]) -> list[list[ob
             if len(times) < 2:
                 continue
             steps = [each.steps for each in times]
-            low, middle, high = statistics.quantiles(steps, n=4, method="inclusive")
-            median = Learnt(middle, statistics.median(each.seconds for each in times))
+            low, middle, high = quartiles(steps)
+            median = Learnt(middle, quartiles([each.seconds for each in times])[1])
             one = median if count == 1 else one
             ratios = (one.steps / median.steps, one.seconds / median.seconds) if one else (math.nan, math.nan)
             reached = sum(math.isfinite(each) for each in steps)

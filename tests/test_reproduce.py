@@ -114,6 +114,11 @@ def test_when_the_toy_is_learnt(tmp_path: Path) -> None:
     assert reproduce_toy.final_score(study, Experiment("run", Config(env="catch"), "m")) == 1.0
 
 
+def test_quartiles_are_values_that_are_there() -> None:
+    assert reproduce_toy.quartiles([3, math.inf, 1, 2, math.inf]) == (2, 3, math.inf)
+    assert reproduce_toy.quartiles([7]) == (7, 7, 7)
+
+
 def test_every_optimiser_gets_the_same_learning_rates() -> None:
     experiments = reproduce_toy.robustness(50, 100)
     rates = {
