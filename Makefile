@@ -1,11 +1,12 @@
 # make train: install everything pinned into .venv and train on Pong. make test: the same, then lint, types and tests.
 # make docs: pages of the library's interface in build/docs. make tensorboard: the curves of all runs.
+# make reproduce-quick: small versions of what the README shows that it learns, into runs/reproduce-quick/results.
 # make peers: install the programs that benchmarks.peers compares with, pinned, into .venv-peers.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 CORES := $(shell $(PYTHON) -c 'import os; print(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())')
 BIN := .venv/bin
 
-.PHONY: train test tensorboard docs peers clean
+.PHONY: train test tensorboard docs reproduce-quick peers clean
 
 train: .venv/installed
 	$(BIN)/python -m launch.async --workers $(CORES) $(ARGS)
@@ -26,6 +27,10 @@ docs: .venv/installed
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
+
+reproduce-quick: .venv/installed
+	$(BIN)/python -m benchmarks.reproduce --games pong breakout --steps 60_000 --toy-seeds 2 --toy-steps 10_000 \
+		--episodes 5 --runs runs/reproduce-quick --output runs/reproduce-quick/results
 
 peers: .venv-peers/installed
 

@@ -18,6 +18,7 @@ from async_rl.config import Config
 from async_rl.shared import SharedTable
 from async_rl.shared.bind import Layout
 from async_rl.types import EnvSpec, UserError
+from async_rl.values import shown_path
 
 __all__ = ["BEST", "LATEST", "PREVIOUS", "SUFFIX", "Checkpoint", "Progress", "copy", "read", "read_network", "restore",
            "save", "set_aside", "transfer"]  # fmt: skip
@@ -56,7 +57,7 @@ def _candidates(run_or_checkpoint: Path, names: tuple[Path, ...]) -> list[Path]:
         exists = run_or_checkpoint.exists()
         found = [path for name in names if (path := run_or_checkpoint / name).is_file()]
     except (OSError, ValueError) as error:  # too long a name, a folder of another user's
-        raise UserError(f"cannot read {str(run_or_checkpoint)!r}: {reason(error)}.") from None
+        raise UserError(f"cannot read {shown_path(run_or_checkpoint)}: {reason(error)}.") from None
     if not exists:
         raise UserError(f"there is no run or checkpoint at {run_or_checkpoint}.")
     if not found:

@@ -55,7 +55,7 @@ class Config:
     target: Literal["shared", "none"] = "shared"
     """Network that values what comes next: a shared copy, refreshed now and then, or (none) the network itself. [1]:
     shared for value methods, none for a3c; [3]: none."""
-    target_interval: int = 10_000
+    target_interval: int = 2_500
     """Steps of all workers between two refreshes of the target network. [1]: 10,000 (40,000 frames)."""
     loss: Literal["squared", "huber"] = "squared"
     """Loss of TD errors; huber keeps the gradient of errors beyond 1 constant. [1]: squared; [2]: huber."""
@@ -69,7 +69,7 @@ class Config:
     """Update rule. [1]: RMSProp without momentum."""
     statistics: Literal["shared", "local"] = "shared"
     """Whether the optimiser's statistics are shared by all workers or each has its own. [1]: shared."""
-    lr: float = 7e-4
+    lr: float = 2.5e-4
     """Learning rate at the start. [1]: LogUniform(1e-4, 1e-2), best near 7e-4."""
     lr_range: tuple[float, float] | None = None
     """Draw the learning rate at the start from LogUniform(low, high) instead, by the seed. [1]: 1e-4 1e-2."""
@@ -77,7 +77,7 @@ class Config:
     """How the learning rate goes on: linear is annealed to 0 at --steps. [1]: linear."""
     rms_decay: float = 0.99
     """rmsprop, adam: decay of the mean square per update. [1]: 0.99; for adam 0.999 is usual."""
-    rms_epsilon: float = 0.1
+    rms_epsilon: float = 1e-5
     """rmsprop: added to the mean square inside the root. [1]: 0.1."""
     momentum_decay: float = 0.9
     """momentum, adam: decay of the mean gradient per update. Kingma and Ba 2015: 0.9."""
@@ -117,11 +117,11 @@ class Config:
     exploration: Literal["drawn", "ladder"] = "drawn"
     """Where the final epsilon of a stream comes from: drawn from --final-epsilons, or from a geometric ladder over all
     streams, 0.4 to 0.4^8 (Horgan et al. 2018, arXiv 1803.00933). [1]: drawn."""
-    final_epsilons: tuple[float, ...] = (0.1, 0.01, 0.5)
+    final_epsilons: tuple[float, ...] = (0.1, 0.01)
     """Final epsilons; each stream draws one of them. [1]: 0.1 0.01 0.5."""
-    final_epsilon_probabilities: tuple[float, ...] = (0.4, 0.3, 0.3)
+    final_epsilon_probabilities: tuple[float, ...] = (0.5, 0.5)
     """Probability of each final epsilon. [1]: 0.4 0.3 0.3."""
-    epsilon_anneal_steps: int = 1_000_000
+    epsilon_anneal_steps: int = 500_000
     """Steps of all workers over which epsilon falls linearly from 1 to its final value. [1]: 4 million frames."""
 
     # Atari protocol.

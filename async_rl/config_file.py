@@ -11,7 +11,7 @@ import tomli_w
 from async_rl.config import Config
 from async_rl.cores import available_cores
 from async_rl.types import UserError
-from async_rl.values import shown
+from async_rl.values import shown, shown_path
 
 
 def from_toml(path: Path) -> Config:
@@ -24,13 +24,13 @@ def from_toml(path: Path) -> Config:
     try:
         return from_text(path.read_bytes().decode("utf-8"))
     except OSError as error:
-        raise UserError(f"cannot read the configuration {path}: {error.strerror}.") from None
+        raise UserError(f"cannot read the configuration {shown_path(path)}: {error.strerror}.") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: the text is no valid TOML: {error}.") from None
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     except ValueError as error:  # a NUL in the name
-        raise UserError(f"cannot read the configuration {str(path)!r}: {error}.") from None
+        raise UserError(f"cannot read the configuration {shown_path(path)}: {error}.") from None
 
 
 def from_text(text: str) -> Config:

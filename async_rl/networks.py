@@ -71,6 +71,7 @@ class FlattenPixels(nn.Module):
     """``[B, channels, height, width]`` -> ``[B, height * width * channels]``, the order in which they lie in memory."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """See `FlattenPixels`."""
         return x.permute(0, 2, 3, 1).flatten(1)
 
 
@@ -78,6 +79,7 @@ class Scale(nn.Module):
     """uint8 -> float32 in [0, 1]; float32 stays as it is."""
 
     def forward(self, observation: Tensor) -> Tensor:
+        """See `Scale`."""
         return observation.float() / 255 if observation.dtype == torch.uint8 else observation
 
 
@@ -90,6 +92,7 @@ class Dueling(nn.Module):
         self.advantage = advantage  # [B, features] -> [B, A]
 
     def forward(self, features: Tensor) -> Tensor:
+        """See `Dueling`."""
         advantage = self.advantage(features)
         return self.value(features) + advantage - advantage.mean(dim=-1, keepdim=True)
 

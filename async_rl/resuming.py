@@ -63,6 +63,11 @@ def continued(config: Config, run_dir: Path) -> Config:
     return dataclasses.replace(own, **{name: getattr(config, name) for name in MAY_DIFFER})
 
 
+def is_run_of(config: Config, run_dir: Path) -> bool:
+    """Whether a run directory holds a run of ``config``; `MAY_DIFFER` does not count."""
+    return _recorded(run_dir / run_directory.CONFIG) == _essence(with_drawn_learning_rate(config))
+
+
 def _recorded(file: Path) -> Config | None:
     """The essence of a recorded configuration, with the learning rate that it had before any recovery."""
     try:

@@ -5,6 +5,7 @@ import json
 import platform
 import re
 import shlex
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from async_rl.config import Config
 from async_rl.config_file import to_toml
 from async_rl.cores import available_cores
 from async_rl.types import EnvSpec, UserError
+from async_rl.values import shown_path
 
 RECORD = "run.json"
 CONFIG = "config.toml"
@@ -41,7 +43,9 @@ def make_run_dir(run_dir: Path) -> Path:
         taken = (run_dir / CONFIG).exists()
         run_dir.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise UserError(f"cannot make the run directory {run_dir}: {getattr(error, 'strerror', error)}.") from None
+        raise UserError(
+            f"cannot make the run directory {shown_path(run_dir)}: {getattr(error, 'strerror', error)}."
+        ) from None
     if taken:
         raise UserError(f"{run_dir} already holds a run; go on with --resume {run_dir} or choose another --run-dir.")
     return run_dir
@@ -60,6 +64,7 @@ def record(run_dir: Path, config: Config, spec: EnvSpec, seeds: dict[str, Any], 
             "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "command": shlex.join(_command(sys.argv)),
             "versions": {"python": platform.python_version()} | {name: _version(name) for name in _PACKAGES},
+            "commit": _commit(),
             "machine": machine(),
             "env": spec.name,
             "actions": spec.action_names,
@@ -107,6 +112,18 @@ def _version(package: str) -> str:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return "not installed"
+
+
+def _commit() -> str | None:
+    """The commit of this code where it is a checkout of git, with a + where files differ from it; None elsewhere."""
+    root = Path(__file__).parent.parent
+    if not (root / ".git").exists():  # installed; what git finds further up is another project's
+        return None
+    command = ("git", "-C", str(root), "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*")
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
 
 
 def _command(arguments: Sequence[str]) -> list[str]:

@@ -35,6 +35,7 @@ class PlainPixels(nn.Module):
         self._standardized = isinstance(pixels, StandardizedPixels)
 
     def forward(self, observation: Tensor) -> Tensor:
+        """See `PlainPixels`."""
         x = observation.float()
         if self._standardized:
             variance, mean = torch.var_mean(x, dim=(1, 2, 3), correction=0, keepdim=True)

@@ -3,11 +3,13 @@
 import operator
 import types
 import typing
+from pathlib import Path
 from typing import Any, Literal
 
 from async_rl.types import UserError
 
 _SHOWN_CHARACTERS = 80
+_PATH_CHARACTERS = 500
 
 
 def checked(key: str, value: Any, hint: Any) -> Any:
@@ -46,6 +48,12 @@ def _number(value: Any, hint: Any) -> int | float | None:
         return operator.index(value) if hint is int else float(value)
     except (TypeError, ValueError, OverflowError):  # such as an integer beyond the largest float
         return None
+
+
+def shown_path(path: Path) -> str:
+    """A path in one line of an error message: as it is, or cut and quoted where no system would take such a name."""
+    text = str(path)
+    return text if len(text) <= _PATH_CHARACTERS and text.isprintable() else f"{text[:_PATH_CHARACTERS]!r}..."
 
 
 def shown(value: Any) -> str:

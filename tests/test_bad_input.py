@@ -164,12 +164,15 @@ def test_command_lines(arguments: list[str]) -> None:
 @pytest.mark.parametrize("name", ["a\0b", "x" * 5000, "x/" * 3000])
 def test_paths_that_no_system_takes(name: str) -> None:
     for flags in (["--config", name], ["--resume", name]):
-        with pytest.raises(UserError):
+        with pytest.raises(UserError) as told:
             parse(flags)
-    with pytest.raises(UserError):
+        one_sentence(told.value)
+    with pytest.raises(UserError) as told:
         run_directory.make_run_dir(Path(name))
-    with pytest.raises(UserError):
+    one_sentence(told.value)
+    with pytest.raises(UserError) as told:
         load(name)
+    one_sentence(told.value)
 
 
 # Files from others.

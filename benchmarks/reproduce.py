@@ -1,0 +1,145 @@
+"""What async_rl learns, made again: curves, tables and networks, by one command that goes on where it was cut off.
+
+``python -m benchmarks.reproduce --parts games --games pong breakout``. Training runs stay below ``--runs``; what is
+finished is not trained again. Results go to ``--output``, made out of whatever runs are there, finished or not
+(``--only-results`` trains nothing), and the tables of the README are filled in with ``--readme``. ``make
+reproduce-quick`` makes a small version of every part.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from async_rl.cores import available_cores
+from async_rl.envs import describe
+from async_rl.evaluation import make_protocol
+from async_rl.types import UserError
+from benchmarks import reproduce_atari, reproduce_pictures, reproduce_tables, reproduce_toy, table
+from benchmarks import reproduce_results as results
+from benchmarks.study import Experiment, Study
+from launch import command
+
+Part = Literal["games", "methods", "streams", "robustness", "replay"]
+ATARI_PARTS: tuple[Part, ...] = ("games", "methods", "replay")
+
+
+@dataclass(frozen=True)
+class Options:
+    """Train and measure what the README shows.
+
+    games: one-step Q on five games; methods: n-step Q, A3C and lambda-returns on Pong and Breakout; streams: steps and
+    time to learn with 1 to 16 streams; robustness: score against learning rate for three optimisers; replay: the
+    replay agents beside one-step Q on Pong. On 2 cores the parts on Atari take an hour for each run of 10 million
+    steps, the others less than an hour each.
+    """
+
+    parts: tuple[Part, ...] = ("streams", "robustness", "games", "methods", "replay")
+    """What to make."""
+    games: tuple[str, ...] = reproduce_atari.GAMES
+    """Atari games, by their plain names."""
+    steps: int = 10_000_000
+    """Length of each run on Atari; with replay at most a million."""
+    seeds: tuple[int, ...] = (0,)
+    """Of the runs on Atari."""
+    workers: Annotated[int, command.NUMBER_OR_AUTO] = dataclasses.field(default_factory=available_cores)
+    """Of the runs on Atari; auto, the default: one a core."""
+    toy_seeds: int = 10
+    """Runs of each setting on the toy in part streams; part robustness has five times as many for each optimiser."""
+    toy_steps: int = 20_000
+    """Length of each of them."""
+    episodes: int = 30
+    """Games of each evaluation of a final network."""
+    runs: Path = Path("runs") / "reproduce"
+    """Directory of the training runs."""
+    output: Path = Path("benchmarks") / "results" / "reproduce"
+    """Directory for tables, pictures and networks."""
+    only_results: bool = False
+    """Train nothing; make the results of what is there."""
+    readme: Path | None = None
+    """File whose tables between ``<!-- reproduce: PART -->`` and ``<!-- end -->`` are to be filled in."""
+
+
+def main() -> None:
+    """Run the command; exits with 0 (done), 1 (a run failed), 2 (bad input) or 130 (Ctrl-C)."""
+    options = tyro.cli(Options, prog="python -m benchmarks.reproduce")
+    command.run(lambda: reproduce(options))
+
+
+def reproduce(options: Options) -> None:
+    """Train each part in turn, and make its results."""
+    study = Study(options.runs)
+    _check(options, study)
+    for part in options.parts:
+        experiments = _experiments(part, options)
+        if not options.only_results:
+            study.train_all(experiments)
+        make = _atari_results if part in ATARI_PARTS else _toy_results
+        text = make(part, study, experiments, options)
+        print(f"\n{part}\n\n{text}\n", flush=True)
+        if options.readme is not None:
+            reproduce_tables.fill_in(options.readme, part, text)
+
+
+def _check(options: Options, study: Study) -> None:
+    """Raise `UserError` now for what would otherwise be found out after hours of training."""
+    make_protocol("one-step-q", episodes=options.episodes)
+    if options.toy_seeds < 1:
+        raise UserError(f"--toy-seeds must be at least 1, got {options.toy_seeds}.")
+    for part in options.parts:
+        experiments = _experiments(part, options)
+        study.require_same(experiments)
+        for config in {each.config.env: each.config for each in experiments}.values():
+            describe(config)
+        if options.readme is not None:
+            reproduce_tables.around(options.readme, part)
+    try:
+        options.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make the directory {options.output}: {error.strerror}.") from None
+
+
+def _experiments(part: Part, options: Options) -> list[Experiment]:
+    games = (options.games, options.workers, options.steps, options.seeds)
+    match part:
+        case "games":
+            return reproduce_atari.one_step(*games)
+        case "methods":
+            return reproduce_atari.methods(*games)
+        case "replay":
+            return reproduce_atari.replay(*games[1:])
+        case "streams":
+            return reproduce_toy.streams(options.toy_seeds, options.toy_steps)
+        case "robustness":
+            return reproduce_toy.robustness(5 * options.toy_seeds, options.toy_steps)
+
+
+def _atari_results(part: Part, study: Study, experiments: Sequence[Experiment], options: Options) -> str:
+    """Rows, curves of all parts, networks; the table."""
+    rows = [row for each in experiments if (row := results.make_row(study, each, options.episodes)) is not None]
+    results.write_rows(rows, options.output / part)
+    every = [each for other in ATARI_PARTS for each in _experiments(other, options)]
+    results.draw_curves(study, every, options.output)
+    if part != "games":
+        return reproduce_tables.methods_table(rows)
+    results.ship(study, experiments, options.output)
+    return reproduce_tables.games_table(rows)
+
+
+def _toy_results(part: Part, study: Study, experiments: Sequence[Experiment], options: Options) -> str:
+    if part == "streams":
+        rows = reproduce_toy.stream_rows(study, experiments)
+        table.write(options.output / "streams.csv", reproduce_toy.STREAM_COLUMNS, rows)
+        reproduce_pictures.draw_streams(rows, options.output / "streams.png")
+        return reproduce_tables.streams_table(rows)
+    rows = reproduce_toy.robustness_rows(study, experiments)
+    table.write(options.output / "robustness.csv", reproduce_toy.ROBUSTNESS_COLUMNS, rows)
+    reproduce_pictures.draw_robustness(rows, options.output / "robustness.png")
+    return reproduce_tables.robustness_table(rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""The runs of `benchmarks.reproduce` on Atari: one-step Q on five games, other methods, replay.
+
+All games of a method share one configuration: no tuning per game, as in Mnih et al. 2016, arXiv 1602.01783.
+"""
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from async_rl import Config
+from async_rl.config_file import from_toml
+from benchmarks.study import Experiment
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+GAMES = ("pong", "breakout", "beam_rider", "qbert", "space_invaders")
+
+METHOD_GAMES = ("pong", "breakout")
+"""Of part methods."""
+
+METHODS = {
+    "n-step Q": Config(algorithm="n-step-q", t_max=5),
+    "A3C": Config(algorithm="a3c", t_max=5),
+    "lambda": from_toml(CONFIGS / "pqn.toml"),
+}
+
+SPRINT, SPRINT_STEPS = "lambda, 20 minutes", 3_600_000
+"""The last of the methods once more on Pong, with as many steps as two cores make in 20 minutes: its learning rate has
+come to 0 by then, and is not still at two thirds."""
+
+REPLAY_STEPS = 1_000_000
+"""Length of the runs with replay, which take several times as long for a step."""
+
+REPLAY = {
+    name.replace("_", " "): from_toml(CONFIGS / f"{name}.toml")
+    for name in ("dqn", "double_dqn", "prioritized_dqn", "dueling_dqn")
+}
+
+
+def one_step(games: Sequence[str], workers: int, steps: int, seeds: Sequence[int]) -> list[Experiment]:
+    """One-step Q-learning with the default settings."""
+    return _runs("games", games, {"one-step Q": Config(workers=workers)}, steps, seeds)
+
+
+def methods(games: Sequence[str], workers: int, steps: int, seeds: Sequence[int]) -> list[Experiment]:
+    """The other online methods on those of ``games`` that are `METHOD_GAMES`."""
+    bases = {name: dataclasses.replace(base, workers=workers) for name, base in METHODS.items()}
+    sprint = _runs("methods", ["pong"], {SPRINT: bases["lambda"]}, min(steps, SPRINT_STEPS), seeds)
+    others = _runs("methods", [game for game in METHOD_GAMES if game in games], bases, steps, seeds)
+    return (sprint if "pong" in games else []) + others
+
+
+def replay(workers: int, steps: int, seeds: Sequence[int]) -> list[Experiment]:
+    """The replay agents on Pong, each of whose workers has its share of the memory."""
+    bases = {name: dataclasses.replace(base, workers=workers) for name, base in REPLAY.items()}
+    return _runs("replay", ["pong"], bases, min(steps, REPLAY_STEPS), seeds)
+
+
+def _runs(
+    part: str, games: Sequence[str], bases: Mapping[str, Config], steps: int, seeds: Sequence[int]
+) -> list[Experiment]:
+    """Every game with every method, then the same with the next seed."""
+    return [
+        Experiment(
+            f"{part}/{game}__{_plain(method)}__seed{seed}",
+            dataclasses.replace(base, env=game, steps=steps, seed=seed),
+            method,
+        )
+        for seed in seeds
+        for game in games
+        for method, base in bases.items()
+    ]
+
+
+def _plain(method: str) -> str:
+    """As part of a directory's name."""
+    return re.sub(r"\W+", "-", method.lower())

@@ -1,0 +1,48 @@
+"""The pictures of the studies on the toy."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.reproduce_toy import OPTIMIZERS, STREAM_METHODS, STREAMS
+
+COLOURS = ("#0072b2", "#d55e00", "#009e73")
+"""Of Okabe and Ito's palette, which colour-blind people can tell apart."""
+
+
+def draw_streams(rows: Sequence[Sequence[Any]], path: Path) -> None:
+    """How many times fewer steps, and how many times less time, than with one stream; the paper's factors beside it."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 4.6), layout="constrained")
+    for axis, column, title in zip(
+        figure.subplots(1, 2), (8, 9), ("steps until the toy is learnt", "time until it is learnt"), strict=True
+    ):
+        for method, colour in zip(STREAM_METHODS, COLOURS, strict=True):
+            own = [row for row in rows if row[0] == method]
+            axis.plot([row[1] for row in own], [row[column] for row in own], "o-", color=colour, label=method)
+            paper = [row[10] / (row[1] if column == 8 else 1) for row in own]
+            axis.plot([row[1] for row in own], paper, ":", color=colour, label=f"{method}, Atari, in the paper")
+        axis.set(xscale="log", yscale="log", xlabel="streams, one worker each", title=f"{title}: times less")
+        axis.set_xticks(STREAMS, [str(count) for count in STREAMS])
+        axis.set_yticks([0.5, 1, 2, 4, 8, 16], ["0.5", "1", "2", "4", "8", "16"])
+        axis.minorticks_off()
+        axis.grid(alpha=0.3)
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
+    figure.savefig(path, dpi=100)
+
+
+def draw_robustness(rows: Sequence[Sequence[Any]], path: Path) -> None:
+    """Score against learning rate, one point a run, one panel an optimiser."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 3.8), layout="constrained")
+    panels = figure.subplots(1, len(OPTIMIZERS), sharey=True)
+    for panel, name, colour in zip(panels, OPTIMIZERS, COLOURS, strict=True):
+        own = [row for row in rows if row[0] == name]
+        panel.scatter([row[2] for row in own], [row[3] for row in own], color=colour, s=18, alpha=0.8)
+        panel.set(xscale="log", xlabel="learning rate", title=f"{name}, {len(own)} runs", ylim=(-1.05, 1.05))
+        panel.grid(alpha=0.3)
+    panels[0].set_ylabel("mean score of the last 200 games")
+    figure.savefig(path, dpi=100)

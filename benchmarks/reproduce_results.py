@@ -1,0 +1,191 @@
+"""What came of the runs on Atari: scores on the way, evaluations of the final networks, curves.
+
+Scores in training are means of 100 whole games in a row, exploration included, as on the panel.
+"""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from async_rl import evaluation, run_directory, storage
+from async_rl.evaluation import Evaluation, make_protocol
+from async_rl.export import read_network, write_network
+from async_rl.match import evaluate
+from async_rl.plotting.groups import group_runs
+from async_rl.plotting.picture import draw
+from async_rl.plotting.points import choose_bin_steps, make_curve
+from async_rl.plotting.runs import read_run
+from async_rl.plotting.table import write_csv
+from benchmarks import table
+from benchmarks.study import Experiment, Study
+
+SCORED_GAMES = 100
+
+EPSILONS = (0.05, 0.01)
+"""Of the evaluations; A3C draws from its policy instead, once."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """What training had come to: T, seconds of training, mean score of the last `SCORED_GAMES` games."""
+
+    total_steps: int
+    seconds: float
+    score: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """One run; None: not reached, not finished, or without meaning.
+
+    Attributes:
+        game, method, seed: which.
+        total_steps: T.
+        hours: of training.
+        score_20_minutes, score_1_hour, score: in training, after that time, and at the end.
+        best, best_steps: highest score in training, and T then.
+        evaluation_005, error_005: mean of whole games of the final network with epsilon 0.05 (A3C: drawn from its
+            policy), its standard error.
+        evaluation_001, error_001: the same with epsilon 0.01.
+        human_normalised: of the evaluation with epsilon 0.05.
+        machine: processor and cores of the last session.
+        command: makes it again.
+        commit, started: of each session, separated by semicolons.
+    """
+
+    game: str
+    method: str
+    seed: int
+    total_steps: int
+    hours: float
+    score_20_minutes: float | None
+    score_1_hour: float | None
+    score: float | None
+    best: float | None
+    best_steps: int | None
+    evaluation_005: float | None
+    error_005: float | None
+    evaluation_001: float | None
+    error_001: float | None
+    human_normalised: float | None
+    machine: str
+    command: str
+    commit: str
+    started: str
+
+
+def scores(run_dir: Path) -> list[Score]:
+    """The score after each game, from the first one on that has `SCORED_GAMES` up to it."""
+    games = table.read(run_dir / "episodes.csv")
+    sums = np.cumsum([0.0, *(float(game["score"]) for game in games)])
+    means = (sums[SCORED_GAMES:] - sums[:-SCORED_GAMES]) / SCORED_GAMES
+    return [
+        Score(int(game["total_steps"]), float(game["seconds"]), float(mean))
+        for game, mean in zip(games[SCORED_GAMES - 1 :], means, strict=False)
+    ]
+
+
+def after(scored: Sequence[Score], seconds: float) -> float | None:
+    """The last score within so many seconds; None where training has not come so far."""
+    if not scored or scored[-1].seconds < seconds:
+        return None
+    return next((each.score for each in reversed(scored) if each.seconds <= seconds), None)
+
+
+def make_row(study: Study, experiment: Experiment, episodes: int) -> Row | None:
+    """What came of a run so far, its evaluations with ``episodes`` games each; None where it has not begun."""
+    run_dir, config = study.run_dir(experiment), experiment.config
+    total_steps = study.steps_done(experiment)
+    if not total_steps:
+        return None
+    scored = scores(run_dir)
+    best = max(scored, key=lambda each: each.score, default=None)
+    first, second, *_ = [*evaluations(study, experiment, episodes), None, None]
+    return Row(
+        game=config.env,
+        method=experiment.method,
+        seed=config.seed,
+        total_steps=total_steps,
+        hours=float(table.read(run_dir / "metrics.csv")[-1]["seconds"]) / 3600,
+        score_20_minutes=after(scored, 20 * 60),
+        score_1_hour=after(scored, 3600),
+        score=scored[-1].score if scored else None,
+        best=best.score if best else None,
+        best_steps=best.total_steps if best else None,
+        evaluation_005=first.mean if first else None,
+        error_005=first.standard_error if first else None,
+        evaluation_001=second.mean if second else None,
+        error_001=second.standard_error if second else None,
+        human_normalised=first.human_normalised if first else None,
+        **sources(run_dir, experiment),
+    )
+
+
+def sources(run_dir: Path, experiment: Experiment) -> dict[str, str]:
+    """The command that makes a run again, and machine, commits and times of its sessions."""
+    sessions, config = run_directory.sessions(run_dir), experiment.config
+    machine, part = sessions[-1]["machine"], experiment.name.partition("/")[0]
+    which = f"--parts {part} --games {config.env} --seeds {config.seed}"
+    return {
+        "machine": f"{machine['processor']}, {machine['cores']} cores",
+        "command": f"python -m benchmarks.reproduce {which} --workers {config.workers} --steps {config.steps}",
+        "commit": "; ".join(session.get("commit") or "not known" for session in sessions),
+        "started": "; ".join(session["started"] for session in sessions),
+    }
+
+
+def evaluations(study: Study, experiment: Experiment, episodes: int) -> list[Evaluation]:
+    """Whole games of the final network, one evaluation for each of `EPSILONS`; played once, then read from their files.
+
+    None for a run that is not finished.
+    """
+    if not study.finished([experiment]):
+        return []
+    a3c = experiment.config.algorithm == "a3c"
+    run_dir = study.run_dir(experiment)
+    return [_evaluation(run_dir, experiment, epsilon, episodes) for epsilon in ((None,) if a3c else EPSILONS)]
+
+
+def _evaluation(run_dir: Path, experiment: Experiment, epsilon: float | None, episodes: int) -> Evaluation:
+    name = f"T{experiment.config.steps}__epsilon{epsilon}__{episodes}-games.json"
+    path = run_dir / evaluation.FOLDER / name
+    if not path.exists():
+        print(f"{experiment.name}: {episodes} whole games, epsilon {epsilon}", flush=True)
+        protocol = make_protocol(experiment.config.algorithm, epsilon, episodes=episodes)
+        evaluation.write(evaluate(read_network(run_dir), protocol), path)
+    return evaluation.read(path)
+
+
+def draw_curves(study: Study, experiments: Sequence[Experiment], output: Path) -> None:
+    """For each game, the learning curves of all of its runs in one picture, ``<game>.png``, and its points."""
+    begun = [each for each in experiments if len(scores(study.run_dir(each))) > 0]
+    for game in sorted({each.config.env for each in begun}):
+        ours = [each for each in begun if each.config.env == game]
+        labels = dict.fromkeys(each.method for each in ours)
+        groups = group_runs([read_run(study.run_dir(each)) for each in ours], tuple(labels))
+        bin_steps = choose_bin_steps(groups)
+        curves = [make_curve(group, bin_steps, np.random.default_rng(0)) for group in groups]
+        draw(curves, groups[0].games, ("steps", "time"), output / f"{game}.png")
+        write_csv(curves, output / f"{game}.csv")
+
+
+def ship(study: Study, experiments: Sequence[Experiment], output: Path) -> None:
+    """Write the final network of each finished run of the first seed alone, ``<game>.safetensors``."""
+    for experiment in study.finished([each for each in experiments if each.config.seed == experiments[0].config.seed]):
+        write_network(read_network(study.run_dir(experiment)), output / f"{experiment.config.env}.safetensors")
+
+
+def write_rows(rows: Sequence[Row], path: Path) -> None:
+    """Write all columns of all rows, as CSV and as JSON beside it."""
+    table.write(path.with_suffix(".csv"), [field.name for field in dataclasses.fields(Row)],
+                [[_rounded(value) for value in dataclasses.astuple(row)] for row in rows])  # fmt: skip
+    values = [dataclasses.asdict(row) for row in rows]
+    storage.write_result(path.with_suffix(".json"), (json.dumps(values, indent=2) + "\n").encode())
+
+
+def _rounded(value: object) -> object:
+    return "" if value is None else round(value, 4) if isinstance(value, float) else value

@@ -1,0 +1,159 @@
+"""The tables of the README, made out of the rows of results."""
+
+import math
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from async_rl.naming import game_title
+from async_rl.published import PUBLISHED
+from async_rl.types import UserError
+from benchmarks.reproduce_results import Row
+from benchmarks.reproduce_toy import OPTIMIZERS
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def games_table(rows: Sequence[Row]) -> str:
+    """One-step Q beside the paper's 16 threads, in training and evaluated."""
+    header = (
+        "game",
+        "steps",
+        "hours",
+        "after 1 hour",
+        "paper",
+        "last 100 games",
+        "paper, 10M",
+        "ε 0.05",
+        "ε 0.01",
+        "human = 1",
+    )
+    lines = []
+    for row in rows:
+        points = PUBLISHED[row.game].points if row.game in PUBLISHED else ()
+        hour = next((point.score for point in points if point.hours), None)
+        end = next((point.score for point in points if point.steps), None)
+        seed = "" if row.seed == rows[0].seed else f", seed {row.seed}"
+        lines.append(
+            (
+                game_title(row.game) + seed, _millions(row.total_steps), f"{row.hours:.2f}", _score(row.score_1_hour),
+                _about(hour), _score(row.score), _about(end), _with_error(row.evaluation_005, row.error_005),
+                _with_error(row.evaluation_001, row.error_001),
+                "" if row.human_normalised is None else f"{row.human_normalised:.2f}",
+            )
+        )  # fmt: skip
+    return markdown(header, lines)
+
+
+def methods_table(rows: Sequence[Row]) -> str:
+    """Methods side by side."""
+    header = (
+        "game",
+        "method",
+        "steps",
+        "hours",
+        "after 20 minutes",
+        "after 1 hour",
+        "last 100 games",
+        "best, at",
+        "evaluated",
+    )
+    lines = [
+        (
+            game_title(row.game), row.method, _millions(row.total_steps), f"{row.hours:.2f}",
+            _score(row.score_20_minutes), _score(row.score_1_hour), _score(row.score),
+            "" if row.best_steps is None else f"{_score(row.best)}, {_millions(row.best_steps)}",
+            _with_error(row.evaluation_005, row.error_005),
+        )
+        for row in rows
+    ]  # fmt: skip
+    return markdown(header, lines)
+
+
+def streams_table(rows: Sequence[Sequence[Any]]) -> str:
+    """Steps and time to learn the toy, and the paper's factors."""
+    header = ("method", "streams", "steps, median (quartiles)", "seconds", "fewer steps", "faster", "the paper: faster")
+    lines = [
+        (
+            str(method), f"{streams}", f"{_count(steps)} ({_count(low)} to {_count(high)})" + _missing(runs, reached),
+            _number(seconds, 1), _number(fewer, 2), _number(faster, 2), f"{paper:.1f}",
+        )
+        for method, streams, runs, reached, steps, low, high, seconds, fewer, faster, paper in rows
+    ]  # fmt: skip
+    return markdown(header, lines)
+
+
+def robustness_table(rows: Sequence[Sequence[Any]]) -> str:
+    """Of each optimiser, how many runs learnt, and over which learning rates."""
+    header = ("optimiser", "runs", "median score", "learnt (0.8)", "learning rates that did")
+    lines = []
+    for name in OPTIMIZERS:
+        own = [row for row in rows if row[0] == name]
+        if not own:
+            continue
+        rates = [row[2] for row in own if row[3] >= 0.8]
+        span = f"{min(rates):.1e} to {max(rates):.1e}" if rates else ""
+        median = statistics.median(row[3] for row in own)
+        lines.append((name, f"{len(own)}", f"{median:.2f}", f"{len(rates)}", span))
+    return markdown(header, lines)
+
+
+def fill_in(readme: Path, part: str, text: str) -> None:
+    """Put a table between ``<!-- reproduce: PART -->`` and the next ``<!-- end -->`` of a file.
+
+    Raises:
+        UserError: there are no such lines, or the file cannot be read or written.
+    """
+    before, after = around(readme, part)
+    try:
+        readme.write_text(f"{before}{text}\n{after}", encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"cannot fill in {readme}: {error.strerror}.") from None
+
+
+def around(readme: Path, part: str) -> tuple[str, str]:
+    """What stands before and after the place of a table, its two lines included; raises `UserError` as `fill_in`."""
+    start, end = f"<!-- reproduce: {part} -->\n", "<!-- end -->"
+    try:
+        before, found, rest = readme.read_text(encoding="utf-8").partition(start)
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {readme}: {getattr(error, 'strerror', None) or error}.") from None
+    _, closed, after = rest.partition(end)
+    if not found or not closed:
+        raise UserError(f"{readme} has no lines {start.strip()} and {end} for the table.")
+    return before + start, end + after
+
+
+def _millions(steps: float) -> str:
+    return f"{steps / 1e6:.1f}M"
+
+
+def _count(steps: float) -> str:
+    return f"{steps:,.0f}" if math.isfinite(steps) else "never"
+
+
+def _number(value: float, digits: int) -> str:
+    return f"{value:.{digits}f}" if math.isfinite(value) else ""
+
+
+def _missing(runs: int, reached: int) -> str:
+    return "" if runs == reached else f"; {runs - reached} of {runs} not at all"
+
+
+def _score(value: float | None) -> str:
+    return "" if value is None else f"{value:,.0f}" if abs(value) >= 1000 else f"{value:,.1f}"
+
+
+def _about(value: float | None) -> str:
+    return "" if value is None else f"~{value:,.0f}"
+
+
+def _with_error(mean: float | None, error: float | None) -> str:
+    if mean is None:
+        return ""
+    return _score(mean) if error is None or math.isnan(error) else f"{_score(mean)} ± {_score(error)}"

@@ -1,0 +1,153 @@
+"""The studies of `benchmarks.reproduce` on the toy: parallel streams, and robustness to the learning rate.
+
+Both are small versions of what Mnih et al. 2016, arXiv 1602.01783, show on Atari: table 2, and figures 2 and S5 to S8.
+"""
+
+import dataclasses
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from async_rl.config_file import from_toml
+from async_rl.schedules import with_drawn_learning_rate
+from benchmarks import table
+from benchmarks.reproduce_atari import CONFIGS
+from benchmarks.study import Experiment, Study
+
+TOY = dataclasses.replace(
+    from_toml(CONFIGS / "catch.toml"),
+    lr=3e-3,
+    lr_schedule="constant",
+    rms_epsilon=1e-5,
+    epsilon_anneal_steps=2_000,  # soon over, so that it does not set the pace
+)
+GAMES, SCORE = 200, 0.8
+"""Learnt: nine of ten balls caught in so many games in a row, exploration included."""
+
+STREAMS = (1, 2, 4, 8, 16)
+STREAM_METHODS: dict[str, dict[str, Any]] = {
+    "one-step Q": {"algorithm": "one-step-q"},
+    "one-step Sarsa": {"algorithm": "one-step-sarsa"},
+    "n-step Q": {"algorithm": "n-step-q"},
+}
+
+PAPER_SPEED_UP = {
+    "one-step Q": (1.0, 3.0, 6.3, 13.3, 24.1),
+    "one-step Sarsa": (1.0, 2.8, 5.9, 13.1, 22.1),
+    "n-step Q": (1.0, 2.7, 5.9, 10.7, 17.2),
+}
+"""Time to a score with one thread over that with as many threads as in `STREAMS`, mean of seven games: table 2 of the
+paper. Each of its threads had a core; over the number of threads, this is how many times fewer steps were needed."""
+
+LEARNING_RATES = (1e-4, 1e-2)
+OPTIMIZERS: dict[str, dict[str, Any]] = {
+    "momentum": {"optimizer": "momentum", "statistics": "local"},
+    "RMSProp": {"optimizer": "rmsprop", "statistics": "local"},
+    "shared RMSProp": {"optimizer": "rmsprop", "statistics": "shared"},
+}
+
+
+def streams(seeds: int, steps: int) -> list[Experiment]:
+    """Every method with 1 to 16 workers, each with one stream and updates every five steps, as in the paper."""
+    base = dataclasses.replace(TOY, envs_per_worker=1, t_max=5, steps=steps)
+    return [
+        Experiment(
+            f"streams/{settings['algorithm']}__{count}-streams__seed{seed}",
+            dataclasses.replace(base, workers=count, seed=seed, **settings),
+            method,
+        )
+        for method, settings in STREAM_METHODS.items()
+        for count in STREAMS
+        for seed in range(seeds)
+    ]
+
+
+def robustness(runs: int, steps: int) -> list[Experiment]:
+    """Every optimiser with the same learning rates, drawn from LogUniform(1e-4, 1e-2), each by its seed."""
+    base = dataclasses.replace(TOY, workers=2, steps=steps, lr_range=LEARNING_RATES)
+    return [
+        Experiment(
+            f"robustness/{name.replace(' ', '-').lower()}__seed{seed}",
+            dataclasses.replace(base, seed=seed, **settings),
+            name,
+        )
+        for name, settings in OPTIMIZERS.items()
+        for seed in range(runs)
+    ]
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """When a run had learnt; infinite where it never had.
+
+    Attributes:
+        steps: T then.
+        seconds: since the end of the first game of all: starting processes is left out.
+    """
+
+    steps: float
+    seconds: float
+
+
+def learnt(study: Study, experiment: Experiment) -> Learnt:
+    """When the mean score of `GAMES` games in a row was `SCORE` first."""
+    games = table.read(study.run_dir(experiment) / "episodes.csv")
+    total = 0.0
+    for end, game in enumerate(games):
+        total += float(game["score"]) - (float(games[end - GAMES]["score"]) if end >= GAMES else 0.0)
+        if end + 1 >= GAMES and total / GAMES >= SCORE:
+            return Learnt(int(game["total_steps"]), float(game["seconds"]) - float(games[0]["seconds"]))
+    return Learnt(math.inf, math.inf)
+
+
+def final_score(study: Study, experiment: Experiment) -> float:
+    """Mean score of the last `GAMES` games."""
+    games = table.read(study.run_dir(experiment) / "episodes.csv")
+    return statistics.fmean(float(game["score"]) for game in games[-GAMES:])
+
+
+STREAM_COLUMNS = (
+    "method", "streams", "runs", "learnt", "steps", "steps_low", "steps_high", "seconds", "fewer_steps", "faster",
+    "faster_in_the_paper",
+)  # fmt: skip
+
+
+ROBUSTNESS_COLUMNS = ("optimizer", "seed", "lr", "score")
+
+
+def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
+    """Quarter, half and three quarters of the way through the sorted values, none interpolated: some are infinite."""
+    ranked = sorted(values)
+    low, middle, high = (ranked[round(part * (len(ranked) - 1))] for part in (0.25, 0.5, 0.75))
+    return low, middle, high
+
+
+def stream_rows(study: Study, experiments: Sequence[Experiment]) -> list[list[object]]:
+    """Of each method and number of streams: medians over the seeds, quartiles, and ratios to one stream."""
+    rows: list[list[object]] = []
+    for method in STREAM_METHODS:
+        one: Learnt | None = None
+        for index, count in enumerate(STREAMS):
+            runs = [each for each in experiments if each.method == method and each.config.workers == count]
+            times = [learnt(study, each) for each in study.finished(runs)]
+            if len(times) < 2:
+                continue
+            steps = [each.steps for each in times]
+            low, middle, high = quartiles(steps)
+            median = Learnt(middle, quartiles([each.seconds for each in times])[1])
+            one = median if count == 1 else one
+            ratios = (one.steps / median.steps, one.seconds / median.seconds) if one else (math.nan, math.nan)
+            reached = sum(math.isfinite(each) for each in steps)
+            paper = PAPER_SPEED_UP[method][index]
+            rows.append([method, count, len(times), reached, middle, low, high, median.seconds, *ratios, paper])
+    return rows
+
+
+def robustness_rows(study: Study, experiments: Sequence[Experiment]) -> list[list[object]]:
+    """Of each run: optimiser, seed, the learning rate that it drew, and its score at the end."""
+    return [
+        [each.method, each.config.seed, with_drawn_learning_rate(each.config).lr, final_score(study, each)]
+        for each in study.finished(experiments)
+    ]

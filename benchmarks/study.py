@@ -1,0 +1,84 @@
+"""Runs of a study: each trained once, gone on with where it was cut off, and never trained again.
+
+Every run has a directory of its own, so whatever is made of them (tables, pictures) can be made at any time out of what
+is there.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from async_rl import Config, resuming, train
+from async_rl.run_directory import CONFIG
+from async_rl.supervisor import Ending
+from async_rl.types import UserError
+from benchmarks import table
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One run of a study.
+
+    Attributes:
+        name: of its directory, below that of the study: ``games/pong__one-step-q__seed0``.
+        config: what is trained.
+        method: what tables and pictures call it.
+    """
+
+    name: str
+    config: Config
+    method: str
+
+
+class Study:
+    """The runs below one directory."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def run_dir(self, experiment: Experiment) -> Path:
+        """Where its run is, or will be."""
+        return self.folder / experiment.name
+
+    def steps_done(self, experiment: Experiment) -> int:
+        """T of its last report; 0 where there is none."""
+        reports = table.read(self.run_dir(experiment) / "metrics.csv")
+        return int(reports[-1]["total_steps"]) if reports else 0
+
+    def finished(self, experiments: Sequence[Experiment]) -> list[Experiment]:
+        """Those that have been trained to their end."""
+        return [each for each in experiments if self.steps_done(each) >= each.config.steps]
+
+    def require_same(self, experiments: Sequence[Experiment]) -> None:
+        """Raise `UserError` where a directory holds a run with other settings than its experiment."""
+        for experiment in experiments:
+            run_dir = self.run_dir(experiment)
+            if (run_dir / CONFIG).exists() and not resuming.is_run_of(experiment.config, run_dir):
+                raise UserError(f"{run_dir} holds a run with other settings; move it away, or choose another --runs.")
+
+    def train_all(self, experiments: Sequence[Experiment]) -> None:
+        """Train what is not finished, one after the other, and say what is left before each.
+
+        Raises:
+            UserError: a directory holds a run with other settings.
+            SystemExit: a run failed, or was stopped by a signal, with the exit code of `launch.async`.
+        """
+        self.require_same(experiments)
+        for experiment in experiments:
+            if self.finished([experiment]):
+                continue
+            left = sum(max(0, each.config.steps - self.steps_done(each)) for each in experiments)
+            finished = len(self.finished(experiments))
+            state = f"{finished} of {len(experiments)} runs are finished, {left:,} steps are left"
+            print(f"{experiment.name}: {state}", flush=True)
+            self._train(experiment)
+
+    def _train(self, experiment: Experiment) -> None:
+        run_dir, config = self.run_dir(experiment), experiment.config
+        quiet = config.env == "catch"  # over before anything could be seen
+        if (run_dir / CONFIG).exists():
+            result = train(resuming.continued(config, run_dir), resume=run_dir, quiet=quiet)
+        else:
+            result = train(config, run_dir, quiet=quiet)
+        if result.ending is not Ending.FINISHED:
+            raise SystemExit(result.ending.value)

@@ -1,0 +1,138 @@
+"""What the README shows can be made again: runs go on where they were cut off, and tables say what the files hold."""
+
+import json
+import math
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, rows
+
+from async_rl import Config, UserError
+from async_rl.schedules import with_drawn_learning_rate
+from benchmarks import reproduce_results, reproduce_tables, reproduce_toy
+from benchmarks.study import Experiment, Study
+
+HEADER = "total_steps,seconds,worker,stream,score,length,epsilon\n"
+
+
+def reproduce(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    where = ("--runs", str(folder / "runs"), "--output", str(folder / "results"), "--readme", str(folder / "README.md"))
+    command = [sys.executable, "-m", "benchmarks.reproduce", *arguments, *where]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+
+
+def write_games(run_dir: Path, games: list[tuple[int, float, float]]) -> None:
+    run_dir.mkdir(parents=True)
+    lines = [f"{steps},{seconds},0,0,{score},10,0.05\n" for steps, seconds, score in games]
+    (run_dir / "episodes.csv").write_text(HEADER + "".join(lines), encoding="utf-8")
+
+
+def test_small_versions_are_made_and_not_made_twice(tmp_path: Path) -> None:
+    """Real runs of a part on Atari and one on the toy; a second command finds everything done."""
+    marks = "".join(f"<!-- reproduce: {part} -->\nold\n<!-- end -->\n" for part in ("games", "robustness"))
+    (tmp_path / "README.md").write_text(f"before\n{marks}after\n", encoding="utf-8")
+    small = ("--games", "pong", "--steps", "600", "--workers", "1", "--toy-seeds", "1", "--toy-steps", "400")
+    arguments = ("--parts", "games", "robustness", *small, "--episodes", "1")
+    done = reproduce(tmp_path, *arguments)
+    assert done.returncode == 0, done.stderr
+    (row,) = rows(tmp_path / "results" / "games.csv")
+    assert row["game"] == "pong" and int(row["total_steps"]) >= 600 and float(row["evaluation_005"]) <= 0
+    assert row["command"].endswith("--parts games --games pong --seeds 0 --workers 1 --steps 600")
+    assert str(tmp_path) not in row["command"] and row["score_1_hour"] == ""
+    assert json.loads((tmp_path / "results" / "games.json").read_text())[0]["method"] == "one-step Q"
+    assert (tmp_path / "results" / "pong.safetensors").stat().st_size < 3_000_000
+    scatter = rows(tmp_path / "results" / "robustness.csv")
+    assert len(scatter) == 15 and len({point["lr"] for point in scatter}) == 5
+    assert (tmp_path / "results" / "robustness.png").read_bytes().startswith(b"\x89PNG")
+    readme = (tmp_path / "README.md").read_text()
+    assert readme.startswith("before") and readme.endswith("after\n") and "old" not in readme and "| Pong |" in readme
+    again = reproduce(tmp_path, *arguments)
+    assert again.returncode == 0 and "runs are finished" not in again.stdout
+    assert (tmp_path / "README.md").read_text() == readme
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--games", "pongg"), "pongg"),
+        (("--episodes", "0"), "--episodes must be between"),
+        (("--toy-seeds", "0"), "--toy-seeds must be at least 1"),
+        (("--steps", "0"), "--steps must be"),
+        (("--readme", "no/such/file"), "cannot read no/such/file"),
+    ],
+)
+def test_bad_input_is_told_before_anything_is_trained(tmp_path: Path, arguments: tuple[str, ...], told: str) -> None:
+    where = ("--runs", str(tmp_path / "runs"), "--output", str(tmp_path / "results"))
+    command = [sys.executable, "-m", "benchmarks.reproduce", *where, *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 2 and told in done.stderr and done.stderr.count("\n") <= 2
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_that_was_cut_off_goes_on_and_other_settings_are_refused(tmp_path: Path) -> None:
+    config = Config(env="catch", workers=1, steps=400, target_interval=500, seed=3)
+    study, experiment = Study(tmp_path), Experiment("part/run", config, "method")
+    assert study.steps_done(experiment) == 0 and study.finished([experiment]) == []
+    study.train_all([experiment])
+    longer = Experiment("part/run", Config(env="catch", workers=1, steps=800, target_interval=500, seed=3), "method")
+    assert study.finished([experiment]) == [experiment] and study.finished([longer]) == []
+    study.train_all([longer])
+    assert study.finished([longer]) == [longer]
+    assert len(json.loads((tmp_path / "part" / "run" / "run.json").read_text())["sessions"]) == 2
+    steps = [int(row["total_steps"]) for row in rows(tmp_path / "part" / "run" / "metrics.csv")]
+    assert steps == sorted(steps) and 400 <= steps[0] < 800 <= steps[-1]
+    other = Experiment("part/run", Config(env="catch", workers=1, steps=800, target_interval=501, seed=3), "method")
+    with pytest.raises(UserError, match="other settings"):
+        study.train_all([other])
+
+
+def test_scores_are_means_of_a_hundred_games(tmp_path: Path) -> None:
+    games = [(10 * number, number / 2, float(number * number % 37)) for number in range(1, 251)]
+    write_games(tmp_path / "run", games)
+    scored = reproduce_results.scores(tmp_path / "run")
+    assert len(scored) == 151
+    for offset, each in enumerate(scored):
+        assert each.total_steps == games[99 + offset][0]
+        assert each.score == pytest.approx(statistics.fmean(score for *_, score in games[offset : offset + 100]))
+    assert reproduce_results.after(scored, 60.2) == pytest.approx(scored[20].score)  # game 120 ended after 60 s
+    assert reproduce_results.after(scored, 10_000) is None
+    assert reproduce_results.scores(tmp_path / "nothing") == []
+
+
+def test_when_the_toy_is_learnt(tmp_path: Path) -> None:
+    """Two hundred games in a row with a mean of 0.8: 20 lost ones among them, not 21."""
+    games = [(number, 1 + number / 4, -1.0 if number <= 100 else 1.0) for number in range(1, 400)]
+    write_games(tmp_path / "run", games)
+    study = Study(tmp_path)
+    learnt = reproduce_toy.learnt(study, Experiment("run", Config(env="catch"), "method"))
+    assert learnt.steps == 280 and learnt.seconds == pytest.approx((280 - 1) / 4)
+    write_games(tmp_path / "never", games[:150])
+    assert reproduce_toy.learnt(study, Experiment("never", Config(env="catch"), "m")).steps == math.inf
+    assert reproduce_toy.final_score(study, Experiment("run", Config(env="catch"), "m")) == 1.0
+
+
+def test_quartiles_are_values_that_are_there() -> None:
+    assert reproduce_toy.quartiles([3, math.inf, 1, 2, math.inf]) == (2, 3, math.inf)
+    assert reproduce_toy.quartiles([7]) == (7, 7, 7)
+
+
+def test_every_optimiser_gets_the_same_learning_rates() -> None:
+    experiments = reproduce_toy.robustness(50, 100)
+    rates = {
+        name: [with_drawn_learning_rate(each.config).lr for each in experiments if each.method == name]
+        for name in reproduce_toy.OPTIMIZERS
+    }
+    first, *others = rates.values()
+    assert len(set(first)) == 50 and all(own == first for own in others)
+    assert 1e-4 <= min(first) < 3e-4 and 3e-3 < max(first) <= 1e-2
+    assert statistics.median(first) == pytest.approx(1e-3, rel=0.6)
+
+
+def test_a_file_without_a_place_for_the_table_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("<!-- reproduce: games -->\nno end\n", encoding="utf-8")
+    with pytest.raises(UserError, match="no lines"):
+        reproduce_tables.fill_in(tmp_path / "README.md", "games", "table")
+    assert (tmp_path / "README.md").read_text() == "<!-- reproduce: games -->\nno end\n"
