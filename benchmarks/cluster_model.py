@@ -1,10 +1,11 @@
 """A discrete-event model of islands and holders: throughput, staleness and load of up to a thousand islands.
 
 What is assumed, all of it measurable on small clusters: an island steps at a constant speed and exchanges every so
-many steps, in the background, one exchange at a time; an exchange costs its own machine some processor time, moves the
-vector once each way and costs every shard some processor time for each byte. An island's own link and each shard's, one
-each way, carry one message after the other at the network's speed, each message after a latency. Staleness is counted
-as the program does: steps of others that arrived at the holder between an island's pull before and its push.
+many steps, in the background, one exchange at a time; an exchange costs its own machine some processor time, moves
+the vector once each way in a single call and costs every shard some processor time for it and for each byte. An
+island's own link and each shard's, one each way, carry one message after the other at the network's speed, each
+message after a latency. Staleness is counted as the program does: steps of others that arrived at the holder between
+two answers to an island.
 """
 
 import heapq
@@ -101,51 +102,48 @@ class Model:
         heapq.heappush(self._events, (time, self._number, event))
 
     def _exchange(self, arrived_before: float, exchanged_at: float) -> Callable[[float], None]:
-        """Pull, then push; the next one begins an interval after this one began, or as soon as this one is over.
+        """A change goes to every shard, the parameters come back; the next exchange begins an interval after this one
+        began, or as soon as this one is over.
 
-        ``arrived_before``: steps that the holder knew at the pull before, and the island's own of then;
-        ``exchanged_at``: when the island's own steps were counted last.
+        ``arrived_before``: steps that the holder knew when it answered last; ``exchanged_at``: when the island's own
+        steps were counted last.
         """
         costs = self._costs
         part = costs.vector_bytes / self._shards
         wire = 8 * part / (1e9 * costs.gigabits)
-        processor = costs.holder_seconds + part * costs.holder_seconds_per_byte
+        processor = costs.holder_seconds + 2 * part * costs.holder_seconds_per_byte
 
-        def pull(start: float) -> None:
-            asked = start + costs.latency_seconds
-            ready = [self._processor[n].serve(asked, processor) for n in range(self._shards)]
-            sent = [self._out[n].serve(ready[n], wire) for n in range(self._shards)]
-            received = max(max(sent), asked + self._shards * wire) + costs.latency_seconds
-            known = self._arrived_steps
-            self._at(received + costs.island_seconds, push(start, known))
+        def cut(start: float) -> None:
+            self._at(start + costs.island_seconds, send(start))
 
-        def push(start: float, known: float) -> Callable[[float], None]:
-            def send(now: float) -> None:
+        def send(start: float) -> Callable[[float], None]:
+            def event(now: float) -> None:
                 leaves = now + self._shards * wire
                 taken = [self._in[n].serve(now + costs.latency_seconds, wire) for n in range(self._shards)]
                 done = [self._processor[n].serve(max(taken[n], leaves), processor) for n in range(self._shards)]
-                self._at(max(done), arrive(start, known, now))
+                self._at(max(done), answer(start))
 
-            return send
+            return event
 
-        def arrive(start: float, known: float, counted: float) -> Callable[[float], None]:
-            def end(now: float) -> None:
-                staleness = max(0.0, self._arrived_steps - arrived_before)
-                own = (counted - exchanged_at) * costs.steps_per_second
-                self._arrived_steps += own
-                self.samples.append((now, staleness, now + costs.latency_seconds - start))
-                due = counted + costs.interval / costs.steps_per_second
-                self._at(max(now + costs.latency_seconds, due), self._exchange(known + own, counted))
+        def answer(start: float) -> Callable[[float], None]:
+            def event(now: float) -> None:
+                staleness = self._arrived_steps - arrived_before
+                self._arrived_steps += (start - exchanged_at) * costs.steps_per_second
+                sent = [self._out[n].serve(now, wire) for n in range(self._shards)]
+                received = max(max(sent), now + self._shards * wire) + costs.latency_seconds
+                self.samples.append((received, staleness, received - start))
+                due = start + costs.interval / costs.steps_per_second
+                self._at(max(received, due), self._exchange(self._arrived_steps, start))
 
-            return end
+            return event
 
-        return pull
+        return cut
 
 
 def simulate(costs: Costs, islands: int, shards: int, seed: int = 0) -> Outcome:
     """Of enough exchanges for steady means: a dozen for each island, however busy the shards are."""
     part = costs.vector_bytes / shards
-    served = max(8 * part / (1e9 * costs.gigabits), 2 * (costs.holder_seconds + part * costs.holder_seconds_per_byte))
+    served = max(8 * part / (1e9 * costs.gigabits), costs.holder_seconds + 2 * part * costs.holder_seconds_per_byte)
     period = max(costs.interval / costs.steps_per_second, islands * served)
     return Model(costs, islands, shards).run(12 * period, np.random.default_rng(seed))
 
@@ -155,7 +153,7 @@ def shards_needed(costs: Costs, islands: int, most_load: float = 0.7) -> int | N
 
     None: no number of them is enough, as every shard gets a call from every island; the interval has to be longer.
     """
-    calls = 2 * islands * costs.steps_per_second / costs.interval
+    calls = islands * costs.steps_per_second / costs.interval
     if calls * costs.holder_seconds >= most_load:
         return None
     shards = 1

@@ -78,29 +78,31 @@ def predicted(kind: str, costs: Costs, islands: int, shards: int) -> Row:
 
 
 def like(run: Row, interval: int) -> Costs:
-    """Costs of a run of the toy, whose vector is small: its exchange is all calls, two of them."""
+    """Costs of a run of the toy, whose vector is small: its exchange is one call, a quarter of it for each side and
+    for each way."""
     speed, seconds = float(str(run[4])) / int(str(run[2])), float(str(run[5]))
     size = float(str(run[8])) * interval / 2
-    return Costs(speed, interval, size, seconds / 4, 0.0, seconds / 8, seconds / 8, 10.0)
+    return Costs(speed, interval, size, seconds / 4, 0.0, seconds / 4, seconds / 4, 10.0)
 
 
 def holder_costs() -> tuple[float, float]:
     """Seconds of a shard for each byte, and of an island for the rule, with the vector of the paper's network."""
     from async_rl.cluster.common import Common, Copy
-    from async_rl.cluster.rules import downpour
+    from async_rl.cluster.rules import RULES
 
     vector = np.ones(PARAMETERS, dtype=np.float32)
     common = Common(Copy(vector, np.zeros(1, dtype=np.int64), ((0, 0),)))
-    pulls, rules = [], []
+    own, view = vector.copy(), vector.copy()
+    calls, rules = [], []
     for number in range(1, 21):
         start = time.process_time()
-        common.push(0, (1, number), vector, slice(0, 1), np.array([number]))
-        common.pull(0, "float32")
-        pulls.append((time.process_time() - start) / (2 * vector.nbytes))
+        common.push(0, (1, number), vector, slice(0, 1), np.array([number]), "float32")
+        calls.append((time.process_time() - start) / (2 * vector.nbytes))
         start = time.process_time()
-        downpour(vector.copy(), vector, vector, 2, lambda sent: sent)
+        view += RULES["downpour"].change(own.copy(), view, 2)
+        own += vector - view
         rules.append(time.process_time() - start)
-    return float(np.median(pulls)), float(np.median(rules))
+    return float(np.median(calls)), float(np.median(rules))
 
 
 def main() -> None:
@@ -109,10 +111,10 @@ def main() -> None:
     runs = [measured(options, islands) for islands in options.islands]
     checks = [predicted("model of the run", like(run, options.interval), int(str(run[2])), 1) for run in runs]
     per_byte, rule = holder_costs()
-    call = float(str(runs[0][5])) / 4
+    call = float(str(runs[0][5])) / 4  # its side of it, as in `like`
     print(f"a shard needs {per_byte * 1e9:.2f} ns a byte and {call * 1e3:.1f} ms a call, the rule {rule * 1e3:.1f} ms")
-    base = Costs(options.machine_steps_per_second, options.interval, 4.0 * PARAMETERS, rule, per_byte, call / 2,
-                 call / 2, 10.0)  # fmt: skip
+    speed, size = options.machine_steps_per_second, 4.0 * PARAMETERS
+    base = Costs(speed, options.interval, size, rule, per_byte, call, call, 10.0)
     rows = [*runs, *checks]
     for gigabits in GIGABITS:
         costs = dataclasses.replace(base, gigabits=gigabits)

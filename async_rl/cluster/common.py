@@ -50,8 +50,10 @@ class Common:
         parameters = parameters.copy() if parameters is self._parameters else parameters
         return Pulled(parameters, self._steps.copy(), self._keys[island], self._kept[island])
 
-    def push(self, island: int, key: Key, change: np.ndarray, workers: slice, steps: np.ndarray) -> tuple[Key, int]:
-        """Add a change once, and note the steps of the island's workers; the last key that counts, and T.
+    def push(
+        self, island: int, key: Key, change: np.ndarray, workers: slice, steps: np.ndarray, wire: WireType
+    ) -> Pulled:
+        """Add a change once, and note the steps of the island's workers; what it works with next.
 
         A change that is not finite is counted, not added: one island's broken numbers must not become everybody's.
         """
@@ -61,7 +63,7 @@ class Common:
                 self._parameters += change
             self._keys[island] = key
             np.maximum(self._steps[workers], steps, out=self._steps[workers])
-        return self._keys[island], int(self._steps.sum())
+        return self.pull(island, wire)
 
     def copy(self, kept: tuple[Key, ...] | None = None) -> Copy:
         """A copy of everything; ``kept``: the keys of the last one that has arrived where it is safe."""

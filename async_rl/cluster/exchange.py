@@ -1,7 +1,8 @@
-"""An island's side of the exchange: pull, apply a rule to the shared theta, push; workers never wait. No Ray here.
+"""An island's side of the exchange: its change goes out, the common parameters come back. No Ray here.
 
     steps of the island's workers  ......|..........|..........|.......   every --exchange-interval steps:
-                                         pull --> rule --> theta += move --> push (kept until it is in a copy)
+                                         change = theta - view --> push (kept until it is in a copy)
+                                         theta += common - view <-- answer; workers never wait
 
 Theta is changed in place while the workers change it, one more Hogwild writer: an update of theirs that falls between
 the reading and the writing of one element is lost, as it can be between two of them.
@@ -21,12 +22,16 @@ from async_rl.cluster.settings import ClusterSettings
 from async_rl.cluster.wire import decode, encode, shards
 from async_rl.shared import SharedTable
 
-MOST_PENDING = 64
-"""Pushes that an island keeps because no copy has them yet; with so many it waits with the next one."""
+MOST_PENDING_BYTES = 256 << 20
+"""Pushes that an island keeps because no copy has them yet; with so many it waits with the next one. A limit on their
+number would make those wait that exchange often: with 64 the toy needed 1.7 times the steps at any interval."""
+
+_FULL_SECONDS = 0.2
+"""Between two looks whether a copy has them."""
 
 SHORTEST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS = 0.1, 5.0
 
-_POLL_SECONDS = 0.005
+_POLL_SECONDS = 0.002
 
 
 class UnavailableError(Exception):
@@ -52,8 +57,8 @@ class Store(Protocol):
     def pull(self) -> list[Pulled]:
         """From each shard."""
 
-    def push(self, parts: list[tuple[int, Push]]) -> list[tuple[Key, int]]:
-        """To shard number ``part[0]`` its part of a change; for each the last key that counts there, and T."""
+    def push(self, parts: list[tuple[int, Push]]) -> list[Pulled]:
+        """To shard number ``part[0]`` its part of a change; what each of these shards has then."""
 
 
 class Exchange:
@@ -81,6 +86,7 @@ class Exchange:
         self._incarnation, self._number, self._steps_goal = incarnation, 0, steps_goal
         self._theta = table["parameters"]
         self._parts = shards(len(self._theta), settings.shards)
+        self._rule = RULES[settings.rule]
         self._pending: deque[Push] = deque()
         self._view = self._theta.copy()
         self._elsewhere = 0
@@ -91,8 +97,8 @@ class Exchange:
         pulled = self._store.pull()
         np.copyto(self._theta, _whole(pulled))
         self._view = self._theta.copy()
-        self._note_steps(pulled[0].steps)
-        self._elsewhere, self._steps_exchanged = self._steps_elsewhere(), self._own_steps()
+        self._take(pulled)
+        self._steps_exchanged = self._own_steps()
 
     def run(self, ended: threading.Event) -> None:
         """Exchange every so many steps until ``ended``; where nothing answers, try again ever more slowly.
@@ -105,62 +111,76 @@ class Exchange:
             if not self._due():
                 continue
             try:
-                self.once()
+                if not self.once():
+                    ended.wait(_FULL_SECONDS)
                 backoff = SHORTEST_BACKOFF_SECONDS
             except UnavailableError:
                 ended.wait(backoff)
                 backoff = min(2 * backoff, LONGEST_BACKOFF_SECONDS)
 
-    def once(self) -> None:
-        """One exchange; raises UnavailableError, after which the next one goes on where this has stopped."""
-        start = time.monotonic()
-        pulled = self._store.pull()
-        if self._send_again(pulled):
-            pulled = self._store.pull()
-        self._forget(pulled)
-        if len(self._pending) >= MOST_PENDING:
-            raise UnavailableError
-        before = self._elsewhere
-        self._note_steps(pulled[0].steps)
-        self._elsewhere = self._steps_elsewhere()
-        push = self._apply_rule(_whole(pulled))
-        self._pending.append(push)
-        arrived = self._send([(shard, push) for shard in range(len(self._parts))])
-        staleness = max(0, arrived[0][1] - int(push.steps.sum()) - before)
-        sent = push.change.nbytes + sum(part.parameters.nbytes for part in pulled)
+    def once(self) -> bool:
+        """One exchange; False: too many pushes wait for a copy, so the last one was sent again instead.
+
+        Raises:
+            UnavailableError: the next one goes on where this has stopped.
+            ReplacedError: another incarnation is at work.
+        """
+        start, before = time.monotonic(), self._elsewhere
+        if not self._rule.follows:
+            self._take(self._store.pull())
+        full = sum(push.change.nbytes for push in self._pending) >= MOST_PENDING_BYTES
+        if not full:
+            self._pending.append(self._cut())
+        sent = self._pending[-1].change.nbytes
+        pulled = self._deliver()
+        self._take(pulled)
+        sent += sum(part.parameters.nbytes for part in pulled)
+        staleness = max(0, self._elsewhere - before)
         self._table["exchange"][self._workers.start] += (1, sent, time.monotonic() - start, staleness)
+        return not full
 
     def _due(self) -> bool:
         steps = self._own_steps() - self._steps_exchanged
         at_the_goal = steps > 0 and self._table.total_steps() >= self._steps_goal
         return at_the_goal or steps >= self._settings.exchange_interval
 
-    def _apply_rule(self, common: np.ndarray) -> Push:
-        wire, steps = self._settings.wire, self._table["steps"][self._workers].copy()
-        own = self._theta.copy()
-        rule = RULES[self._settings.rule]
-        change, move, self._view = rule(
-            own, self._view, common, self._settings.islands, lambda vector: decode(encode(vector, wire))
-        )
-        np.add(self._theta, move, out=self._theta)
+    def _cut(self) -> Push:
+        """The next change, which from now on is in the island's view of the common parameters."""
+        steps, own = self._table["steps"][self._workers].copy(), self._theta.copy()
+        sent = encode(self._rule.change(own, self._view, self._settings.islands), self._settings.wire)
+        change = decode(sent)
+        if self._rule.rest is not None:
+            np.add(self._theta, self._rule.rest(own, self._view, change), out=self._theta)
+        self._view += change
         self._steps_exchanged = int(steps.sum())
         self._number += 1
-        return Push((self._incarnation, self._number), encode(change, wire), steps)
+        return Push((self._incarnation, self._number), sent, steps)
 
-    def _send(self, parts: list[tuple[int, Push]]) -> list[tuple[Key, int]]:
+    def _deliver(self) -> list[Pulled]:
+        """Send the last push, and to shards that have lost some before it, with their process, those once more."""
+        last = self._pending[-1]
+        pulled = self._send([(shard, last) for shard in range(len(self._parts))])
+        for shard, answer in enumerate(pulled):
+            for push in [push for push in self._pending if push.key > answer.key]:  # in their order, which counts
+                (pulled[shard],) = self._send([(shard, push)])
+        if any(answer.key[0] > self._incarnation for answer in pulled):
+            raise ReplacedError
+        if any(answer.key != last.key for answer in pulled):  # lost again meanwhile
+            raise UnavailableError
+        return pulled
+
+    def _send(self, parts: list[tuple[int, Push]]) -> list[Pulled]:
         cut = [(shard, Push(push.key, push.change[self._parts[shard]], push.steps)) for shard, push in parts]
         return self._store.push(cut)
 
-    def _send_again(self, pulled: list[Pulled]) -> bool:
-        """Send what a shard has not got, or has lost with its process; whether there was anything."""
-        if any(shard.key[0] > self._incarnation for shard in pulled):
-            raise ReplacedError
-        missing = [(n, push) for push in self._pending for n, shard in enumerate(pulled) if push.key > shard.key]
-        for part in missing:  # one after the other: their order counts
-            self._send([part])
-        return bool(missing)
-
-    def _forget(self, pulled: list[Pulled]) -> None:
+    def _take(self, pulled: list[Pulled]) -> None:
+        """Go along with what the common parameters have become, and forget the pushes that a copy has."""
+        common = _whole(pulled)
+        if self._rule.follows:
+            np.add(self._theta, common - self._view, out=self._theta)
+        self._view = common
+        self._note_steps(pulled[0].steps)
+        self._elsewhere = self._steps_elsewhere()
         kept = min(shard.kept for shard in pulled)
         while self._pending and self._pending[0].key <= kept:
             self._pending.popleft()

@@ -31,9 +31,9 @@ class Holder:
         """See `Common.pull`."""
         return None if self._common is None else self._common.pull(island, wire)
 
-    def push(self, island: int, key: Key, change: Any, workers: slice, steps: Any) -> tuple[Key, int] | None:
+    def push(self, island: int, key: Key, change: Any, workers: slice, steps: Any, wire: WireType) -> Pulled | None:
         """See `Common.push`."""
-        return None if self._common is None else self._common.push(island, key, change, workers, steps)
+        return None if self._common is None else self._common.push(island, key, change, workers, steps, wire)
 
     def copy(self, kept: tuple[Key, ...] | None) -> Copy | None:
         """See `Common.copy`."""
@@ -50,11 +50,12 @@ class RemoteStore:
         """See `Store.pull`."""
         return _answers([holder.pull.remote(self._island, self._wire) for holder in self._holders])
 
-    def push(self, parts: list[tuple[int, Push]]) -> list[tuple[Key, int]]:
+    def push(self, parts: list[tuple[int, Push]]) -> list[Pulled]:
         """See `Store.push`."""
+        island, workers, wire = self._island, self._workers, self._wire
         return _answers(
             [
-                self._holders[shard].push.remote(self._island, push.key, push.change, self._workers, push.steps)
+                self._holders[shard].push.remote(island, push.key, push.change, workers, push.steps, wire)
                 for shard, push in parts
             ]
         )

@@ -214,8 +214,8 @@ def _exchange_last(exchange: Exchange) -> None:
     deadline = time.monotonic() + _LAST_EXCHANGE_SECONDS
     while time.monotonic() < deadline:
         with contextlib.suppress(UnavailableError):
-            exchange.once()
-            return
+            if exchange.once():
+                return
         time.sleep(0.2)
 
 

@@ -1,7 +1,7 @@
 """What an island and the common parameters tell each other: three rules of the literature, on flat float32 vectors.
 
-One exchange: the island pulls the common parameters, the rule makes of them what the island pushes (added there) and by
-how much it moves itself (added here). Both are differences, so whatever workers or other islands add meanwhile stays.
+One exchange: the island cuts off a *change*, which is added to the common parameters, and gets these back as they are
+then. Both sides only ever add differences, so whatever workers or other islands add meanwhile stays.
 """
 
 from collections.abc import Callable
@@ -15,50 +15,39 @@ ELASTICITY = 0.9
 """Elastic averaging: the sum over all islands of the part of its distance that each moves (beta; Zhang et al., 5)."""
 
 
-class Exchanged(NamedTuple):
-    """What comes of one exchange; three vectors [P] float32."""
+class Rule(NamedTuple):
+    """One way to exchange.
 
-    change: np.ndarray
-    """To be added to the common parameters, as it arrives there."""
-    move: np.ndarray
-    """To be added to the island's parameters."""
-    view: np.ndarray
-    """What the island has in common with the others from now on; the next exchange needs it."""
-
-
-Rule = Callable[[np.ndarray, np.ndarray, np.ndarray, int, Callable[[np.ndarray], np.ndarray]], Exchanged]
-"""(own, view, common, islands, as_sent) -> Exchanged; ``as_sent`` gives the values of a vector after its journey."""
-
-
-def downpour(
-    own: np.ndarray, view: np.ndarray, common: np.ndarray, islands: int, as_sent: Callable[[np.ndarray], np.ndarray]
-) -> Exchanged:
-    """The sum of all changes (Dean et al. 2012, Downpour SGD): ``change = own - view``, ``move = common - view``.
-
-    What the journey rounds off stays in the island's parameters, and goes with the next change.
+    ``view`` [P] is what the island last knew of the common parameters, with all that it has sent since.
     """
-    change = as_sent(own - view)
-    return Exchanged(change, common - view, common + change)
+
+    change: Callable[[np.ndarray, np.ndarray, int], np.ndarray]
+    """(own, view, islands) -> change [P], to be added to the common parameters, as it arrives there."""
+    rest: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray] | None
+    """(own, view, change) -> what the island itself moves by at the same moment; None: it stays where it is."""
+    follows: bool
+    """Whether the island moves by as much as the common parameters have moved since its view of them; if not, the
+    change depends on where they are now, so the island asks before it cuts it off."""
 
 
-def averaging(
-    own: np.ndarray, view: np.ndarray, common: np.ndarray, islands: int, as_sent: Callable[[np.ndarray], np.ndarray]
-) -> Exchanged:
-    """The mean of the changes: ``change = (own - view) / islands``; the island goes to the common parameters."""
-    change = as_sent((own - view) / np.float32(islands))
-    new = common + change
-    return Exchanged(change, new - own, new)
+def _sum(own: np.ndarray, view: np.ndarray, islands: int) -> np.ndarray:
+    return own - view
 
 
-def elastic(
-    own: np.ndarray, view: np.ndarray, common: np.ndarray, islands: int, as_sent: Callable[[np.ndarray], np.ndarray]
-) -> Exchanged:
-    """Elastic averaging (Zhang et al. 2015, arXiv 1412.6651, algorithm 1): both move by a part of their distance.
-
-    ``change = (own - common) * ELASTICITY / islands``, ``move = -change``.
-    """
-    change = as_sent((own - common) * np.float32(ELASTICITY / islands))
-    return Exchanged(change, -change, view)
+def _mean(own: np.ndarray, view: np.ndarray, islands: int) -> np.ndarray:
+    return (own - view) / np.float32(islands)
 
 
-RULES: dict[str, Rule] = {"downpour": downpour, "elastic": elastic, "averaging": averaging}
+def _pull(own: np.ndarray, view: np.ndarray, islands: int) -> np.ndarray:
+    return (own - view) * np.float32(ELASTICITY / islands)
+
+
+RULES: dict[str, Rule] = {
+    # The sum of all changes (Dean et al. 2012, Downpour SGD). What the journey rounds off stays in the island's
+    # parameters, and goes with the next change.
+    "downpour": Rule(_sum, None, True),
+    # Elastic averaging (Zhang et al. 2015, arXiv 1412.6651, algorithm 1): both move by a part of their distance.
+    "elastic": Rule(_pull, lambda own, view, change: -change, False),
+    # The mean of the changes; the island itself keeps no more of its own than that.
+    "averaging": Rule(_mean, lambda own, view, change: view + change - own, True),
+}
