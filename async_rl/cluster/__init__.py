@@ -6,8 +6,8 @@ exchange parameters through a *holder* of the common ones, asynchronously, as Di
 
     driver: the ordinary supervisor, with islands in the place of worker processes
        | collects games and counts, copies theta                      T = sum of all workers' counts
-    holder (one or several shards) <-- pull, push of a change --> island 0: theta, workers 0 to 15
-                                                              --> island 1: theta, workers 16 to 31 ...
+    holder (one or several shards) <-- a change; the common parameters --> island 0: theta, workers 0 to 15
+                                                                       --> island 1: theta, workers 16 to 31 ...
 
 The workers of all islands are numbered through, and each table, the driver's and every island's, has a slot for each of
 them. So seeds, final epsilons, T, schedules and checkpoints are those of one machine with as many workers.
