@@ -20,7 +20,7 @@ import tyro
 
 from async_rl import checkpoint
 from benchmarks import table
-from benchmarks.cluster_partition import Partitioned, why_not
+from benchmarks.cluster_partition import Partitioned, wait_for, why_not
 from benchmarks.cluster_runs import ClusterRun, Machines, toy
 from benchmarks.endurance_launcher import most_lost_seconds
 from benchmarks.endurance_run import HEADER, print_row, require
@@ -73,7 +73,8 @@ class Trial:
         )
 
     def kill(self, actor: str) -> None:
-        """SIGKILL of one of the actors of a class."""
+        """SIGKILL of one of the actors of a class; one that died before is there again first."""
+        wait_for(lambda: bool(self.machines.actors(actor)), f"a process of class {actor}")
         self.chance.choice(self.machines.actors(actor)).kill()
 
     def kill_worker(self) -> None:
