@@ -18,6 +18,10 @@ from benchmarks.endurance_run import PATIENCE_SECONDS
 _NETWORK = "10.213.77"
 _PORT = 6399  # outside the range that Ray takes for its workers
 
+PATIENCE = {"RAY_health_check_failure_threshold": "20"}
+"""As the guide says. Ray gives a machine up after five checks without an answer, about a minute; what TCP holds back
+during half a minute's cut comes only when it tries again, after nearly as long."""
+
 
 def why_not() -> str | None:
     """Why no namespaces can be had here; None: they can."""
@@ -43,13 +47,12 @@ class Partitioned:
         self._mark = f"rl{uuid.uuid4().hex[:6]}"
         self._names = [f"{self._mark}{number}" for number in range(machines)]
         self._processes: list[subprocess.Popen[bytes]] = []
-        os.environ |= environment()
+        os.environ |= environment() | PATIENCE
         try:
             self._make_network()
             self._start("", ["--head", f"--port={_PORT}", "--num-cpus=0", "--include-dashboard=false"], 1)
             for number, name in enumerate(self._names):
                 self._start(name, [f"--address={self.address}", "--num-cpus=1"], number + 2)
-            wait_for(lambda: self._joined() > machines, "machines")
         except BaseException:
             self.close()
             raise
@@ -113,7 +116,7 @@ class Partitioned:
         command = [*inside, sys.executable, "-m", "ray.scripts.scripts", "start", *arguments, *own]
         quiet = subprocess.DEVNULL
         self._processes.append(subprocess.Popen(command, stdout=quiet, stderr=quiet))
-        wait_for(_head_listens, "the head")
+        wait_for(lambda: _head_listens() and self._joined() == number, f"machine {number}")  # names of sockets collide
 
     def __enter__(self) -> "Partitioned":
         return self

@@ -67,7 +67,8 @@ class Collected:
 
     incarnation: int
     rows: dict[str, np.ndarray]
-    games: list[np.ndarray]  # of each worker, [N, GAME_FIELDS], beyond those that the driver has read
+    games: list[np.ndarray]  # of each worker, [N, GAME_FIELDS], the newest of those that the driver has not read
+    games_written: list[int]  # of each worker, the last of those among them
     worker_incarnations: tuple[int, ...]
     restarted: int
     stepping: int
@@ -108,12 +109,14 @@ class Island:
             return None
         ended, table, workers = self._ended, self._table, self._workers
         # First the games, then the counts, so that these have the steps of every game.
-        games = [] if table is None else [self._games(worker, read) for worker, read in enumerate(games_read)]
+        written = [] if table is None else table["games_written"][order.workers].tolist()
+        games = [self._games(worker, *each) for worker, each in enumerate(zip(games_read, written, strict=False))]
         rows = {} if table is None else {name: table[name][order.workers].copy() for name in COUNTED}
         return Collected(
             incarnation=order.incarnation,
             rows=rows,
             games=games,
+            games_written=written,
             worker_incarnations=workers.incarnations if workers else order.worker_incarnations,
             restarted=workers.restarted if workers else 0,
             stepping=workers.stepping if workers and not ended else 0,
@@ -136,10 +139,9 @@ class Island:
         """The process, for who wants to hurt it."""
         return os.getpid()
 
-    def _games(self, worker: int, read: int) -> np.ndarray:
+    def _games(self, worker: int, read: int, written: int) -> np.ndarray:
         assert self._order is not None and self._table is not None
-        slot = self._order.workers.start + worker
-        written, ring = int(self._table["games_written"][slot]), self._table["games"][slot]
+        ring = self._table["games"][self._order.workers.start + worker]
         numbers = np.arange(max(read, written - GAMES_RING), written)
         return ring[numbers % GAMES_RING].copy()
 

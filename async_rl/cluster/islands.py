@@ -230,8 +230,8 @@ class Islands:
         for name, rows in collected.rows.items():
             self._table[name][member.workers] = rows
         dated = dated_within([games[:, 0] for games in collected.games], before + 1, self._table.total_steps())
-        for worker, (games, dates) in enumerate(zip(collected.games, dated, strict=True)):
-            self._put_games(member.workers.start + worker, games, dates)
+        for worker, new in enumerate(zip(collected.games, dated, collected.games_written, strict=True)):
+            self._put_games(member.workers.start + worker, *new)
         member.worker_incarnations = collected.worker_incarnations
         member.restarted, member.stepping = collected.restarted, collected.stepping
         for text in collected.said:
@@ -243,13 +243,12 @@ class Islands:
                 (self._errors / name).write_text(text, encoding="utf-8")
         member.ended = collected.ended
 
-    def _put_games(self, slot: int, games: np.ndarray, dates: np.ndarray) -> None:
-        """Into the rings out of which the supervisor reads: the records first, the count after them."""
+    def _put_games(self, slot: int, games: np.ndarray, dates: np.ndarray, written: int) -> None:
+        """Into the rings out of which the supervisor reads, under the island's own numbers, so that it tells how many
+        were overwritten before they could be asked for: the records first, the count after them."""
         games = np.column_stack([dates, games[:, 1:]])
-        ring, written = self._table["games"][slot], self._table["games_written"]
-        numbers = np.arange(written[slot], written[slot] + len(games))
-        ring[numbers % GAMES_RING] = games
-        written[slot] += len(games)
+        self._table["games"][slot][np.arange(written - len(games), written) % GAMES_RING] = games
+        self._table["games_written"][slot] = written
 
     def _vector_names(self) -> tuple[str, ...]:
         return ("target", *shared_statistics(self._config))
