@@ -153,8 +153,9 @@ def draw(rows: Sequence[Row], path: Path) -> None:
     needed.set_title("PREDICTION: shards that are needed\n(none busier than 0.7)", fontsize=12)
     for axis in (staleness, load, needed):
         axis.set_xscale("log")
-    for axis in (staleness, needed):
-        axis.set_yscale("log")
+    staleness.set_yscale("log")
+    needed.set_yscale("log", base=2)
+    needed.yaxis.set_major_formatter("{x:g}")
     for axis, name in ((check, "steps of others"), (staleness, "steps of others"), (load, "busy"), (needed, "shards")):
         axis.set_xlabel("islands", fontsize=12)
         axis.set_ylabel(name, fontsize=12)

@@ -6,22 +6,20 @@
 
 import dataclasses
 import statistics
-import tempfile
-from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import tyro
 
-from async_rl import Config, train
+from async_rl import Config
 from async_rl.cluster.connection import connected
 from async_rl.cluster.islands import Islands
 from async_rl.cluster.settings import ClusterSettings
 from async_rl.config_file import from_toml
 from async_rl.supervisor import MakeWorkers, on_this_machine
 from benchmarks import table
-from benchmarks.toy import GAMES, SCORE
+from benchmarks.toy import steps_to_learn
 
 HEADER = ("islands", "workers", "rule", "interval", "wire", "median", "least", "most", "seeds", "ratio")
 CATCH = Path(__file__).parent.parent / "configs" / "catch.toml"
@@ -45,19 +43,6 @@ class Options:
     """Length of a run."""
     output: Path | None = None
     """CSV file for the results."""
-
-
-def steps_to_learn(config: Config, make_workers: MakeWorkers) -> float:
-    """T at which the score was reached first; infinite where it never was."""
-    with tempfile.TemporaryDirectory() as folder:
-        run_dir = train(config, Path(folder) / "run", quiet=True, make_workers=make_workers).run_dir
-        games = [(int(game["total_steps"]), float(game["score"])) for game in table.read(run_dir / "episodes.csv")]
-    last: deque[float] = deque(maxlen=GAMES)
-    for total_steps, score in sorted(games, key=lambda game: game[0]):
-        last.append(score)
-        if len(last) == GAMES and statistics.fmean(last) >= SCORE:
-            return total_steps
-    return float("inf")
 
 
 def needed(options: Options, config: Config, make_workers: MakeWorkers) -> list[float]:
