@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,9 +15,12 @@ from conftest import ROOT, rows, wait_for
 from hypothesis import given
 from hypothesis import strategies as st
 
-from async_rl import UserError, checkpoint
-from async_rl.cluster.islands import dated_within
+from async_rl import Config, UserError, checkpoint
+from async_rl.build import GAMES_RING, make_table
+from async_rl.cluster.island import Island
+from async_rl.cluster.islands import Islands, dated_within
 from async_rl.cluster.settings import ClusterSettings, record, recorded
+from async_rl.envs import describe
 from benchmarks.cluster_partition import Partitioned, why_not
 from benchmarks.cluster_runs import ClusterRun, Machines, complete, toy
 
@@ -193,6 +197,26 @@ def test_games_are_dated_within_what_has_been_counted(dates: list[list[int]], fi
     every = np.concatenate([*before, np.empty(0)])
     if len(every) and every.min() >= first and every.max() <= first + room:
         assert all((old == new).all() for old, new in zip(before, after, strict=True))
+
+
+def test_games_that_an_island_has_overwritten_are_counted_and_not_taken_twice() -> None:
+    """A cut network: the island has finished more games meanwhile than its ring holds."""
+    config = Config(env="catch", workers=2)
+    there, here = (make_table(config, describe(config)) for _ in range(2))
+    island, driver = Island(), SimpleNamespace(_table=here)
+    island._table, island._order = there, SimpleNamespace(workers=slice(1, 2))  # type: ignore[assignment]
+    read = 0
+    for written in (100, 100 + GAMES_RING + 50):
+        for number in range(int(there["games_written"][1]), written):
+            there["games"][1, number % GAMES_RING] = number
+        there["games_written"][1] = written
+        games = island._games(0, read, written)
+        Islands._put_games(driver, 1, games, games[:, 0], written)  # type: ignore[arg-type]
+        read = int(here["games_written"][1])
+        assert read == written and len(games) == min(written, GAMES_RING)
+    island._folder.rmdir()
+    newest = np.arange(read - GAMES_RING, read)
+    np.testing.assert_array_equal(here["games"][1, newest % GAMES_RING, 2], newest)
 
 
 def test_cluster_settings_come_back_from_a_run(tmp_path: Path) -> None:
