@@ -33,7 +33,6 @@ METHODS: dict[str, dict[str, Any]] = {
         "norm": "layer",
         "target": "none",
         "t_max": 5,
-        "lr": 1e-3,
     },
     "A3C": {"algorithm": "a3c", "t_max": 5, "lr": 1e-2, "rms_epsilon": 0.1},
     "replay": {"replay": 20_000, "learning_starts": 2_000, "t_max": 1},
