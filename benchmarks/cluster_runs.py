@@ -115,6 +115,6 @@ def complete(arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
 def titled(process: psutil.Process, title: str) -> bool:
     """Whether a process bears the title that Ray has given it."""
     try:
-        return process.cmdline()[:1] != [] and process.cmdline()[0].startswith(title)
+        return "".join(process.cmdline()[:1]).startswith(title)  # none at all once it is dead
     except psutil.Error:
         return False
