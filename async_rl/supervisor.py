@@ -48,19 +48,36 @@ class Workers(Protocol):
     """What the supervisor has to know of its workers, wherever they run; see `WorkerProcesses`."""
 
     @property
-    def restarted(self) -> int: ...
+    def restarted(self) -> int:
+        """Workers started again so far."""
+
     @property
-    def incarnations(self) -> tuple[int, ...]: ...
+    def incarnations(self) -> tuple[int, ...]:
+        """How often each worker has been started, minus one."""
+
     @property
-    def any_alive(self) -> bool: ...
+    def any_alive(self) -> bool:
+        """Whether one goes on, or is about to."""
+
     @property
-    def stepping(self) -> int: ...
+    def stepping(self) -> int:
+        """Number of workers that take steps."""
+
     @property
-    def pids(self) -> Mapping[int, int]: ...
-    def start(self) -> None: ...
-    def watch(self, seconds: float) -> None: ...
-    def stop(self) -> None: ...
-    def kill(self) -> None: ...
+    def pids(self) -> Mapping[int, int]:
+        """Processes of this machine, by worker."""
+
+    def start(self) -> None:
+        """Start all of them."""
+
+    def watch(self, seconds: float) -> None:
+        """Look after them for at most that long."""
+
+    def stop(self) -> None:
+        """Let them finish their segments and end."""
+
+    def kill(self) -> None:
+        """End them at once."""
 
 
 MakeWorkers = Callable[[Config, SharedTable, Path, Progress, Callable[[str], None]], Workers]

@@ -33,7 +33,7 @@ LOST = {
     "island": "its running games, its changes since its last push",
     "machine": "its running games, its changes since its last push",
     "holder": "nothing",
-    "partition": "nothing",
+    "partition": "nothing; of games that an island has finished meanwhile only the newest 4,096 are on record",
 }
 
 

@@ -18,7 +18,7 @@ from benchmarks.endurance_run import PATIENCE_SECONDS
 _NETWORK = "10.213.77"
 _PORT = 6399  # outside the range that Ray takes for its workers
 
-PATIENCE = {"RAY_health_check_failure_threshold": "20"}
+TOLERANT = {"RAY_health_check_failure_threshold": "20"}
 """As the guide says. Ray gives a machine up after five checks without an answer, about a minute; what TCP holds back
 during half a minute's cut comes only when it tries again, after nearly as long."""
 
@@ -47,7 +47,7 @@ class Partitioned:
         self._mark = f"rl{uuid.uuid4().hex[:6]}"
         self._names = [f"{self._mark}{number}" for number in range(machines)]
         self._processes: list[subprocess.Popen[bytes]] = []
-        os.environ |= environment() | PATIENCE
+        os.environ |= environment() | TOLERANT
         try:
             self._make_network()
             self._start("", ["--head", f"--port={_PORT}", "--num-cpus=0", "--include-dashboard=false"], 1)
@@ -116,7 +116,9 @@ class Partitioned:
         command = [*inside, sys.executable, "-m", "ray.scripts.scripts", "start", *arguments, *own]
         quiet = subprocess.DEVNULL
         self._processes.append(subprocess.Popen(command, stdout=quiet, stderr=quiet))
-        wait_for(lambda: _head_listens() and self._joined() == number, f"machine {number}")  # names of sockets collide
+        wait_for(
+            lambda: _head_listens() and self._joined() == number, f"machine {number}"
+        )  # two at once take the same sockets
 
     def __enter__(self) -> "Partitioned":
         return self

@@ -77,6 +77,17 @@ def check_logs(run_dir: Path) -> None:
     assert all(np.isfinite(array).all() for array in saved.arrays.values())
 
 
+def check_records_of_islands(run_dir: Path) -> None:
+    """What a run of two islands and two sessions has on record: restarts, exchanges, games of both, all seeds."""
+    reports = rows(run_dir / "metrics.csv")
+    assert int(reports[-1]["workers_restarted"]) >= 2
+    exchanging = [row for row in reports if row["exchange_seconds"] != "nan"]
+    assert all(float(row["exchange_bytes_per_step"]) > 0 <= float(row["staleness_steps"]) for row in exchanging[1:])
+    assert {int(game["worker"]) for game in rows(run_dir / "episodes.csv")} == {0, 1}
+    sessions = json.loads((run_dir / "run.json").read_text())["sessions"]
+    assert [len(session["seeds"]["final_epsilons"]) for session in sessions] == [2, 2]
+
+
 def test_islands_learn_survive_and_go_on(machines: Machines, begin: Begin, tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
     run = begin(*toy(run_dir, *ISLANDS, "--address", machines.address))
@@ -110,15 +121,7 @@ def test_islands_learn_survive_and_go_on(machines: Machines, begin: Begin, tmp_p
     assert "Traceback" not in run.text() + again.text() and "raylet" not in run.text() + again.text()
     assert f"go on with: python -m launch.cluster --resume {run_dir}" in again.text()
     check_logs(run_dir)
-    last = rows(run_dir / "metrics.csv")[-1]
-    assert int(last["workers_restarted"]) >= 2
-    exchanging = [row for row in rows(run_dir / "metrics.csv") if row["exchange_seconds"] != "nan"]
-    assert all(float(row["exchange_bytes_per_step"]) > 0 <= float(row["staleness_steps"]) for row in exchanging[1:])
-    assert {int(game["worker"]) for game in rows(run_dir / "episodes.csv")} == {0, 1}
-    assert [len(s["seeds"]["final_epsilons"]) for s in json.loads((run_dir / "run.json").read_text())["sessions"]] == [
-        2,
-        2,
-    ]
+    check_records_of_islands(run_dir)
 
     steps = checkpoint.read(run_dir).progress.total_steps  # a single machine goes on with it
     command = [sys.executable, "-m", "launch.async", "--resume", str(run_dir), "--steps", str(steps + 2000)]

@@ -24,7 +24,7 @@ from async_rl.shared import SharedTable
 
 MOST_PENDING_BYTES = 256 << 20
 """Pushes that an island keeps because no copy has them yet; with so many it waits with the next one. A limit on their
-number would make those wait that exchange often: with 64 the toy needed 1.7 times the steps at any interval."""
+number would make those wait that exchange often: with 64, islands of the toy stopped exchanging for seconds."""
 
 _FULL_SECONDS = 0.2
 """Between two looks whether a copy has them."""
@@ -96,7 +96,7 @@ class Exchange:
         """Take over the common parameters and the others' steps; raises UnavailableError."""
         pulled = self._store.pull()
         np.copyto(self._theta, _whole(pulled))
-        self._view = self._theta.copy()
+        np.copyto(self._view, self._theta)
         self._take(pulled)
         self._steps_exchanged = self._own_steps()
 

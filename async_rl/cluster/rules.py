@@ -5,11 +5,9 @@ then. Both sides only ever add differences, so whatever workers or other islands
 """
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-
-RuleName = Literal["downpour", "elastic", "averaging"]
 
 ELASTICITY = 0.9
 """Elastic averaging: the sum over all islands of the part of its distance that each moves (beta; Zhang et al., 5)."""
@@ -38,7 +36,7 @@ def _mean(own: np.ndarray, view: np.ndarray, islands: int) -> np.ndarray:
     return (own - view) / np.float32(islands)
 
 
-def _pull(own: np.ndarray, view: np.ndarray, islands: int) -> np.ndarray:
+def _part(own: np.ndarray, view: np.ndarray, islands: int) -> np.ndarray:
     return (own - view) * np.float32(ELASTICITY / islands)
 
 
@@ -47,7 +45,7 @@ RULES: dict[str, Rule] = {
     # parameters, and goes with the next change.
     "downpour": Rule(_sum, None, True),
     # Elastic averaging (Zhang et al. 2015, arXiv 1412.6651, algorithm 1): both move by a part of their distance.
-    "elastic": Rule(_pull, lambda own, view, change: -change, False),
+    "elastic": Rule(_part, lambda own, view, change: -change, False),
     # The mean of the changes; the island itself keeps no more of its own than that.
     "averaging": Rule(_mean, lambda own, view, change: view + change - own, True),
 }
