@@ -89,6 +89,7 @@ def holder_costs() -> tuple[float, float]:
     """Seconds of a shard for each byte, and of an island for the rule, with the vector of the paper's network."""
     from async_rl.cluster.common import Common, Copy
     from async_rl.cluster.rules import RULES
+    from async_rl.cluster.wire import pieces
 
     vector = np.ones(PARAMETERS, dtype=np.float32)
     common = Common(Copy(vector, np.zeros(1, dtype=np.int64), ((0, 0),)))
@@ -96,7 +97,7 @@ def holder_costs() -> tuple[float, float]:
     calls, rules = [], []
     for number in range(1, 21):
         start = time.process_time()
-        common.push(0, (1, number), vector, slice(0, 1), np.array([number]), "float32")
+        common.push(0, (1, number), pieces(vector), slice(0, 1), np.array([number]), "float32")
         calls.append((time.process_time() - start) / (2 * vector.nbytes))
         start = time.process_time()
         view += RULES["downpour"].change(own.copy(), view, 2)

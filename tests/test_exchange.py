@@ -16,7 +16,7 @@ from async_rl.cluster.common import Common, Copy, Pulled
 from async_rl.cluster.exchange import Exchange, Push, ReplacedError, UnavailableError
 from async_rl.cluster.rules import ELASTICITY, RULES
 from async_rl.cluster.settings import ClusterSettings
-from async_rl.cluster.wire import decode, encode, shards
+from async_rl.cluster.wire import PIECE_BYTES, WireType, decode, encode, pieces, shards, whole
 from async_rl.shared import Row, SharedTable
 
 FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False)
@@ -74,6 +74,15 @@ def test_shards_cover_a_vector_once(size: int, count: int) -> None:
     assert numbers == list(range(size))
 
 
+@pytest.mark.parametrize("size", [0, 1, 677_686, 1_000_000])
+@pytest.mark.parametrize("wire", ["float32", "bfloat16"])
+def test_a_vector_in_pieces_is_whole_again(size: int, wire: WireType) -> None:
+    vector = np.arange(size, dtype=np.float32)
+    sent = pieces(encode(vector, wire))
+    assert all(piece.nbytes <= PIECE_BYTES for piece in sent)
+    np.testing.assert_array_equal(whole(sent), decode(encode(vector, wire)))
+
+
 class Unreliable:
     """Shards whose answers are lost at random, before or after they have done their work, and that die at random."""
 
@@ -96,7 +105,8 @@ class Unreliable:
         for number, push in parts:
             self._fail()
             for _ in range(self.random.choice([1, 1, 2])):  # the network may repeat it
-                answer = self.shards[number].push(self.island, push.key, push.change, own, push.steps, self.wire)  # type: ignore[arg-type]
+                change = pieces(push.change)
+                answer = self.shards[number].push(self.island, push.key, change, own, push.steps, self.wire)  # type: ignore[arg-type]
             self._fail()
             answers.append(answer)
         return answers
@@ -193,7 +203,7 @@ def test_a_replaced_incarnation_ends_and_changes_nothing() -> None:
 def test_a_change_that_is_not_finite_harms_nobody() -> None:
     common = Common(Copy(np.zeros(2, dtype=np.float32), np.zeros(2, dtype=np.int64), ((0, 0), (0, 0))))
     bad = np.array([1.0, np.nan], dtype=np.float32)
-    after = common.push(0, (1, 1), bad, slice(0, 1), np.array([40]), "float32")
+    after = common.push(0, (1, 1), [bad], slice(0, 1), np.array([40]), "float32")
     assert after.key == (1, 1) and after.steps.tolist() == [40, 0]
     np.testing.assert_array_equal(common.copy().parameters, 0)
 
@@ -205,7 +215,7 @@ def test_two_islands_see_each_others_steps_and_staleness() -> None:
     exchange.start()
     table["steps"][0] = 100
     exchange.once()
-    store.shards[0].push(1, (1, 1), np.ones(3, dtype=np.float32), slice(1, 2), np.array([70]), "float32")
+    store.shards[0].push(1, (1, 1), [np.ones(3, dtype=np.float32)], slice(1, 2), np.array([70]), "float32")
     table["steps"][0] = 200
     exchange.once()
     assert table["steps"].tolist() == [200, 70] and table.total_steps() == 270

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from async_rl.cluster.wire import WireType, decode, encode
+from async_rl.cluster.wire import WireType, encode, pieces, whole
 
 Key = tuple[int, int]
 """(incarnation of the island, number of the push), compared in this order."""
@@ -27,9 +27,12 @@ class Copy:
 
 @dataclass(frozen=True)
 class Pulled:
-    """What an island gets: parameters as they travel, the steps of all workers, its last push here and in a copy."""
+    """What an island gets: parameters as they travel, the steps of all workers, its last push here and in a copy.
 
-    parameters: np.ndarray
+    The arrays are views of what the holder has at this moment: to be sent off, or copied, before the next push.
+    """
+
+    parameters: list[np.ndarray]
     steps: np.ndarray
     key: Key
     kept: Key
@@ -46,21 +49,19 @@ class Common:
 
     def pull(self, island: int, wire: WireType) -> Pulled:
         """What island number ``island`` works with next."""
-        parameters = encode(self._parameters, wire)
-        parameters = parameters.copy() if parameters is self._parameters else parameters
-        return Pulled(parameters, self._steps.copy(), self._keys[island], self._kept[island])
+        return Pulled(pieces(encode(self._parameters, wire)), self._steps, self._keys[island], self._kept[island])
 
     def push(
-        self, island: int, key: Key, change: np.ndarray, workers: slice, steps: np.ndarray, wire: WireType
+        self, island: int, key: Key, change: list[np.ndarray], workers: slice, steps: np.ndarray, wire: WireType
     ) -> Pulled:
-        """Add a change once, and note the steps of the island's workers; what it works with next.
+        """Add a change, in pieces, once, and note the steps of the island's workers; what it works with next.
 
         A change that is not finite is counted, not added: one island's broken numbers must not become everybody's.
         """
         if self._follows(key, self._keys[island]):
-            change = decode(change)
-            if np.isfinite(change).all():
-                self._parameters += change
+            added = whole(change)
+            if np.isfinite(added).all():
+                self._parameters += added
             self._keys[island] = key
             np.maximum(self._steps[workers], steps, out=self._steps[workers])
         return self.pull(island, wire)

@@ -19,7 +19,7 @@ import numpy as np
 from async_rl.cluster.common import Key, Pulled
 from async_rl.cluster.rules import RULES
 from async_rl.cluster.settings import ClusterSettings
-from async_rl.cluster.wire import decode, encode, shards
+from async_rl.cluster.wire import decode, encode, shards, whole
 from async_rl.shared import SharedTable
 
 MOST_PENDING_BYTES = 256 << 20
@@ -134,7 +134,7 @@ class Exchange:
         sent = self._pending[-1].change.nbytes
         pulled = self._deliver()
         self._take(pulled)
-        sent += sum(part.parameters.nbytes for part in pulled)
+        sent += sum(piece.nbytes for part in pulled for piece in part.parameters)
         staleness = max(0, self._elsewhere - before)
         self._table["exchange"][self._workers.start] += (1, sent, time.monotonic() - start, staleness)
         return not full
@@ -199,4 +199,4 @@ class Exchange:
 
 
 def _whole(pulled: list[Pulled]) -> np.ndarray:
-    return decode(np.concatenate([shard.parameters for shard in pulled]))
+    return whole([piece for shard in pulled for piece in shard.parameters])

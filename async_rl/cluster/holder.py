@@ -11,7 +11,7 @@ from ray.exceptions import RayError
 
 from async_rl.cluster.common import Common, Copy, Key, Pulled
 from async_rl.cluster.exchange import Push, UnavailableError
-from async_rl.cluster.wire import WireType
+from async_rl.cluster.wire import WireType, pieces
 
 ANSWER_SECONDS = 20.0
 """Patience with a call to a holder; training goes on meanwhile."""
@@ -55,7 +55,7 @@ class RemoteStore:
         island, workers, wire = self._island, self._workers, self._wire
         return _answers(
             [
-                self._holders[shard].push.remote(island, push.key, push.change, workers, push.steps, wire)
+                self._holders[shard].push.remote(island, push.key, pieces(push.change), workers, push.steps, wire)
                 for shard, push in parts
             ]
         )
