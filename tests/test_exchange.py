@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from async_rl import UserError
 from async_rl.cluster.common import Common, Copy, Pulled
 from async_rl.cluster.exchange import Exchange, Push, ReplacedError, UnavailableError
-from async_rl.cluster.rules import ELASTICITY, RULES
+from async_rl.cluster.rules import RULES
 from async_rl.cluster.settings import ClusterSettings
 from async_rl.cluster.wire import PIECE_BYTES, WireType, decode, encode, pieces, shards, whole
 from async_rl.shared import Row, SharedTable
@@ -33,7 +33,7 @@ def test_rules_are_those_of_the_papers(columns: list[tuple[float, ...]], islands
     own, view, common = vectors(columns)
     for x, v, c, n in zip(own, view, common, range(len(own)), strict=True):
         x, v, c = float(x), float(v), float(c)
-        pull = ELASTICITY / islands * (x - c)
+        pull = 0.9 / islands * (x - c)
         expected = {  # (common afterwards, island afterwards)
             "downpour": (c + (x - v), c + (x - v)),
             "averaging": (c + (x - v) / islands, c + (x - v) / islands),
@@ -151,7 +151,7 @@ def test_nothing_is_lost_whatever_dies_and_whatever_is_repeated(seed: int, count
     store.loss = 0.0
     exchange.start()
     np.testing.assert_array_equal(table["parameters"], first)
-    store.loss = 0.3
+    store.loss = chance.choice([0.0, 0.3])
     added = 0
     for _ in range(30):
         table["parameters"][:] += 1.0  # a worker's update
@@ -206,6 +206,14 @@ def test_a_change_that_is_not_finite_harms_nobody() -> None:
     after = common.push(0, (1, 1), [bad], slice(0, 1), np.array([40]), "float32")
     assert after.key == (1, 1) and after.steps.tolist() == [40, 0]
     np.testing.assert_array_equal(common.copy().parameters, 0)
+
+
+def test_steps_never_go_back() -> None:
+    """A new incarnation knows its steps as of the driver's last look, which the holder may be ahead of."""
+    common = Common(Copy(np.zeros(1, dtype=np.float32), np.zeros(1, dtype=np.int64), ((0, 0),)))
+    for key, steps in (((1, 1), 40), ((2, 1), 30)):
+        common.push(0, key, [np.ones(1, dtype=np.float32)], slice(0, 1), np.array([steps]), "float32")
+    assert common.copy().steps.tolist() == [40] and common.copy().parameters.tolist() == [2]
 
 
 def test_two_islands_see_each_others_steps_and_staleness() -> None:
