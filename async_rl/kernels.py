@@ -70,19 +70,37 @@ def adam(
 
 
 @_compiled
+def _shift_and_scale(pixels: np.ndarray) -> tuple[np.float32, np.float32]:
+    """Mean, and one over the root of the variance plus 1, of ``pixels`` [N] uint8."""
+    total = squares = np.int64(0)
+    for value in pixels:
+        total += np.int64(value)
+        squares += np.int64(value) * np.int64(value)
+    mean = np.float64(total) / np.float32(pixels.size)
+    variance = np.float64(squares) / np.float32(pixels.size) - mean * mean
+    return np.float32(mean), np.float32(1 / np.sqrt(variance + 1))
+
+
+@_compiled
 def standardize(pixels: np.ndarray, out: np.ndarray) -> None:
     """``out`` [B, N] float32: each row of ``pixels`` [B, N] uint8 with mean 0 and, but for the added 1, variance 1."""
-    count = np.float32(pixels.shape[1])
     for row in range(pixels.shape[0]):
-        total = squares = np.int64(0)
-        for value in pixels[row]:
-            total += np.int64(value)
-            squares += np.int64(value) * np.int64(value)
-        mean = np.float64(total) / count
-        variance = np.float64(squares) / count - mean * mean
-        shift, scale = np.float32(mean), np.float32(1 / np.sqrt(variance + 1))
+        shift, scale = _shift_and_scale(pixels[row])
         for i in range(pixels.shape[1]):
             out[row, i] = (np.float32(pixels[row, i]) - shift) * scale
+
+
+@_compiled
+def standardize_bfloat16(pixels: np.ndarray, out: np.ndarray, floats: np.ndarray) -> None:
+    """The same, rounded to the nearest bfloat16, even: ``out`` [B, N] uint16; ``floats`` [N] float32 is overwritten."""
+    bits = floats.view(np.uint32)
+    for row in range(pixels.shape[0]):
+        shift, scale = _shift_and_scale(pixels[row])
+        for i in range(pixels.shape[1]):
+            floats[i] = (np.float32(pixels[row, i]) - shift) * scale
+        for i in range(pixels.shape[1]):
+            odd = (bits[i] >> np.uint32(16)) & np.uint32(1)
+            out[row, i] = np.uint16((bits[i] + np.uint32(0x7FFF) + odd) >> np.uint32(16))
 
 
 @_compiled
@@ -123,6 +141,7 @@ def compile_all() -> None:
         (rmsprop, (vector, vector.copy(), vector.copy(), *(number,) * 4)),
         (adam, (vector, vector.copy(), vector.copy(), vector.copy(), *(number,) * 8)),
         (standardize, (screen, np.zeros((1, 8), np.float32))),
+        (standardize_bfloat16, (screen, np.zeros((1, 8), np.uint16), vector.copy())),
         (update_grey, (screen, screen.copy(), screen.copy(), np.zeros(256, np.int16))),
     ):
         with contextlib.suppress(OSError):  # compiled, but the disk is full

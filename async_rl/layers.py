@@ -92,8 +92,8 @@ class PixelInput(Input):
 
     def forward(self, x: Tensor, rows: Rows | None) -> Tensor:
         """See `Layer`."""
-        if rows is None or len(x) == rows.total or self._dtype != torch.float32:
-            return super().forward(x, rows)
+        if rows is None or len(x) == rows.total:
+            return self._module(x, out=torch.empty(x.shape, dtype=self._dtype))
         batch, height, width, channels = x.shape
         shape = torch.Size((batch, channels, height, width))
         place = self._next_input.place(shape, rows, self._dtype, torch.channels_last)

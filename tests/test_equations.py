@@ -216,6 +216,9 @@ def test_pixels_enter_scaled_and_in_the_order_of_convolutions() -> None:
         assert float(blank.abs().max()) < 0.1
     for pixels in (unit, standardized):
         assert pixels.is_contiguous(memory_format=torch.channels_last)
+    for module, pixels in ((UnitPixels(), unit), (StandardizedPixels(), standardized)):
+        rounded = module(screens, out=torch.empty(screens.shape, dtype=torch.bfloat16))
+        assert torch.equal(rounded, pixels.bfloat16())
 
 
 def test_a_convolutional_network_needs_an_image() -> None:
