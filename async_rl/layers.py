@@ -11,6 +11,9 @@ from torch.nn import functional
 
 from async_rl.networks import FlattenPixels, Pixels
 
+MOST_ROWS_IN_FLOAT32 = 64
+"""Of the gradient of a linear layer's weight; see `FullyConnected`."""
+
 
 class Rows(NamedTuple):
     """Which rows of the batch that is learnt from a pass makes: those from ``first`` on, of ``total``."""
@@ -188,7 +191,13 @@ class Convolution(Learning):
 
 
 class FullyConnected(Learning):
-    """A linear layer."""
+    """A linear layer.
+
+    The gradient of its weight is float32, so with few rows it is multiplied out in float32: no slower than the product
+    in bfloat16, and nothing has to be widened afterwards. The paper's hidden layer takes 168 microseconds so instead of
+    388 with 8 rows, 215 instead of 480 with 16, 425 instead of 555 with 40, but 1,487 instead of 707 with 160 (Xeon
+    with AMX, beside other work).
+    """
 
     def __init__(self, module: nn.Linear, dtype: torch.dtype):
         super().__init__(module, dtype)
@@ -200,11 +209,10 @@ class FullyConnected(Learning):
 
     def backward(self, gradient: Tensor, needed: bool) -> Tensor:
         """See `Layer`."""
-        if self._cast_gradient is None:
-            torch.mm(gradient.t(), self.input.all, out=_gradient(self._weight))
+        if self._cast_gradient is None or len(gradient) <= MOST_ROWS_IN_FLOAT32:
+            torch.mm(gradient.t().float(), self.input.all.float(), out=_gradient(self._weight))
         else:
-            torch.mm(gradient.t(), self.input.all, out=self._cast_gradient)
-            _gradient(self._weight).copy_(self._cast_gradient)
+            _gradient(self._weight).copy_(torch.mm(gradient.t(), self.input.all, out=self._cast_gradient))
         torch.sum(gradient, dim=0, dtype=torch.float32, out=_gradient(self._bias))
         return gradient @ self._cast_weight if needed else gradient
 

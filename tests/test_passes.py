@@ -9,6 +9,7 @@ from torch import nn
 
 from async_rl.chain import Chain, is_chain
 from async_rl.config import Config
+from async_rl.layers import MOST_ROWS_IN_FLOAT32
 from async_rl.networks import make_network
 from async_rl.passes import Autograd, Passes, make_passes
 from async_rl.shared import bind_gradients, parameter_count
@@ -71,11 +72,12 @@ def test_a_chain_is_autograd(case: str, t_max: int, streams: int) -> None:
 @pytest.mark.parametrize("network", ["nips", "mlp"])
 @pytest.mark.parametrize("norm", ["none", "layer"])
 @pytest.mark.parametrize("by_hand", [True, False])
-def test_bfloat16_is_float32_with_less_precision(network: str, norm: str, by_hand: bool) -> None:
+@pytest.mark.parametrize("streams", [8, MOST_ROWS_IN_FLOAT32])
+def test_bfloat16_is_float32_with_less_precision(network: str, norm: str, by_hand: bool, streams: int) -> None:
     torch.manual_seed(0)
     spec = SCREENS if network == "nips" else VECTOR
     module = make_network(Config(network=network, norm=norm), spec)  # type: ignore[arg-type]
-    seen, slope = observations(spec, 2, 8), torch.randn(2, 8, 3)
+    seen, slope = observations(spec, 2, streams), torch.randn(2, streams, 3)
     results = []
     for dtype in (torch.float32, torch.bfloat16):
         make = make_passes if by_hand else Autograd
