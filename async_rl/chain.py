@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from async_rl.convolutions import BlockConvolution, Convolution, PixelInput
 from async_rl.layers import (
-    Convolution,
     Flattening,
     FullyConnected,
     Input,
@@ -12,7 +12,6 @@ from async_rl.layers import (
     Layer,
     Learning,
     Normalization,
-    PixelInput,
     Rectifier,
     Rows,
 )
@@ -91,7 +90,7 @@ def backward(layers: list[Layer], gradient: Tensor, needed: bool) -> Tensor:
     return gradient
 
 
-_WITHOUT_PARAMETERS = (Input, Flattening, Rectifier)
+_WITHOUT_PARAMETERS = (Input, PixelInput, Flattening, Rectifier)
 
 
 def is_chain(network: nn.Module) -> bool:
@@ -127,15 +126,17 @@ def make_layers(network: nn.Module, dtype: torch.dtype) -> list[Layer]:
     are the same, and the gaps between actions are not much larger than that.
     """
     *modules, last = network.children()
-    layers = [_layer(last, dtype if isinstance(last, Dueling) else torch.float32, None)]
-    for module in reversed(modules):  # a layer may have to know the next one
-        layers.insert(0, _layer(module, dtype, layers[0]))
+    before = [None, *modules]
+    layers = [_layer(before[-1], last, dtype if isinstance(last, Dueling) else torch.float32, None)]
+    for number in reversed(range(len(modules))):  # a layer may have to know those beside it
+        layers.insert(0, _layer(before[number], modules[number], dtype, layers[0]))
     return layers
 
 
-def _layer(module: nn.Module, dtype: torch.dtype, following: Layer | None) -> Layer:
+def _layer(before: nn.Module | None, module: nn.Module, dtype: torch.dtype, following: Layer | None) -> Layer:
     if isinstance(module, nn.Conv2d):
-        return Convolution(module, dtype)
+        in_blocks = isinstance(before, Pixels) and BlockConvolution.takes(module)
+        return (BlockConvolution if in_blocks else Convolution)(module, dtype)
     if isinstance(module, nn.Linear):
         return FullyConnected(module, dtype)
     if isinstance(module, nn.LayerNorm):
@@ -147,5 +148,5 @@ def _layer(module: nn.Module, dtype: torch.dtype, following: Layer | None) -> La
     if isinstance(module, nn.Flatten | FlattenPixels):
         return Flattening(module)
     if isinstance(module, Pixels) and isinstance(following, Learning):
-        return PixelInput(module, dtype, following.input)
+        return PixelInput(module, following)
     return Input(module, dtype)

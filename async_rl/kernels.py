@@ -71,9 +71,9 @@ def adam(
 
 @_compiled
 def _shift_and_scale(pixels: np.ndarray) -> tuple[np.float32, np.float32]:
-    """Mean, and one over the root of the variance plus 1, of ``pixels`` [N] uint8."""
+    """Mean, and one over the root of the variance plus 1, of ``pixels`` [height, N] uint8."""
     total = squares = np.int64(0)
-    for value in pixels:
+    for value in pixels.reshape(-1):
         total += np.int64(value)
         squares += np.int64(value) * np.int64(value)
     mean = np.float64(total) / np.float32(pixels.size)
@@ -83,24 +83,37 @@ def _shift_and_scale(pixels: np.ndarray) -> tuple[np.float32, np.float32]:
 
 @_compiled
 def standardize(pixels: np.ndarray, out: np.ndarray) -> None:
-    """``out`` [B, N] float32: each row of ``pixels`` [B, N] uint8 with mean 0 and, but for the added 1, variance 1."""
-    for row in range(pixels.shape[0]):
-        shift, scale = _shift_and_scale(pixels[row])
-        for i in range(pixels.shape[1]):
-            out[row, i] = (np.float32(pixels[row, i]) - shift) * scale
+    """Each of ``pixels`` [B, height, N] uint8 with mean 0 and, but for the added 1, variance 1, cut into blocks.
+
+    ``out`` [B, rows, columns, h, n] float32: row and column of a block, h rows with n numbers each; what does not fill
+    a block at the right and at the bottom is left out.
+    """
+    batch, rows, columns, height, length = out.shape
+    for b in range(batch):
+        shift, scale = _shift_and_scale(pixels[b])
+        for y in range(rows * height):
+            for column in range(columns):
+                for i in range(length):
+                    level = np.float32(pixels[b, y, column * length + i])
+                    out[b, y // height, column, y % height, i] = (level - shift) * scale
 
 
 @_compiled
-def standardize_bfloat16(pixels: np.ndarray, out: np.ndarray, floats: np.ndarray) -> None:
-    """The same, rounded to the nearest bfloat16, even: ``out`` [B, N] uint16; ``floats`` [N] float32 is overwritten."""
-    bits = floats.view(np.uint32)
-    for row in range(pixels.shape[0]):
-        shift, scale = _shift_and_scale(pixels[row])
-        for i in range(pixels.shape[1]):
-            floats[i] = (np.float32(pixels[row, i]) - shift) * scale
-        for i in range(pixels.shape[1]):
-            odd = (bits[i] >> np.uint32(16)) & np.uint32(1)
-            out[row, i] = np.uint16((bits[i] + np.uint32(0x7FFF) + odd) >> np.uint32(16))
+def standardize_bfloat16(pixels: np.ndarray, out: np.ndarray, row: np.ndarray) -> None:
+    """The same, rounded to the nearest bfloat16, even: ``out`` uint16; ``row`` [N] float32 is overwritten."""
+    batch, rows, columns, height, length = out.shape
+    bits = row.view(np.uint32)
+    for b in range(batch):
+        shift, scale = _shift_and_scale(pixels[b])
+        for y in range(rows * height):
+            for i in range(row.size):
+                row[i] = (np.float32(pixels[b, y, i]) - shift) * scale
+            for column in range(columns):
+                for i in range(length):
+                    exact = bits[column * length + i]
+                    odd = (exact >> np.uint32(16)) & np.uint32(1)
+                    rounded = (exact + np.uint32(0x7FFF) + odd) >> np.uint32(16)
+                    out[b, y // height, column, y % height, i] = np.uint16(rounded)
 
 
 @_compiled
@@ -136,12 +149,13 @@ def update_grey(colours: np.ndarray, last: np.ndarray, grey: np.ndarray, palette
 def compile_all() -> None:
     """Compile now what would be compiled at the first call; a second that forks of this process do not need."""
     vector, number = np.ones(8, np.float32), np.float32(1)
-    screen = np.zeros((1, 8), np.uint8)
+    screen, screens = np.zeros((1, 8), np.uint8), np.zeros((1, 1, 8), np.uint8)
+    blocks = np.zeros((1, 1, 1, 1, 8), np.float32)
     for kernel, arguments in (
         (rmsprop, (vector, vector.copy(), vector.copy(), *(number,) * 4)),
         (adam, (vector, vector.copy(), vector.copy(), vector.copy(), *(number,) * 8)),
-        (standardize, (screen, np.zeros((1, 8), np.float32))),
-        (standardize_bfloat16, (screen, np.zeros((1, 8), np.uint16), vector.copy())),
+        (standardize, (screens, blocks)),
+        (standardize_bfloat16, (screens, blocks.astype(np.uint16), vector.copy())),
         (update_grey, (screen, screen.copy(), screen.copy(), np.zeros(256, np.int16))),
     ):
         with contextlib.suppress(OSError):  # compiled, but the disk is full

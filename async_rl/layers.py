@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from async_rl.networks import FlattenPixels, Pixels
+from async_rl.networks import FlattenPixels
 
 MOST_ROWS_IN_FLOAT32 = 64
 """Of the gradient of a linear layer's weight; see `FullyConnected`."""
@@ -80,29 +80,6 @@ class Input:
         return gradient
 
 
-class PixelInput(Input):
-    """Screens of some steps go straight to where the next layer keeps those of all steps: they are its largest input.
-
-    Args:
-        module: the layer.
-        dtype: of its output.
-        next_input: what the next layer keeps.
-    """
-
-    def __init__(self, module: Pixels, dtype: torch.dtype, next_input: "Kept"):
-        super().__init__(module, dtype)
-        self._next_input = next_input
-
-    def forward(self, x: Tensor, rows: Rows | None) -> Tensor:
-        """See `Layer`."""
-        if rows is None or len(x) == rows.total:
-            return self._module(x, out=torch.empty(x.shape, dtype=self._dtype))
-        batch, height, width, channels = x.shape
-        shape = torch.Size((batch, channels, height, width))
-        place = self._next_input.place(shape, rows, self._dtype, torch.channels_last)
-        return self._module(x, out=place.permute(0, 2, 3, 1))
-
-
 class Flattening:
     """All axes but the first become one."""
 
@@ -150,44 +127,27 @@ class Learning:
         dtype: in which they compute; parameters and gradients are float32 all the same.
     """
 
+    block = 1
+    """Pixels of each side of the blocks that screens come in, each block with its pixels as channels."""
+
     def __init__(self, module: nn.Conv2d | nn.Linear, dtype: torch.dtype):
         assert module.bias is not None
-        self.input = Kept()
+        self.input, self.dtype = Kept(), dtype
         self._weight, self._bias = module.weight, module.bias
-        self._dtype = dtype
         same = module.weight.dtype == dtype
         self._cast_weight = module.weight if same else torch.empty_like(module.weight, dtype=dtype)
 
     def _start(self, x: Tensor, rows: Rows | None) -> tuple[Tensor, Tensor, Tensor]:
         """Input, weight and bias as they are now, in the layer's precision."""
-        x = x.to(self._dtype)
+        x = x.to(self.dtype)
         if rows is not None:
             self.input.put(x, rows)
         if self._cast_weight is not self._weight:
-            self._cast_weight.copy_(self._weight)
-        return x, self._cast_weight, self._bias.to(self._dtype)
+            self._read_weight()
+        return x, self._cast_weight, self._bias.to(self.dtype)
 
-
-class Convolution(Learning):
-    """A convolution without padding."""
-
-    def __init__(self, module: nn.Conv2d, dtype: torch.dtype):
-        super().__init__(module, dtype)
-        self._stride = module.stride
-
-    def forward(self, x: Tensor, rows: Rows | None) -> Tensor:
-        """See `Layer`."""
-        return functional.conv2d(*self._start(x, rows), self._stride)
-
-    def backward(self, gradient: Tensor, needed: bool) -> Tensor:
-        """See `Layer`."""
-        geometry = (self._stride, [0, 0], [1, 1], False, [0, 0], 1)
-        of_input, of_weight, of_bias = torch.ops.aten.convolution_backward(
-            gradient, self.input.all, self._cast_weight, [len(self._bias)], *geometry, [needed, True, True]
-        )
-        _gradient(self._weight).copy_(of_weight)
-        _gradient(self._bias).copy_(of_bias)
-        return of_input
+    def _read_weight(self) -> None:
+        self._cast_weight.copy_(self._weight)
 
 
 class FullyConnected(Learning):
@@ -210,10 +170,10 @@ class FullyConnected(Learning):
     def backward(self, gradient: Tensor, needed: bool) -> Tensor:
         """See `Layer`."""
         if self._cast_gradient is None or len(gradient) <= MOST_ROWS_IN_FLOAT32:
-            torch.mm(gradient.t().float(), self.input.all.float(), out=_gradient(self._weight))
+            torch.mm(gradient.t().float(), self.input.all.float(), out=gradient_of(self._weight))
         else:
-            _gradient(self._weight).copy_(torch.mm(gradient.t(), self.input.all, out=self._cast_gradient))
-        torch.sum(gradient, dim=0, dtype=torch.float32, out=_gradient(self._bias))
+            gradient_of(self._weight).copy_(torch.mm(gradient.t(), self.input.all, out=self._cast_gradient))
+        torch.sum(gradient, dim=0, dtype=torch.float32, out=gradient_of(self._bias))
         return gradient @ self._cast_weight if needed else gradient
 
 
@@ -256,7 +216,7 @@ class Normalization:
             flat, self._input.all, flat.shape[1:], *statistics, *self._flat_parameters(), [needed, True, True]
         )
         for parameter, value in ((self._weight, of_weight), (self._bias, of_bias)):
-            _gradient(parameter).copy_(_unflat(value[None], torch.Size((1, *parameter.shape)), self._order)[0])
+            gradient_of(parameter).copy_(_unflat(value[None], torch.Size((1, *parameter.shape)), self._order)[0])
         return _unflat(of_input, gradient.shape, self._order) if needed else gradient
 
     def _flat_parameters(self) -> list[Tensor]:
@@ -265,7 +225,7 @@ class Normalization:
         return [_flat(parameter, self._order)[0].to(self._dtype) for parameter in ordered]
 
 
-def _gradient(parameter: Tensor) -> Tensor:
+def gradient_of(parameter: Tensor) -> Tensor:
     """Where the gradient of ``parameter`` is to be written."""
     assert parameter.grad is not None, "bind_gradients comes first"
     return parameter.grad

@@ -28,14 +28,18 @@ class Pixels(nn.Module):
     the way in, and 270 in torch's default order (one core of a Zen 5 EPYC).
     """
 
-    def forward(self, observation: Tensor, out: Tensor | None = None) -> Tensor:
-        """The pixels, in ``out`` [B, height, width, stack] float32 or bfloat16, or in new memory, float32."""
-        out = torch.empty(observation.shape) if out is None else out
-        self.write(observation, out)
+    def forward(self, observation: Tensor) -> Tensor:
+        """The pixels in float32."""
+        batch, height, width, channels = observation.shape
+        out = torch.empty(observation.shape)
+        self.write(observation, out.view(batch, height, 1, 1, width * channels))
         return out.permute(0, 3, 1, 2)
 
     def write(self, observation: Tensor, out: Tensor) -> None:
-        """Fill ``out``."""
+        """Fill ``out`` [B, rows, columns, h, w * stack], float32 or bfloat16, with blocks of h x w pixels.
+
+        What does not fill a block at the right and at the bottom is left out.
+        """
         raise NotImplementedError
 
 
@@ -44,7 +48,10 @@ class UnitPixels(Pixels):
 
     def write(self, observation: Tensor, out: Tensor) -> None:
         """See `Pixels`."""
-        torch.mul(observation, 1 / 255, out=out)
+        _, rows, columns, height, length = out.shape
+        used = observation.flatten(2)[:, : rows * height, : columns * length]
+        blocks = used.unflatten(2, (columns, length)).unflatten(1, (rows, height)).permute(0, 1, 3, 2, 4)
+        torch.mul(blocks, 1 / 255, out=out)
 
 
 class StandardizedPixels(Pixels):
@@ -61,10 +68,9 @@ class StandardizedPixels(Pixels):
 
     def write(self, observation: Tensor, out: Tensor) -> None:
         """See `Pixels`."""
-        pixels, out = observation.flatten(1).numpy(), out.flatten(1)
+        pixels = observation.flatten(2).numpy()
         if out.dtype == torch.bfloat16:
-            row = np.empty(pixels.shape[1], np.float32)
-            kernels.standardize_bfloat16(pixels, out.view(torch.uint16).numpy(), row)
+            kernels.standardize_bfloat16(pixels, out.view(torch.uint16).numpy(), np.empty(pixels.shape[2], np.float32))
         else:
             kernels.standardize(pixels, out.numpy())
 

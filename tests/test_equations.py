@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from async_rl.config import Config
-from async_rl.networks import StandardizedPixels, UnitPixels, make_network
+from async_rl.networks import Pixels, StandardizedPixels, UnitPixels, make_network
 from async_rl.optimizers import Adam, Momentum, RMSProp
 from async_rl.policies import draw_final_epsilon, epsilon_greedy, softmax_sample
 from async_rl.schedules import epsilons, learning_rate
@@ -216,9 +216,12 @@ def test_pixels_enter_scaled_and_in_the_order_of_convolutions() -> None:
         assert float(blank.abs().max()) < 0.1
     for pixels in (unit, standardized):
         assert pixels.is_contiguous(memory_format=torch.channels_last)
+    module: Pixels
     for module, pixels in ((UnitPixels(), unit), (StandardizedPixels(), standardized)):
-        rounded = module(screens, out=torch.empty(screens.shape, dtype=torch.bfloat16))
-        assert torch.equal(rounded, pixels.bfloat16())
+        blocks = torch.empty(3, 10, 16, 8, 5 * 4, dtype=torch.bfloat16)  # of 8 x 5; 4 rows and columns are left out
+        module.write(screens, blocks)
+        for b, row, column, y, x, c in ((0, 0, 0, 0, 0, 0), (2, 9, 15, 7, 4, 3), (1, 3, 7, 2, 1, 2)):
+            assert blocks[b, row, column, y, 4 * x + c] == pixels[b, c, 8 * row + y, 5 * column + x].bfloat16()
 
 
 def test_a_convolutional_network_needs_an_image() -> None:

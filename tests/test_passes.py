@@ -10,7 +10,7 @@ from torch import nn
 from async_rl.chain import Chain, is_chain
 from async_rl.config import Config
 from async_rl.layers import MOST_ROWS_IN_FLOAT32
-from async_rl.networks import make_network
+from async_rl.networks import FlattenPixels, Pixels, StandardizedPixels, UnitPixels, make_network
 from async_rl.passes import Autograd, Passes, make_passes
 from async_rl.shared import bind_gradients, parameter_count
 from async_rl.types import EnvSpec
@@ -67,6 +67,35 @@ def test_a_chain_is_autograd(case: str, t_max: int, streams: int) -> None:
         torch.testing.assert_close(chain.learn(seen), acted)  # as from replay
         chain.backward(slope)
         torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("first", "sides"),
+    [
+        (nn.Conv2d(4, 3, 6, 2), (29, 40)),  # in blocks of 2 x 2; one row is left over
+        (nn.Conv2d(4, 3, 5, 2), (29, 40)),  # no whole number of blocks
+        (nn.Conv2d(4, 3, (6, 4), 2), (30, 30)),
+        (nn.Conv2d(4, 3, 4, 1), (12, 11)),
+    ],
+)
+@pytest.mark.parametrize("pixels", [UnitPixels, StandardizedPixels])
+@pytest.mark.parametrize("t_max", [1, 2])
+def test_first_convolutions_of_any_kind(
+    first: nn.Conv2d, sides: tuple[int, int], pixels: type[Pixels], t_max: int
+) -> None:
+    torch.manual_seed(0)
+    features = nn.Sequential(pixels(), first, nn.ReLU(), nn.Conv2d(3, 2, 3, 2), nn.ReLU(), FlattenPixels())
+    spec = EnvSpec("screens", (*sides, 4), "uint8", ("a", "b", "c"), stack=4)
+    seen, slope = observations(spec, t_max, 3), torch.randn(t_max, 3, 3)
+    network = nn.Sequential(*features, nn.Linear(features(seen[0]).shape[1], 3))
+    chain, gradient = made(network, make_passes)
+    acted = torch.stack([chain.act(seen[t], t, t_max) for t in range(t_max)])
+    chain.backward(slope)
+    own = gradient.clone()
+    reference, expected = made(network, lambda *parts: Autograd(*parts, torch.float32))
+    torch.testing.assert_close(acted, reference.acted(seen))
+    reference.backward(slope)
+    torch.testing.assert_close(own, expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("network", ["nips", "mlp"])
