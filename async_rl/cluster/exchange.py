@@ -31,7 +31,8 @@ _FULL_SECONDS = 0.2
 
 SHORTEST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS = 0.1, 5.0
 
-_POLL_SECONDS = 0.002
+SHORTEST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.002, 0.1
+"""Between two looks whether the next exchange is due."""
 
 
 class UnavailableError(Exception):
@@ -90,7 +91,7 @@ class Exchange:
         self._pending: deque[Push] = deque()
         self._view = self._theta.copy()
         self._elsewhere = 0
-        self._steps_exchanged = 0
+        self._steps_exchanged, self._exchanged_at = 0, time.monotonic()
 
     def start(self) -> None:
         """Take over the common parameters and the others' steps; raises UnavailableError."""
@@ -98,7 +99,7 @@ class Exchange:
         np.copyto(self._theta, _whole(pulled))
         np.copyto(self._view, self._theta)
         self._take(pulled)
-        self._steps_exchanged = self._own_steps()
+        self._steps_exchanged, self._exchanged_at = self._own_steps(), time.monotonic()
 
     def run(self, ended: threading.Event) -> None:
         """Exchange every so many steps until ``ended``; where nothing answers, try again ever more slowly.
@@ -107,7 +108,7 @@ class Exchange:
             ReplacedError: another incarnation is at work.
         """
         backoff = SHORTEST_BACKOFF_SECONDS
-        while not ended.wait(_POLL_SECONDS):
+        while not ended.wait(self._wait_seconds()):
             if not self._due():
                 continue
             try:
@@ -144,15 +145,23 @@ class Exchange:
         at_the_goal = steps > 0 and self._table.total_steps() >= self._steps_goal
         return at_the_goal or steps >= self._settings.exchange_interval
 
+    def _wait_seconds(self) -> float:
+        """Half of the time until the next exchange is due, as fast as the workers are now: looking costs time, too."""
+        steps = self._own_steps() - self._steps_exchanged
+        left = self._settings.exchange_interval - steps
+        seconds = (time.monotonic() - self._exchanged_at) * left / (2 * steps) if steps > 0 else 0.0
+        return min(max(seconds, SHORTEST_WAIT_SECONDS), LONGEST_WAIT_SECONDS)
+
     def _cut(self) -> Push:
         """The next change, which from now on is in the island's view of the common parameters."""
-        steps, own = self._table["steps"][self._workers].copy(), self._theta.copy()
+        steps = self._table["steps"][self._workers].copy()
+        own = self._theta if self._rule.rest is None else self._theta.copy()  # read twice, between workers' updates
         sent = encode(self._rule.change(own, self._view, self._settings.islands), self._settings.wire)
         change = decode(sent)
         if self._rule.rest is not None:
             np.add(self._theta, self._rule.rest(own, self._view, change), out=self._theta)
         self._view += change
-        self._steps_exchanged = int(steps.sum())
+        self._steps_exchanged, self._exchanged_at = int(steps.sum()), time.monotonic()
         self._number += 1
         return Push((self._incarnation, self._number), sent, steps)
 
@@ -177,7 +186,8 @@ class Exchange:
         """Go along with what the common parameters have become, and forget the pushes that a copy has."""
         common = _whole(pulled)
         if self._rule.follows:
-            np.add(self._theta, common - self._view, out=self._theta)
+            np.subtract(common, self._view, out=self._view)
+            np.add(self._theta, self._view, out=self._theta)
         self._view = common
         self._note_steps(pulled[0].steps)
         self._elsewhere = self._steps_elsewhere()
