@@ -4,10 +4,12 @@ import math
 import random
 import struct
 import threading
+import time
 from collections.abc import Callable
 
 import numpy as np
 import pytest
+from conftest import wait_for
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -198,6 +200,26 @@ def test_a_replaced_incarnation_ends_and_changes_nothing() -> None:
     with pytest.raises(ReplacedError):
         old.run(threading.Event())
     np.testing.assert_array_equal(store.whole(), 0)
+
+
+def test_an_island_exchanges_every_so_many_steps() -> None:
+    store = Unreliable(np.zeros(3, dtype=np.float32), 2, 2, 1, 0, random.Random(0))
+    store.loss = 0.0
+    exchange, table = island(store, exchange_interval=100)
+    exchange.start()
+    ended = threading.Event()
+    thread = threading.Thread(target=exchange.run, args=(ended,))
+    thread.start()
+    try:
+        for number in range(1, 6):
+            table["steps"][0] += 99  # not yet
+            time.sleep(0.01)
+            assert table["exchange"][0, 0] == number - 1
+            table["steps"][0] += 1
+            wait_for(lambda number=number: table["exchange"][0, 0] == number, "an exchange")
+    finally:
+        ended.set()
+        thread.join()
 
 
 def test_a_change_that_is_not_finite_harms_nobody() -> None:

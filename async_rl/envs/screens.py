@@ -30,6 +30,12 @@ def column_weights(width: int) -> tuple[np.ndarray, np.ndarray]:
     return first.astype(np.uint64), (np.maximum(covered, 0) / scale).astype(np.float32)
 
 
+@functools.cache
+def scratch(height: int, width: int) -> np.ndarray:
+    """Memory for a screen that is read and used up at once: that of all emulators would not stay in a cache."""
+    return np.zeros((height, width), np.uint8)
+
+
 class GreyScreen:
     """A screen of the emulator in grey, brought up to date only where its colours have changed since the last time.
 
@@ -48,7 +54,8 @@ class GreyScreen:
         height, width = ale.getScreenDims()  # the height differs between games
         self._ale = ale
         self._palette = palette
-        self._colours, self._last, self.grey = np.zeros((3, height, width), np.uint8)
+        self._colours = scratch(height, width)
+        self._last, self.grey = np.zeros((2, height, width), np.uint8)
         ale.getScreen(self._last)
         self._learn(self._last)
 
