@@ -183,3 +183,22 @@ def test_the_model_is_fitted_to_what_was_lost() -> None:
     assert noise.microseconds(1, SCENARIOS[0]) == noise.microseconds(2, SCENARIOS[1]) == pytest.approx(900)
     alone = fit(900.0, {}, {}, parameters=1, t_max=2, envs_per_worker=8, bandwidth={1: 10e9})
     assert alone.steps_per_second(2, SCENARIOS[0]) == pytest.approx(2e6 / 900)
+
+
+def test_islands_on_pong_are_tabulated_as_their_games_were(tmp_path: Path) -> None:
+    for name, games in (
+        ("1x2__seed0", [(150_000, -20), (200_000, -10), (200_001, 5)]),
+        ("2x1__elastic__7__seed0", [(3_000, -21)]),
+    ):
+        (tmp_path / name).mkdir()
+        lines = [f"{steps},{score}\n" for steps, score in games]
+        (tmp_path / name / "episodes.csv").write_text("total_steps,score\n" + "".join(lines))
+    more = ("--seeds", "0", "--interval", "7", "--runs", str(tmp_path), "--output", str(tmp_path / "pong"))
+    benchmark("cluster_pong", "--only-results", *more)
+    found = [tuple(row.values()) for row in rows(tmp_path / "pong.csv")]
+    assert found == [
+        ("1", "2", "", "", "0", "0", "200000", "2", "-15.0"),
+        ("1", "2", "", "", "0", "200000", "400000", "1", "5.0"),
+        ("2", "1", "elastic", "7", "0", "0", "200000", "1", "-21.0"),
+    ]
+    assert (tmp_path / "pong.png").read_bytes().startswith(b"\x89PNG")
