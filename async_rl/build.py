@@ -8,8 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from async_rl.algorithms import Algorithm, Network, Segment, make_algorithm
-from async_rl.chain import is_chain
+from async_rl.algorithms import Algorithm, Segment, make_algorithm
 from async_rl.config import Config
 from async_rl.envs import Streams, make_environment
 from async_rl.networks import make_network
@@ -36,8 +35,8 @@ GAMES_RING = 4096
 FEWEST_ROWS = 8
 """Emulators of a worker from which on bfloat16 is taken by itself.
 
-Both passes of the paper's network take 0.81 of the time of float32 with 16 emulators, 0.88 with 8 and 0.9 with 4; with
-one, for which the weights are rounded at each step, 1.13 (medians on one core of a Zen 4 EPYC).
+Both passes of the paper's network took 0.81 of the time of float32 with 16 emulators, 0.88 with 8 and 0.9 with 4; with
+one 1.13, when weights were still rounded at each pass (medians on one core of a Zen 4 EPYC).
 """
 
 SUMS = ("td_loss", "value", "gradient_norm")
@@ -58,8 +57,7 @@ class Parts:
     segment: Segment
     passes: Passes  # of the network that is bound to ``parameters``
     parameters: Tensor  # [P], the shared theta itself or, where the algorithm says so, a private copy
-    target: Network  # on the shared target or a copy of it; without one, the network that learns
-    target_copy: Tensor | None  # [P], this worker's own of the shared target, where that is of another precision
+    target: Passes  # of the network that is bound to the shared target; without one, of the network that learns
     gradient: Tensor  # [P], private; the network's gradients are views of it
     limited_gradients: list[Tensor]  # views of ``gradient`` whose norms are limited, each for itself; none: no limit
     optimizer: Optimizer
@@ -150,14 +148,13 @@ def make_parts(config: Config, index: int, incarnation: int, table: SharedTable)
     gradient = torch.zeros_like(shared)
     bind_gradients(network, gradient)
     passes = make_passes(network, gradient, compute_dtype(config))
-    target, target_copy = _target(config, spec, table) if config.uses_target else (passes, None)
+    target = _target(config, spec, table) if config.uses_target else passes
     return Parts(
         streams=streams,
         segment=Segment(spec, config.t_max, config.envs_per_worker),
         passes=passes,
         parameters=parameters,
         target=target,
-        target_copy=target_copy,
         gradient=gradient,
         limited_gradients=_limited_gradients(config, network, gradient),
         optimizer=_optimizer(config, index, table, gradient),
@@ -190,16 +187,10 @@ def has_bfloat16() -> bool | None:
     return any(check() for check in checks if check is not None)
 
 
-def _target(config: Config, spec: EnvSpec, table: SharedTable) -> tuple[Network, Tensor | None]:
-    """The target network and, where its layers compute in bfloat16, the copy of theta^- in it that they work on.
-
-    So theta^- is rounded once after each refresh instead of at each pass.
-    """
-    network, dtype = make_network(config, spec).requires_grad_(False), compute_dtype(config)
-    parameters = table.tensor("target")
-    copy = parameters.to(dtype) if dtype != torch.float32 and is_chain(network) else None
-    bind(network, parameters if copy is None else copy)
-    return make_passes(network, torch.empty(0), dtype), copy
+def _target(config: Config, spec: EnvSpec, table: SharedTable) -> Passes:
+    network = make_network(config, spec).requires_grad_(False)
+    bind(network, table.tensor("target"))
+    return make_passes(network, torch.empty(0), compute_dtype(config))
 
 
 def _limited_gradients(config: Config, network: nn.Module, gradient: Tensor) -> list[Tensor]:

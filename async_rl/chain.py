@@ -1,5 +1,7 @@
 """Sequences of layers forward and backward by hand, on memory that is made once; see `async_rl.passes`."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 
@@ -28,7 +30,15 @@ class Chain:
 
     def __init__(self, network: nn.Module, dtype: torch.dtype):
         self._layers = make_layers(network, dtype)
+        self._learning = list(_learning(self._layers))
         self._kept_outputs = Kept()
+        self.refresh()
+
+    @torch.no_grad()
+    def refresh(self) -> None:
+        """See `Passes`."""
+        for layer in self._learning:
+            layer.refresh()
 
     @torch.no_grad()
     def __call__(self, observation: Tensor) -> Tensor:
@@ -63,6 +73,7 @@ class DuelingHeads:
 
     def __init__(self, module: Dueling, dtype: torch.dtype):
         self._value, self._advantage = make_layers(module.value, dtype), make_layers(module.advantage, dtype)
+        self.layers = [*self._value, *self._advantage]
 
     def forward(self, x: Tensor, rows: Rows | None) -> Tensor:
         """See `Layer`."""
@@ -88,6 +99,15 @@ def backward(layers: list[Layer], gradient: Tensor, needed: bool) -> Tensor:
     for number in range(len(layers) - 1, first - 1, -1):
         gradient = layers[number].backward(gradient, needed or number > first)
     return gradient
+
+
+def _learning(layers: list[Layer]) -> Iterator[Learning | Normalization]:
+    """Those with parameters."""
+    for layer in layers:
+        if isinstance(layer, DuelingHeads):
+            yield from _learning(layer.layers)
+        elif isinstance(layer, Learning | Normalization):
+            yield layer
 
 
 _WITHOUT_PARAMETERS = (Input, PixelInput, Flattening, Rectifier)

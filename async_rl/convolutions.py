@@ -52,7 +52,7 @@ class Convolution(Learning):
         """See `Layer`."""
         geometry = (self._stride, [0, 0], [1, 1], False, [0, 0], 1)
         of_input, of_weight, of_bias = torch.ops.aten.convolution_backward(
-            gradient, self.input.all, self._cast_weight, [len(self._bias)], *geometry, [needed, True, True]
+            gradient, self.input.all, self._own_weight, [len(self._bias)], *geometry, [needed, True, True]
         )
         self._write_gradient(of_weight)
         gradient_of(self._bias).copy_(of_bias)
@@ -77,7 +77,7 @@ class BlockConvolution(Convolution):
         self.block = module.stride[0]
         filters, channels, size, _ = module.weight.shape
         shape = (filters, channels * self.block**2, size // self.block, size // self.block)
-        self._cast_weight = torch.empty(shape, dtype=dtype, memory_format=torch.channels_last)
+        self._own_weight = torch.empty(shape, dtype=dtype, memory_format=torch.channels_last)
         self._stride = (1, 1)
 
     @staticmethod
@@ -87,7 +87,7 @@ class BlockConvolution(Convolution):
         return height == width and down == right > 1 and height % down == 0
 
     def _read_weight(self) -> None:
-        self._as_blocks(self._cast_weight).copy_(self._in_blocks(self._weight))
+        self._as_blocks(self._own_weight).copy_(self._in_blocks(self._weight))
 
     def _write_gradient(self, of_weight: Tensor) -> None:
         self._in_blocks(gradient_of(self._weight)).copy_(self._as_blocks(of_weight))

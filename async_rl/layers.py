@@ -135,19 +135,25 @@ class Learning:
         self.input, self.dtype = Kept(), dtype
         self._weight, self._bias = module.weight, module.bias
         same = module.weight.dtype == dtype
-        self._cast_weight = module.weight if same else torch.empty_like(module.weight, dtype=dtype)
+        self._own_weight = module.weight if same else torch.empty_like(module.weight, dtype=dtype)
+        self._own_bias = module.bias if same else torch.empty_like(module.bias, dtype=dtype)
+
+    def refresh(self) -> None:
+        """Take weight and bias as they are now, where the layer does not work on the module's own."""
+        if self._own_weight is not self._weight:
+            self._read_weight()
+        if self._own_bias is not self._bias:
+            self._own_bias.copy_(self._bias)
 
     def _start(self, x: Tensor, rows: Rows | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Input, weight and bias as they are now, in the layer's precision."""
+        """Input, weight and bias in the layer's precision."""
         x = x.to(self.dtype)
         if rows is not None:
             self.input.put(x, rows)
-        if self._cast_weight is not self._weight:
-            self._read_weight()
-        return x, self._cast_weight, self._bias.to(self.dtype)
+        return x, self._own_weight, self._own_bias
 
     def _read_weight(self) -> None:
-        self._cast_weight.copy_(self._weight)
+        self._own_weight.copy_(self._weight)
 
 
 class FullyConnected(Learning):
@@ -161,7 +167,7 @@ class FullyConnected(Learning):
 
     def __init__(self, module: nn.Linear, dtype: torch.dtype):
         super().__init__(module, dtype)
-        self._cast_gradient = torch.empty_like(self._cast_weight) if dtype != torch.float32 else None
+        self._cast_gradient = torch.empty_like(self._own_weight) if dtype != torch.float32 else None
 
     def forward(self, x: Tensor, rows: Rows | None) -> Tensor:
         """See `Layer`."""
@@ -174,7 +180,7 @@ class FullyConnected(Learning):
         else:
             gradient_of(self._weight).copy_(torch.mm(gradient.t(), self.input.all, out=self._cast_gradient))
         torch.sum(gradient, dim=0, dtype=torch.float32, out=gradient_of(self._bias))
-        return gradient @ self._cast_weight if needed else gradient
+        return gradient @ self._own_weight if needed else gradient
 
 
 class Normalization:
@@ -194,7 +200,12 @@ class Normalization:
         self._epsilon = module.eps
         self._dtype = dtype
         self._order = torch.contiguous_format
+        self._ordered: list[Tensor] = []
         self._input, self._mean, self._inverse_deviation = Kept(), Kept(), Kept()
+
+    def refresh(self) -> None:
+        """Take weight and bias as they are now, at the next pass."""
+        self._ordered = []
 
     def forward(self, x: Tensor, rows: Rows | None) -> Tensor:
         """See `Layer`."""
@@ -220,9 +231,11 @@ class Normalization:
         return _unflat(of_input, gradient.shape, self._order) if needed else gradient
 
     def _flat_parameters(self) -> list[Tensor]:
-        """Weight and bias as they are now, [N], in the order of the input."""
-        ordered = (p.detach()[None].contiguous(memory_format=self._order) for p in (self._weight, self._bias))
-        return [_flat(parameter, self._order)[0].to(self._dtype) for parameter in ordered]
+        """Weight and bias, [N], in the order of the input."""
+        if not self._ordered:
+            ordered = (p.detach()[None].contiguous(memory_format=self._order) for p in (self._weight, self._bias))
+            self._ordered = [_flat(parameter, self._order)[0].to(self._dtype) for parameter in ordered]
+        return self._ordered
 
 
 def gradient_of(parameter: Tensor) -> Tensor:

@@ -18,6 +18,13 @@ from async_rl.chain import Chain, is_chain
 class Passes(Protocol):
     """How a worker uses the network that learns; its parameters and gradients are bound to flat vectors."""
 
+    def refresh(self) -> None:
+        """Take the parameters as they are now.
+
+        Some layers work on a copy of theirs, rounded or in another order, which is as old as the last call; all others
+        on the live ones.
+        """
+
     def __call__(self, observation: Tensor) -> Tensor:
         """Outputs [B, outputs] for observations [B, *observation_shape]; nothing is kept."""
 
@@ -50,6 +57,9 @@ class Autograd:
         self._network = network
         self._gradient = gradient
         self._dtype = dtype
+
+    def refresh(self) -> None:
+        """See `Passes`."""
 
     @torch.no_grad()
     def __call__(self, observation: Tensor) -> Tensor:

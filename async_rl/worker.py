@@ -49,7 +49,7 @@ class Worker:
         self._phases_before = table["phases"][index].copy()  # of former incarnations
         self._odd_steps_before = int(table["odd_steps"][index])
         self._random_states_due = 0.0
-        self._refreshes_copied = -1
+        self._refreshes_seen = -1
 
     def run(self) -> None:
         """Learn until the supervisor says stop or T reaches its goal."""
@@ -66,13 +66,14 @@ class Worker:
         return bool(self._table["stop"][0]) or self._total_steps >= self._config.steps
 
     def _synchronise(self) -> None:
-        """Copy theta, where the algorithm works on a copy, and a refreshed theta^-, where this worker has its own."""
+        """Copy theta, where the algorithm works on a copy, and let the passes take theta and a refreshed theta^-."""
         if self._parts.algorithm.copies_parameters:
             self._parts.parameters.copy_(self._table.tensor("parameters"))
+        self._parts.passes.refresh()
         refreshes = int(self._table["target_refreshes"][0])
-        if self._parts.target_copy is not None and refreshes != self._refreshes_copied:
-            self._parts.target_copy.copy_(self._table.tensor("target"))
-            self._refreshes_copied = refreshes
+        if refreshes != self._refreshes_seen:
+            self._parts.target.refresh()
+            self._refreshes_seen = refreshes
         self._lap("synchronise")
 
     def _collect(self) -> None:

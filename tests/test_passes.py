@@ -69,6 +69,28 @@ def test_a_chain_is_autograd(case: str, t_max: int, streams: int) -> None:
         torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("case", NETWORKS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_refreshed_passes_are_those_of_the_parameters_now(case: str, dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    name, spec, pixels, dueling, norm = NETWORKS[case]
+    network = make_network(Config(network=name, pixels=pixels, dueling=dueling, norm=norm), spec)  # type: ignore[arg-type]
+    seen, slope = observations(spec, 1, 4), torch.randn(1, 4, 3)
+    results = []
+    for begin_anew in (False, True):
+        passes, gradient = made(network, lambda *parts: make_passes(*parts, dtype))
+        if not begin_anew:
+            passes(seen[0])
+            for parameter in network.parameters():
+                parameter.data += 0.1 * torch.randn_like(parameter)
+            passes.refresh()
+        outputs = passes.act(seen[0], 0, 1)
+        passes.backward(slope)
+        results.append((outputs, gradient.clone()))
+    for refreshed, anew in zip(*results, strict=True):
+        assert torch.equal(refreshed, anew)
+
+
 @pytest.mark.parametrize(
     ("first", "sides"),
     [
