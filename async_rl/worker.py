@@ -113,9 +113,10 @@ class Worker:
         self._lap("report")
         if batch is None:
             return
-        returns = learner.returns(passes, self._parts.target, batch)
-        self._lap("target")
         outputs = (passes.acted if batch is self._segment else passes.learn)(batch.observation)
+        self._lap("gradient")
+        returns = learner.returns(passes, self._parts.target, batch, outputs)
+        self._lap("target")
         learning = learner.learning(outputs.requires_grad_(), returns, batch)
         passes.backward(*torch.autograd.grad(learning.loss, outputs))
         self._lap("gradient")

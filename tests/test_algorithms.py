@@ -70,8 +70,8 @@ class Linear(nn.Module):
 
 def learn(config: Config, theta: nn.Module, target: nn.Module, segment: Segment) -> Learning:
     learner = make_algorithm(config).learner
-    returns = learner.returns(theta, target, segment)
     outputs = theta(segment.observation.flatten(0, 1)).unflatten(0, segment.action.shape)
+    returns = learner.returns(theta, target, segment, outputs)
     return learner.learning(outputs, returns, segment)
 
 
@@ -165,6 +165,32 @@ def test_gradients_of_value_methods(config: Config, segment: Segment) -> None:
     np.testing.assert_allclose(theta.weight.grad.numpy(), gradient, rtol=1e-3, atol=1e-3)
     assert float(learning.td_loss) == pytest.approx(errors, rel=1e-3, abs=1e-4)
     assert float(learning.value) == pytest.approx(value_sum, rel=1e-3, abs=1e-3)
+
+
+@settings(max_examples=40)
+@given(segment=segments)
+@pytest.mark.parametrize("config", [Config(), Config(algorithm="n-step-q", lambda_=0.65), Config(algorithm="n-step-q")])
+def test_without_a_target_what_acting_has_valued_is_not_valued_again(config: Config, segment: Segment) -> None:
+    """The network is asked only for what ends the segment, or was cut; the returns are the same."""
+    theta = Linear(1)
+    decay = config.lambda_ if config.lambda_ is not None else float(config.algorithm == "n-step-q")
+    goes_on = segment.continues[:-1].unsqueeze(-1) == 1
+    segment.next_observation[:-1] = torch.where(goes_on, segment.observation[1:], segment.next_observation[:-1])
+    asked: list[int] = []
+
+    def counting(observation: torch.Tensor) -> torch.Tensor:
+        asked.append(len(observation))
+        return theta(observation)
+
+    outputs = theta(segment.observation)
+    returns = make_algorithm(config).learner.returns(counting, counting, segment, outputs)
+    t_max, streams = segment.reward.shape
+    for e in range(streams):
+        next_value = [restated_next_value(config, segment, theta, theta, t, e) for t in range(t_max)]
+        expected = restated_returns(segment, next_value, e, decay)
+        np.testing.assert_allclose(returns[:, e].detach().numpy(), expected, rtol=1e-3, atol=1e-3)
+    cut = (segment.continues[:-1] == 0) & (segment.discount[:-1] > 0)
+    assert asked == [streams + int(cut.sum())]
 
 
 @settings(max_examples=40)

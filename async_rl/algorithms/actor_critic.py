@@ -5,8 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from async_rl.algorithms.segment import Learning, Network, Segment
-from async_rl.algorithms.values import values
+from async_rl.algorithms.segment import Learning, Network, Segment, next_values
 from async_rl.returns import entropy, lambda_returns, taken
 
 
@@ -28,9 +27,13 @@ class ActorCritic:
     entropy_weight: float
 
     @torch.no_grad()
-    def returns(self, network: Network, target: Network, segment: Segment) -> Tensor:
+    def returns(self, network: Network, target: Network, segment: Segment, outputs: Tensor) -> Tensor:
         """Returns to the end of the segment; see `async_rl.algorithms.segment.Learner`."""
-        next_value = split(values(network, segment.next_observation))[1]
+
+        def value(observation: Tensor, action: Tensor) -> Tensor:
+            return split(network(observation))[1]
+
+        next_value = next_values(value, segment, inner=torch.zeros(()))  # those within the segment have no weight
         return lambda_returns(segment.reward, segment.discount, segment.continues, next_value, decay=1.0)
 
     def learning(self, outputs: Tensor, returns: Tensor, segment: Segment) -> Learning:

@@ -46,6 +46,25 @@ class Segment:
         self.weight = torch.ones(shape)
 
 
+def next_values(value: Callable[[Tensor, Tensor], Tensor], segment: Segment, inner: Tensor | None) -> Tensor:
+    """Values of what was seen after each step, [T, E].
+
+    Args:
+        value: next observations [N, *observation_shape] and next actions [N] -> values [N].
+        segment: of T steps.
+        inner: what stands for the values of steps that another one of the same game follows in the segment,
+            [T - 1, E] or a single number; so only the others are asked for. None: all are.
+    """
+    if inner is None or len(segment.reward) == 1:
+        return value(segment.next_observation.flatten(0, 1), segment.next_action.flatten()).view_as(segment.reward)
+    asked = (segment.continues == 0) & (segment.discount > 0)  # cut
+    asked[-1] = True
+    values = torch.empty_like(segment.reward)
+    values[:-1] = inner
+    values[asked] = value(segment.next_observation[asked], segment.next_action[asked])
+    return values
+
+
 @dataclass(frozen=True)
 class Learning:
     """What an algorithm makes of a segment.
@@ -69,8 +88,11 @@ class Learning:
 class Learner(Protocol):
     """What a network is moved towards, and how its distance from there is measured."""
 
-    def returns(self, network: Network, target: Network, segment: Segment) -> Tensor:
-        """Returns [T, E] that the values are moved towards; constants, nothing is differentiated through them."""
+    def returns(self, network: Network, target: Network, segment: Segment, outputs: Tensor) -> Tensor:
+        """Returns [T, E] that the values are moved towards; constants, nothing is differentiated through them.
+
+        ``outputs`` [T, E, outputs] are the network's for ``segment.observation``.
+        """
 
     def learning(self, outputs: Tensor, returns: Tensor, segment: Segment) -> Learning:
         """The loss, given the network's ``outputs`` [T, E, outputs] for ``segment.observation``."""

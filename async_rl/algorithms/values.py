@@ -6,42 +6,37 @@ in how far rewards are followed before it is used.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from async_rl.algorithms.segment import Learning, Network, Segment
+from async_rl.algorithms.segment import Learning, Network, Segment, next_values
 from async_rl.returns import lambda_returns, taken
 
-NextValue = Callable[[Network, Network, Segment], Tensor]
-"""(network, target network, segment) -> value of each ``next_observation``, [T, E]."""
+NextValue = Callable[[Network, Network, Tensor, Tensor], Tensor]
+"""(network, target network, next observations [N, *observation_shape], next actions [N]) -> value of each, [N]."""
 
 
-def values(network: Network, observation: Tensor) -> Tensor:
-    """Q [T, E, A] of observations [T, E, *observation_shape], in one pass."""
-    return network(observation.flatten(0, 1)).unflatten(0, observation.shape[:2])
+def best_value(network: Network, target: Network, observation: Tensor, action: Tensor) -> Tensor:
+    """``max_a Q(s', a; theta^-)``, [N]: Q-learning ([1], Algorithms 1 and S2)."""
+    return target(observation).amax(dim=-1)
 
 
-def best_value(network: Network, target: Network, segment: Segment) -> Tensor:
-    """``max_a Q(s', a; theta^-)``, [T, E]: Q-learning ([1], Algorithms 1 and S2)."""
-    return values(target, segment.next_observation).amax(dim=-1)
+def double_value(network: Network, target: Network, observation: Tensor, action: Tensor) -> Tensor:
+    """``Q(s', argmax_a Q(s', a; theta); theta^-)``, [N]: double Q-learning (van Hasselt et al. 2015, 1509.06461)."""
+    best = network(observation).argmax(dim=-1)
+    return taken(target(observation), best)
 
 
-def double_value(network: Network, target: Network, segment: Segment) -> Tensor:
-    """``Q(s', argmax_a Q(s', a; theta); theta^-)``, [T, E]: double Q-learning (van Hasselt et al. 2015, 1509.06461)."""
-    best = values(network, segment.next_observation).argmax(dim=-1)
-    return taken(values(target, segment.next_observation), best)
-
-
-def taken_value(network: Network, target: Network, segment: Segment) -> Tensor:
-    """``Q(s', a'; theta^-)`` of the action taken next, [T, E]: Sarsa ([1], Algorithm S1).
+def taken_value(network: Network, target: Network, observation: Tensor, action: Tensor) -> Tensor:
+    """``Q(s', a'; theta^-)`` of the action taken next, [N]: Sarsa ([1], Algorithm S1).
 
     Where a game was cut no action was taken at its last observation; the best one stands in.
     """
-    next_values = values(target, segment.next_observation)
-    known = segment.next_action >= 0
-    return torch.where(known, taken(next_values, segment.next_action.clamp(min=0)), next_values.amax(dim=-1))
+    values = target(observation)
+    return torch.where(action >= 0, taken(values, action.clamp(min=0)), values.amax(dim=-1))
 
 
 def squared(errors: Tensor) -> Tensor:
@@ -69,9 +64,12 @@ class ValueLearner:
     loss: Callable[[Tensor], Tensor]
 
     @torch.no_grad()
-    def returns(self, network: Network, target: Network, segment: Segment) -> Tensor:
+    def returns(self, network: Network, target: Network, segment: Segment, outputs: Tensor) -> Tensor:
         """Lambda-returns; see `async_rl.algorithms.segment.Learner`."""
-        next_value = self.next_value(network, target, segment)
+        inner = torch.zeros(()) if self.decay == 1 else None  # has no weight
+        if inner is None and target is network and self.next_value is best_value:
+            inner = outputs[1:].amax(dim=-1)  # known from acting
+        next_value = next_values(partial(self.next_value, network, target), segment, inner)
         return lambda_returns(segment.reward, segment.discount, segment.continues, next_value, self.decay)
 
     def learning(self, outputs: Tensor, returns: Tensor, segment: Segment) -> Learning:
