@@ -3,6 +3,8 @@
 import copy
 import math
 import platform
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +138,29 @@ def test_grey_levels_are_those_of_the_emulator(game: str) -> None:
         np.testing.assert_array_equal(screen.grey, ale.getScreenGrayscale())
         changed = np.flatnonzero((before != screen.grey).any(axis=1))
         assert changed.size == 0 or (first <= changed[0] and changed[-1] < end)
+
+
+def test_threads_do_not_read_each_others_screens() -> None:
+    """Emulators of one thread share the memory that a screen is read into."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+
+    def play(game: str) -> bool:
+        random = np.random.default_rng(0)
+        ale = make_environment(Config(env=game), random)._ale  # type: ignore[attr-defined]
+        screen, actions = GreyScreen(ale, np.full(256, -1, np.int16)), ale.getMinimalActionSet()
+        for _ in range(1500):
+            ale.act(actions[random.integers(len(actions))])
+            screen.read()
+            if ale.game_over():
+                ale.reset_game()
+        return np.array_equal(screen.grey, ale.getScreenGrayscale())
+
+    try:
+        with ThreadPoolExecutor() as threads:
+            assert all(threads.map(play, ["pong", "seaquest", "breakout"]))
+    finally:
+        sys.setswitchinterval(before)
 
 
 @pytest.mark.parametrize("limit", [41, 42, 43, 44])  # wherever in a step the limit falls

@@ -1,6 +1,7 @@
 """Screens of an Atari game: grey, shrunk and stacked, with as little work as the result allows."""
 
 import functools
+import threading
 from collections import deque
 
 import ale_py
@@ -30,10 +31,20 @@ def column_weights(width: int) -> tuple[np.ndarray, np.ndarray]:
     return first.astype(np.uint64), (np.maximum(covered, 0) / scale).astype(np.float32)
 
 
-@functools.cache
-def scratch(height: int, width: int) -> np.ndarray:
-    """Memory for a screen that is read and used up at once: that of all emulators would not stay in a cache."""
-    return np.zeros((height, width), np.uint8)
+class _Scratch(threading.local):
+    """Memory for a screen that is read and used up at once: with one for each emulator none would stay in a cache."""
+
+    def __init__(self) -> None:
+        self._screens: dict[tuple[int, int], np.ndarray] = {}
+
+    def screen(self, shape: tuple[int, int]) -> np.ndarray:
+        """The same for all emulators of this thread with screens of that shape."""
+        if shape not in self._screens:
+            self._screens[shape] = np.zeros(shape, np.uint8)
+        return self._screens[shape]
+
+
+_scratch = _Scratch()
 
 
 class GreyScreen:
@@ -51,20 +62,20 @@ class GreyScreen:
     """
 
     def __init__(self, ale: ale_py.ALEInterface, palette: np.ndarray) -> None:
-        height, width = ale.getScreenDims()  # the height differs between games
         self._ale = ale
         self._palette = palette
-        self._colours = scratch(height, width)
-        self._last, self.grey = np.zeros((2, height, width), np.uint8)
+        self._shape = ale.getScreenDims()  # the height differs between games
+        self._last, self.grey = np.zeros((2, *self._shape), np.uint8)
         ale.getScreen(self._last)
         self._learn(self._last)
 
     def read(self) -> tuple[int, int]:
         """Take the screen as it is now; the first row that changed, and the one after the last (0, 0: none)."""
-        self._ale.getScreen(self._colours)
-        first, end, known = kernels.update_grey(self._colours, self._last, self.grey, self._palette)
+        colours = _scratch.screen(self._shape)
+        self._ale.getScreen(colours)
+        first, end, known = kernels.update_grey(colours, self._last, self.grey, self._palette)
         if not known:
-            self._learn(self._colours)
+            self._learn(colours)
         return first, end
 
     def _learn(self, colours: np.ndarray) -> None:
