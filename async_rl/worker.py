@@ -77,7 +77,7 @@ class Worker:
         self._lap("synchronise")
 
     def _collect(self) -> None:
-        """Play ``t_max`` steps of every stream with the network as it is at each of them."""
+        """Play ``t_max`` steps of every stream."""
         streams = self._parts.streams
         explore = epsilons(self._config, self._parts.final_epsilons, self._total_steps)
         for t in range(self._config.t_max):
