@@ -5,7 +5,6 @@ trained once, gone on with where it was cut off, and stays in its directory; the
 whatever is there.
 """
 
-import itertools
 import statistics
 import subprocess
 import sys
@@ -32,8 +31,8 @@ class Options:
     """Islands with one worker each; beside one island with as many workers."""
     rules: tuple[Literal["downpour", "elastic", "averaging"], ...] = ("downpour", "elastic", "averaging")
     """Rules of the exchange."""
-    interval: int = 500
-    """Steps of an island between two exchanges."""
+    intervals: tuple[int, ...] = (500, 1_000)
+    """Steps of an island between two exchanges; all but the first one for the first rule alone."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Of the single island and of the first rule; the others are trained with the first one alone."""
     steps: int = 2_000_000
@@ -58,8 +57,13 @@ class Arm:
     @property
     def name(self) -> str:
         """As in a legend."""
-        more = f", {self.rule}" if self.rule else ""
+        more = f", {self.rule}, {self.interval:,}" if self.rule else ""
         return f"{self.islands} island{'s' * (self.islands > 1)} x {self.workers}{more}"
+
+    @property
+    def setting(self) -> tuple[object, ...]:
+        """The first columns of its rows."""
+        return (self.islands, self.workers, self.rule, self.interval if self.rule else "")
 
     def run_dir(self, options: Options, seed: int) -> Path:
         """Where its run is, or will be."""
@@ -69,10 +73,10 @@ class Arm:
 
 def arms(options: Options) -> list[tuple[Arm, tuple[int, ...]]]:
     """Each with its seeds."""
-    one = Arm(1, options.islands, "", options.interval)
-    several = [Arm(options.islands, 1, rule, options.interval) for rule in options.rules]
-    seeds = [options.seeds, *itertools.repeat(options.seeds[:1], len(several) - 1)]
-    return [(one, options.seeds), *zip(several, seeds, strict=True)]
+    first, *others = options.rules
+    arms = [(Arm(1, options.islands, "", 0), options.seeds)]
+    arms += [(Arm(options.islands, 1, first, interval), options.seeds) for interval in options.intervals]
+    return arms + [(Arm(options.islands, 1, rule, options.intervals[0]), options.seeds[:1]) for rule in others]
 
 
 def train(options: Options, arm: Arm, seed: int) -> None:
@@ -85,8 +89,8 @@ def train(options: Options, arm: Arm, seed: int) -> None:
     if (run_dir / CONFIG).exists():
         flags: Sequence[object] = ("--resume", run_dir)
     else:
-        rule = ("--rule", arm.rule) if arm.rule else ()
-        many = ("--islands", arm.islands, "--workers", arm.workers, "--exchange-interval", arm.interval, *rule)
+        rule = ("--rule", arm.rule, "--exchange-interval", arm.interval) if arm.rule else ()
+        many = ("--islands", arm.islands, "--workers", arm.workers, *rule)
         flags = ("--env", "pong", "--steps", options.steps, "--seed", seed, *many, "--run-dir", run_dir)
     code = subprocess.run([sys.executable, "-m", "launch.cluster", *map(str, flags)]).returncode
     if code:
@@ -100,18 +104,17 @@ def scores(options: Options, arm: Arm, seed: int) -> Iterable[tuple[object, ...]
         end = start + BIN_STEPS
         own = [float(game["score"]) for game in games if start < int(game["total_steps"]) <= end]
         if own:
-            setting = (arm.islands, arm.workers, arm.rule, arm.interval if arm.rule else "", seed)
-            yield (*setting, start, end, len(own), round(statistics.mean(own), 2))
+            yield (*arm.setting, seed, start, end, len(own), round(statistics.mean(own), 2))
 
 
-def draw(rows: Sequence[tuple[object, ...]], names: Sequence[tuple[str, Sequence[object]]], path: Path) -> None:
+def draw(rows: Sequence[tuple[object, ...]], names: Sequence[tuple[str, tuple[object, ...]]], path: Path) -> None:
     """A thin line for each run, a thick one for the mean of those with the same settings."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 4.2), layout="constrained")
     panel = figure.subplots()
     for (name, setting), colour in zip(names, COLOURS, strict=False):
-        own = [row for row in rows if list(row[:3]) == list(setting)]
+        own = [row for row in rows if row[:4] == setting]
         if not own:
             continue
         seeds = sorted({int(str(row[4])) for row in own})
@@ -143,7 +146,7 @@ def main() -> None:
         print("".join(f"{value!s:>12}" for value in row))
     if options.output is not None:
         table.write(options.output.with_suffix(".csv"), HEADER, rows)
-        names = [(arm.name, (arm.islands, arm.workers, arm.rule)) for arm, _ in arms(options)]
+        names = [(arm.name, arm.setting) for arm, _ in arms(options)]
         draw(rows, names, options.output.with_suffix(".png"))
 
 

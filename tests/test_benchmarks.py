@@ -193,7 +193,7 @@ def test_islands_on_pong_are_tabulated_as_their_games_were(tmp_path: Path) -> No
         (tmp_path / name).mkdir()
         lines = [f"{steps},{score}\n" for steps, score in games]
         (tmp_path / name / "episodes.csv").write_text("total_steps,score\n" + "".join(lines))
-    more = ("--seeds", "0", "--interval", "7", "--runs", str(tmp_path), "--output", str(tmp_path / "pong"))
+    more = ("--seeds", "0", "--intervals", "7", "--runs", str(tmp_path), "--output", str(tmp_path / "pong"))
     benchmark("cluster_pong", "--only-results", *more)
     found = [tuple(row.values()) for row in rows(tmp_path / "pong.csv")]
     assert found == [
