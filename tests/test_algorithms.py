@@ -169,7 +169,15 @@ def test_gradients_of_value_methods(config: Config, segment: Segment) -> None:
 
 @settings(max_examples=40)
 @given(segment=segments)
-@pytest.mark.parametrize("config", [Config(), Config(algorithm="n-step-q", lambda_=0.65), Config(algorithm="n-step-q")])
+@pytest.mark.parametrize(
+    "config",
+    [
+        Config(),
+        Config(algorithm="n-step-q", lambda_=0.65),
+        Config(algorithm="n-step-q"),
+        Config(algorithm="one-step-sarsa"),  # whose next action need not be the best one
+    ],
+)
 def test_without_a_target_what_acting_has_valued_is_not_valued_again(config: Config, segment: Segment) -> None:
     """The network is asked only for what ends the segment, or was cut; the returns are the same."""
     theta = Linear(1)
@@ -190,7 +198,8 @@ def test_without_a_target_what_acting_has_valued_is_not_valued_again(config: Con
         expected = restated_returns(segment, next_value, e, decay)
         np.testing.assert_allclose(returns[:, e].detach().numpy(), expected, rtol=1e-3, atol=1e-3)
     cut = (segment.continues[:-1] == 0) & (segment.discount[:-1] > 0)
-    assert asked == [streams + int(cut.sum())]
+    sarsa = config.algorithm == "one-step-sarsa"
+    assert asked == [streams * t_max if sarsa else streams + int(cut.sum())]
 
 
 @settings(max_examples=40)
