@@ -145,11 +145,11 @@ def make_layers(network: nn.Module, dtype: torch.dtype) -> list[Layer]:
     A last linear one computes in float32: with the 8 bits of bfloat16 two values near 1 that differ by less than 0.004
     are the same, and the gaps between actions are not much larger than that.
     """
-    *modules, last = network.children()
-    before = [None, *modules]
-    layers = [_layer(before[-1], last, dtype if isinstance(last, Dueling) else torch.float32, None)]
-    for number in reversed(range(len(modules))):  # a layer may have to know those beside it
-        layers.insert(0, _layer(before[number], modules[number], dtype, layers[0]))
+    modules = list(network.children())
+    *others, (before_last, last) = zip([None, *modules], modules, strict=False)
+    layers = [_layer(before_last, last, dtype if isinstance(last, Dueling) else torch.float32, None)]
+    for before, module in reversed(others):  # a layer may have to know those beside it
+        layers.insert(0, _layer(before, module, dtype, layers[0]))
     return layers
 
 

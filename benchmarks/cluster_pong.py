@@ -5,6 +5,7 @@ trained once, gone on with where it was cut off, and stays in its directory; the
 whatever is there.
 """
 
+import signal
 import statistics
 import subprocess
 import sys
@@ -73,10 +74,10 @@ class Arm:
 
 def arms(options: Options) -> list[tuple[Arm, tuple[int, ...]]]:
     """Each with its seeds."""
-    first, *others = options.rules
-    arms = [(Arm(1, options.islands, "", 0), options.seeds)]
-    arms += [(Arm(options.islands, 1, first, interval), options.seeds) for interval in options.intervals]
-    return arms + [(Arm(options.islands, 1, rule, options.intervals[0]), options.seeds[:1]) for rule in others]
+    one = [(Arm(1, options.islands, "", 0), options.seeds)]
+    first = [(Arm(options.islands, 1, rule, n), options.seeds) for rule in options.rules[:1] for n in options.intervals]
+    fewer, seeds = options.intervals[:1], options.seeds[:1]
+    return one + first + [(Arm(options.islands, 1, rule, n), seeds) for rule in options.rules[1:] for n in fewer]
 
 
 def train(options: Options, arm: Arm, seed: int) -> None:
@@ -92,7 +93,10 @@ def train(options: Options, arm: Arm, seed: int) -> None:
         rule = ("--rule", arm.rule, "--exchange-interval", arm.interval) if arm.rule else ()
         many = ("--islands", arm.islands, "--workers", arm.workers, *rule)
         flags = ("--env", "pong", "--steps", options.steps, "--seed", seed, *many, "--run-dir", run_dir)
-    code = subprocess.run([sys.executable, "-m", "launch.cluster", *map(str, flags)]).returncode
+    run = subprocess.Popen([sys.executable, "-m", "launch.cluster", *map(str, flags)])
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # the run gets Ctrl-C, too, and saves before it ends
+    code = run.wait()
+    signal.signal(signal.SIGINT, before)
     if code:
         raise SystemExit(code)
 

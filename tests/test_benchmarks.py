@@ -15,7 +15,7 @@ from async_rl.cores import available_cores
 from async_rl.networks import make_network
 from async_rl.stopwatch import PHASES
 from async_rl.types import EnvSpec
-from benchmarks import peers
+from benchmarks import cluster_cost, peers
 from benchmarks.floor import operations
 from benchmarks.scaling_model import SCENARIOS, Model, Scenario, fit, refetched
 
@@ -202,3 +202,20 @@ def test_islands_on_pong_are_tabulated_as_their_games_were(tmp_path: Path) -> No
         ("2", "1", "elastic", "7", "0", "0", "200000", "1", "-21.0"),
     ]
     assert (tmp_path / "pong.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_cost_of_the_exchange_is_what_it_adds_in_the_same_round(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shares = iter((0.02, 0.05, 0.01, 0.03, 0.05, 0.06))  # never, then every 9 steps, in three rounds
+
+    def measured(options: cluster_cost.Options, interval: int) -> cluster_cost.Sample:
+        return cluster_cost.Sample(1000.0 if interval == 9 else 1100.0, next(shares), 0.004)
+
+    monkeypatch.setattr(cluster_cost, "sample", measured)
+    monkeypatch.setattr(sys, "argv", ["x", "--intervals", "9", "--output", str(tmp_path / "cost.csv")])
+    cluster_cost.main()
+    never, often = rows(tmp_path / "cost.csv")
+    figures = ("interval", "steps_per_second", "island_percent", "exchange_percent", "exchange_ms")
+    assert [never[name] for name in figures] == ["never", "1100", "2.0", "0.0", "4.0"]
+    assert [often[name] for name in figures] == ["9", "1000", "5.0", "2.0", "4.0"]

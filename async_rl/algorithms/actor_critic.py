@@ -29,11 +29,11 @@ class ActorCritic:
     @torch.no_grad()
     def returns(self, network: Network, target: Network, segment: Segment, outputs: Tensor) -> Tensor:
         """Returns to the end of the segment; see `async_rl.algorithms.segment.Learner`."""
-
-        def value(observation: Tensor, action: Tensor) -> Tensor:
-            return split(network(observation))[1]
-
-        next_value = next_values(value, segment, inner=torch.zeros(()))  # those within the segment have no weight
+        next_value = next_values(
+            lambda observation, action: split(network(observation))[1],
+            segment,
+            inner=torch.zeros(()),  # has no weight
+        )
         return lambda_returns(segment.reward, segment.discount, segment.continues, next_value, decay=1.0)
 
     def learning(self, outputs: Tensor, returns: Tensor, segment: Segment) -> Learning:

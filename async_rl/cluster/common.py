@@ -60,7 +60,7 @@ class Common:
         """
         if self._follows(key, self._keys[island]):
             added = whole(change)
-            if np.isfinite(added.sum()):  # whatever is not finite, the sum is not
+            if np.isfinite(added).all():
                 self._parameters += added
             self._keys[island] = key
             np.maximum(self._steps[workers], steps, out=self._steps[workers])
