@@ -17,6 +17,7 @@ from async_rl.passes import Passes, make_passes
 from async_rl.policies import draw_final_epsilon, ladder
 from async_rl.replay import Experience, FromPrioritizedReplay, FromReplay, Online, Proportional, Replay, Uniform
 from async_rl.rewards import REWARDS, Shape
+from async_rl.rounded import Rounded
 from async_rl.schedules import linear
 from async_rl.seeding import (
     STATE_SIZE,
@@ -150,7 +151,7 @@ def make_parts(config: Config, index: int, incarnation: int, table: SharedTable)
     bind(network, parameters)
     gradient = torch.zeros_like(shared)
     bind_gradients(network, gradient)
-    passes = make_passes(network, gradient, compute_dtype(config))
+    passes = make_passes(network, parameters, gradient, compute_dtype(config))
     target = _target(config, spec, table) if config.uses_target else passes
     return Parts(
         streams=streams,
@@ -160,7 +161,7 @@ def make_parts(config: Config, index: int, incarnation: int, table: SharedTable)
         target=target,
         gradient=gradient,
         limited_gradients=_limited_gradients(config, network, gradient),
-        optimizer=_optimizer(config, index, table, gradient),
+        optimizer=_optimizer(config, index, table, gradient, passes.rounded),
         algorithm=algorithm,
         experience=_experience(config, spec, replay_generator(config.seed, index, incarnation)),
         shape_rewards=REWARDS[config.rewards](),
@@ -192,8 +193,9 @@ def has_bfloat16() -> bool | None:
 
 def _target(config: Config, spec: EnvSpec, table: SharedTable) -> Passes:
     network = make_network(config, spec).requires_grad_(False)
-    bind(network, table.tensor("target"))
-    return make_passes(network, torch.empty(0), compute_dtype(config))
+    parameters = table.tensor("target")
+    bind(network, parameters)
+    return make_passes(network, parameters, torch.empty(0), compute_dtype(config))
 
 
 def _limited_gradients(config: Config, network: nn.Module, gradient: Tensor) -> list[Tensor]:
@@ -223,7 +225,7 @@ def _experience(config: Config, spec: EnvSpec, random: np.random.Generator) -> E
     return FromPrioritizedReplay(memory, batch, starts, sampler, beta)
 
 
-def _optimizer(config: Config, index: int, table: SharedTable, gradient: Tensor) -> Optimizer:
+def _optimizer(config: Config, index: int, table: SharedTable, gradient: Tensor, rounded: Rounded | None) -> Optimizer:
     """Over the shared parameters, with statistics in the table or, where each worker has its own, new ones."""
     shared = shared_statistics(config)
     statistics = {
@@ -237,7 +239,7 @@ def _optimizer(config: Config, index: int, table: SharedTable, gradient: Tensor)
         """Updates that the statistics have seen: of all workers, or of this one since it was started."""
         return int(updates.sum()) if shared else int(updates[index]) - own
 
-    return make_optimizer(config, table.tensor("parameters"), gradient, statistics, count)
+    return make_optimizer(config, table.tensor("parameters"), gradient, rounded, statistics, count)
 
 
 def final_epsilons(config: Config, index: int) -> np.ndarray:

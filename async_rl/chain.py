@@ -14,22 +14,27 @@ from async_rl.layers import (
     Layer,
     Learning,
     Normalization,
+    Parameters,
     Rectifier,
     Rows,
 )
 from async_rl.networks import Dueling, FlattenPixels, Pixels, Scale
+from async_rl.rounded import Rounded
+from async_rl.shared import views
 
 
 class Chain:
     """Passes of a sequence of layers that is known here, by hand.
 
     Args:
-        network: one that `is_chain`; its parameters' gradients are views of one flat vector.
-        dtype: in which all layers but the last compute and keep; parameters, outputs and gradients are float32.
+        network: one that `is_chain`; its parameters and their gradients are views of flat vectors.
+        rounded: the parameters, rounded, for all layers but the last, which then compute and keep in bfloat16; None:
+            all is float32. Outputs and gradients are float32 in any case.
     """
 
-    def __init__(self, network: nn.Module, dtype: torch.dtype):
-        self._layers = make_layers(network, dtype)
+    def __init__(self, network: nn.Module, rounded: Rounded | None):
+        self.rounded = rounded
+        self._layers = make_layers(network, {} if rounded is None else dict(views(network, rounded.vector)))
         self._learning = list(_learning(self._layers))
         self._kept_outputs = Kept()
         self.refresh()
@@ -37,6 +42,8 @@ class Chain:
     @torch.no_grad()
     def refresh(self) -> None:
         """See `Passes`."""
+        if self.rounded is not None:
+            self.rounded.refresh()
         for layer in self._learning:
             layer.refresh()
 
@@ -71,8 +78,8 @@ class Chain:
 class DuelingHeads:
     """``Q = V + A - mean A``, see `async_rl.networks.Dueling`."""
 
-    def __init__(self, module: Dueling, dtype: torch.dtype):
-        self._value, self._advantage = make_layers(module.value, dtype), make_layers(module.advantage, dtype)
+    def __init__(self, module: Dueling, rounded: Parameters):
+        self._value, self._advantage = make_layers(module.value, rounded), make_layers(module.advantage, rounded)
         self.layers = [*self._value, *self._advantage]
 
     def forward(self, x: Tensor, rows: Rows | None) -> Tensor:
@@ -139,34 +146,34 @@ def _is_known(before: nn.Module | None, module: nn.Module) -> bool:
     return type(module) in (nn.ReLU, nn.Flatten, FlattenPixels) or isinstance(module, _INPUTS)
 
 
-def make_layers(network: nn.Module, dtype: torch.dtype) -> list[Layer]:
-    """The layers of a ``network`` that `is_chain`, on its own parameters, computing in ``dtype``.
+def make_layers(network: nn.Module, rounded: Parameters) -> list[Layer]:
+    """The layers of a ``network`` that `is_chain`, on its own parameters or on those ``rounded`` has in their place.
 
     A last linear one computes in float32: with the 8 bits of bfloat16 two values near 1 that differ by less than 0.004
     are the same, and the gaps between actions are not much larger than that.
     """
     modules = list(network.children())
     *others, (before_last, last) = zip([None, *modules], modules, strict=False)
-    layers = [_layer(before_last, last, dtype if isinstance(last, Dueling) else torch.float32, None)]
+    layers = [_layer(before_last, last, rounded if isinstance(last, Dueling) else {}, None)]
     for before, module in reversed(others):  # a layer may have to know those beside it
-        layers.insert(0, _layer(before, module, dtype, layers[0]))
+        layers.insert(0, _layer(before, module, rounded, layers[0]))
     return layers
 
 
-def _layer(before: nn.Module | None, module: nn.Module, dtype: torch.dtype, following: Layer | None) -> Layer:
+def _layer(before: nn.Module | None, module: nn.Module, rounded: Parameters, following: Layer | None) -> Layer:
     if isinstance(module, nn.Conv2d):
         in_blocks = isinstance(before, Pixels) and BlockConvolution.takes(module)
-        return (BlockConvolution if in_blocks else Convolution)(module, dtype)
+        return (BlockConvolution if in_blocks else Convolution)(module, rounded)
     if isinstance(module, nn.Linear):
-        return FullyConnected(module, dtype)
+        return FullyConnected(module, rounded)
     if isinstance(module, nn.LayerNorm):
-        return Normalization(module, dtype)
+        return Normalization(module, rounded)
     if isinstance(module, Dueling):
-        return DuelingHeads(module, dtype)
+        return DuelingHeads(module, rounded)
     if isinstance(module, nn.ReLU):
         return Rectifier()
     if isinstance(module, nn.Flatten | FlattenPixels):
         return Flattening(module)
     if isinstance(module, Pixels) and isinstance(following, Learning):
         return PixelInput(module, following)
-    return Input(module, dtype)
+    return Input(module)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from async_rl.layers import Learning, Rows, gradient_of
+from async_rl.layers import Learning, Parameters, Rows, gradient_of
 from async_rl.networks import Pixels
 
 
@@ -40,8 +40,8 @@ class PixelInput:
 class Convolution(Learning):
     """A convolution without padding."""
 
-    def __init__(self, module: nn.Conv2d, dtype: torch.dtype):
-        super().__init__(module, dtype)
+    def __init__(self, module: nn.Conv2d, rounded: Parameters):
+        super().__init__(module, rounded)
         self._stride: tuple[int, ...] = module.stride
 
     def forward(self, x: Tensor, rows: Rows | None) -> Tensor:
@@ -72,12 +72,12 @@ class BlockConvolution(Convolution):
     gradient back, takes what is won.
     """
 
-    def __init__(self, module: nn.Conv2d, dtype: torch.dtype):
-        super().__init__(module, dtype)
+    def __init__(self, module: nn.Conv2d, rounded: Parameters):
+        super().__init__(module, rounded)
         self.block = module.stride[0]
         filters, channels, size, _ = module.weight.shape
         shape = (filters, channels * self.block**2, size // self.block, size // self.block)
-        self._own_weight = torch.empty(shape, dtype=dtype, memory_format=torch.channels_last)
+        self._own_weight = torch.empty(shape, dtype=self.dtype, memory_format=torch.channels_last)
         self._stride = (1, 1)
 
     @staticmethod
@@ -86,7 +86,8 @@ class BlockConvolution(Convolution):
         (height, width), (down, right) = module.kernel_size, module.stride
         return height == width and down == right > 1 and height % down == 0
 
-    def _read_weight(self) -> None:
+    def refresh(self) -> None:
+        """See `Learning`."""
         self._as_blocks(self._own_weight).copy_(self._in_blocks(self._weight))
 
     def _write_gradient(self, of_weight: Tensor) -> None:

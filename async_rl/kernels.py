@@ -29,6 +29,13 @@ def _compiled(function: _Function) -> _Function:
 
 
 @_compiled
+def _to_bfloat16(bits: np.uint32) -> np.uint16:
+    """The nearest bfloat16, even, of the float32 with these ``bits``."""
+    odd = (bits >> np.uint32(16)) & np.uint32(1)
+    return np.uint16((bits + np.uint32(0x7FFF) + odd) >> np.uint32(16))
+
+
+@_compiled
 def rmsprop(
     parameters: np.ndarray,
     gradient: np.ndarray,
@@ -37,11 +44,22 @@ def rmsprop(
     fresh: np.float32,
     epsilon: np.float32,
     lr: np.float32,
+    rounded: np.ndarray | None,
 ) -> None:
-    """One update of `async_rl.optimizers.RMSProp` on vectors [P] float32; ``fresh`` is ``1 - decay``."""
-    for i in range(parameters.size):
-        mean_square[i] = decay * mean_square[i] + fresh * gradient[i] * gradient[i]
-        parameters[i] -= lr * gradient[i] / np.sqrt(mean_square[i] + epsilon)
+    """One update of `async_rl.optimizers.RMSProp` on vectors [P] float32; ``fresh`` is ``1 - decay``.
+
+    ``rounded`` [P] uint16, if there is one, gets the new parameters in bfloat16.
+    """
+    for start in range(0, parameters.size, 2048):  # the second loop finds in the nearest cache what the first has left
+        piece = slice(start, start + 2048)
+        theta, slope, square = parameters[piece], gradient[piece], mean_square[piece]
+        for i in range(theta.size):
+            square[i] = decay * square[i] + fresh * slope[i] * slope[i]
+            theta[i] -= lr * slope[i] / np.sqrt(square[i] + epsilon)
+        if rounded is not None:
+            bits, out = theta.view(np.uint32), rounded[piece]
+            for i in range(bits.size):
+                out[i] = _to_bfloat16(bits[i])
 
 
 @_compiled
@@ -114,10 +132,7 @@ def standardize_bfloat16(pixels: np.ndarray, out: np.ndarray, row: np.ndarray) -
                 row[i] = (np.float32(pixels[b, y, i]) - shift) * scale
             for column in range(columns):
                 for i in range(length):
-                    exact = bits[column * length + i]
-                    odd = (exact >> np.uint32(16)) & np.uint32(1)
-                    rounded = (exact + np.uint32(0x7FFF) + odd) >> np.uint32(16)
-                    out[b, y // height, column, y % height, i] = np.uint16(rounded)
+                    out[b, y // height, column, y % height, i] = _to_bfloat16(bits[column * length + i])
 
 
 @_compiled
@@ -183,18 +198,111 @@ def shrink(
                 out[2 * band + y, x] = np.uint8(np.int32(level))
 
 
+@_compiled
+def lambda_returns(
+    reward: np.ndarray,
+    discount: np.ndarray,
+    continues: np.ndarray,
+    next_value: np.ndarray,
+    decay: np.float32,
+    out: np.ndarray,
+) -> None:
+    """See `async_rl.returns.lambda_returns`; all [T, E] float32."""
+    steps, streams = reward.shape
+    for e in range(streams):
+        following = next_value[steps - 1, e]
+        for t in range(steps - 1, -1, -1):
+            value = next_value[t, e]
+            value += decay * continues[t, e] * (following - value)
+            following = reward[t, e] + discount[t, e] * value
+            out[t, e] = following
+
+
+@_compiled
+def value_gradient(
+    outputs: np.ndarray,
+    action: np.ndarray,
+    returns: np.ndarray,
+    weight: np.ndarray,
+    most: np.float32,
+    gradient: np.ndarray,
+    errors: np.ndarray,
+) -> tuple[float, float]:
+    """Gradient of the weighted squared errors ``R - Q(s, a)``, each of which counts as at most ``most``.
+
+    ``outputs`` and ``gradient`` are [T, E, A] float32, ``action`` [T, E] int64, all others [T, E] float32; the last two
+    are written.
+
+    Returns:
+        Sums of Q(s, a) and of the squared errors.
+    """
+    values = squares = 0.0
+    gradient[:] = 0
+    for t in range(action.shape[0]):
+        for e in range(action.shape[1]):
+            value = outputs[t, e, action[t, e]]
+            error = returns[t, e] - value
+            errors[t, e] = error
+            values += value
+            squares += np.float64(error) * error
+            error = most if error > most else error  # what is not a number stays so
+            error = -most if error < -most else error
+            gradient[t, e, action[t, e]] = np.float32(-2) * weight[t, e] * error
+    return values, squares
+
+
+@_compiled
+def actor_critic_gradient(
+    outputs: np.ndarray,
+    action: np.ndarray,
+    returns: np.ndarray,
+    entropy_weight: np.float32,
+    gradient: np.ndarray,
+    errors: np.ndarray,
+) -> tuple[float, float]:
+    """Gradient of ``(R - V)^2 - (R - V) log pi(a) - entropy_weight H(pi)``; in the second term R - V is a constant.
+
+    ``outputs`` and ``gradient`` are [T, E, A + 1] float32, the logits of pi and V; all others as in `value_gradient`.
+
+    Returns:
+        Sums of V and of the squares of R - V.
+    """
+    values = squares = 0.0
+    actions = outputs.shape[2] - 1
+    for t in range(action.shape[0]):
+        for e in range(action.shape[1]):
+            logits, slope = outputs[t, e, :actions], gradient[t, e]
+            log_total = logits.max() + np.log(np.exp(logits - logits.max()).sum())
+            log_policy = logits - log_total
+            policy = np.exp(log_policy)
+            negative_entropy = (policy * log_policy).sum()
+            advantage = returns[t, e] - outputs[t, e, actions]
+            errors[t, e] = advantage
+            values += outputs[t, e, actions]
+            squares += np.float64(advantage) * advantage
+            slope[:actions] = policy * (advantage + entropy_weight * (log_policy - negative_entropy))
+            slope[action[t, e]] -= advantage
+            slope[actions] = np.float32(-2) * advantage
+    return values, squares
+
+
 def compile_all() -> None:
     """Compile now what would be compiled at the first call; a second that forks of this process do not need."""
     vector, number = np.ones(8, np.float32), np.float32(1)
     screen, screens = np.zeros((1, 8), np.uint8), np.zeros((1, 1, 8), np.uint8)
     blocks, weights = np.zeros((1, 1, 1, 1, 8), np.float32), np.zeros((3, 8), np.float32)
+    outputs, action, each = np.zeros((1, 1, 2), np.float32), np.zeros((1, 1), np.int64), np.zeros((1, 1), np.float32)
     for kernel, arguments in (
-        (rmsprop, (vector, vector.copy(), vector.copy(), *(number,) * 4)),
+        (rmsprop, (vector, vector.copy(), vector.copy(), *(number,) * 4, None)),
+        (rmsprop, (vector, vector.copy(), vector.copy(), *(number,) * 4, vector.astype(np.uint16))),
         (adam, (vector, vector.copy(), vector.copy(), vector.copy(), *(number,) * 8)),
         (standardize, (screens, blocks)),
         (standardize_bfloat16, (screens, blocks.astype(np.uint16), vector.copy())),
         (update_grey, (screen, screen.copy(), screen.copy(), np.zeros(256, np.int16))),
         (shrink, (screen, screen, np.zeros(8, np.uint64), weights, weights)),
+        (lambda_returns, (each, each, each, each, number, each.copy())),
+        (value_gradient, (outputs, action, each, each, number, outputs.copy(), each.copy())),
+        (actor_critic_gradient, (outputs, action, each, number, outputs.copy(), each.copy())),
     ):
         with contextlib.suppress(OSError):  # compiled, but the disk is full
             kernel(*arguments)

@@ -3,6 +3,7 @@
 They call the kernels that torch's own autograd calls, so the two agree to the last bits.
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
 import torch
@@ -10,6 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from async_rl.networks import FlattenPixels
+
+Parameters = Mapping[Tensor, Tensor]
+"""Stand-ins of parameters, of the same shapes."""
 
 MOST_ROWS_IN_FLOAT32 = 64
 """Of the gradient of a linear layer's weight; see `FullyConnected`."""
@@ -64,16 +68,14 @@ class Input:
 
     Args:
         module: the layer.
-        dtype: of its output.
     """
 
-    def __init__(self, module: nn.Module, dtype: torch.dtype):
+    def __init__(self, module: nn.Module):
         self._module = module
-        self._dtype = dtype
 
     def forward(self, x: Tensor, rows: Rows | None) -> Tensor:
         """See `Layer`."""
-        return self._module(x).to(self._dtype)
+        return self._module(x)
 
     def backward(self, gradient: Tensor, needed: bool) -> Tensor:
         """See `Layer`."""
@@ -124,26 +126,22 @@ class Learning:
 
     Args:
         module: the layer.
-        dtype: in which they compute; parameters and gradients are float32 all the same.
+        rounded: its parameters as the layer is to compute with them; those that are missing are taken as they are.
+            Gradients are float32 in any case.
     """
 
     block = 1
     """Pixels of each side of the blocks that screens come in, each block with its pixels as channels."""
 
-    def __init__(self, module: nn.Conv2d | nn.Linear, dtype: torch.dtype):
+    def __init__(self, module: nn.Conv2d | nn.Linear, rounded: Parameters):
         assert module.bias is not None
-        self.input, self.dtype = Kept(), dtype
         self._weight, self._bias = module.weight, module.bias
-        same = module.weight.dtype == dtype
-        self._own_weight = module.weight if same else torch.empty_like(module.weight, dtype=dtype)
-        self._own_bias = module.bias if same else torch.empty_like(module.bias, dtype=dtype)
+        self._own_weight = rounded.get(module.weight, module.weight)
+        self._own_bias = rounded.get(module.bias, module.bias)
+        self.input, self.dtype = Kept(), self._own_weight.dtype
 
     def refresh(self) -> None:
-        """Take weight and bias as they are now, where the layer does not work on the module's own."""
-        if self._own_weight is not self._weight:
-            self._read_weight()
-        if self._own_bias is not self._bias:
-            self._own_bias.copy_(self._bias)
+        """Take the parameters as they are now, where the layer works on a copy."""
 
     def _start(self, x: Tensor, rows: Rows | None) -> tuple[Tensor, Tensor, Tensor]:
         """Input, weight and bias in the layer's precision."""
@@ -151,9 +149,6 @@ class Learning:
         if rows is not None:
             self.input.put(x, rows)
         return x, self._own_weight, self._own_bias
-
-    def _read_weight(self) -> None:
-        self._own_weight.copy_(self._weight)
 
 
 class FullyConnected(Learning):
@@ -165,9 +160,9 @@ class FullyConnected(Learning):
     with AMX, beside other work).
     """
 
-    def __init__(self, module: nn.Linear, dtype: torch.dtype):
-        super().__init__(module, dtype)
-        self._cast_gradient = torch.empty_like(self._own_weight) if dtype != torch.float32 else None
+    def __init__(self, module: nn.Linear, rounded: Parameters):
+        super().__init__(module, rounded)
+        self._cast_gradient = torch.empty_like(self._own_weight) if self.dtype != torch.float32 else None
 
     def forward(self, x: Tensor, rows: Rows | None) -> Tensor:
         """See `Layer`."""
@@ -192,13 +187,13 @@ class Normalization:
 
     Args:
         module: the layer.
-        dtype: in which it computes.
+        rounded: see `Learning`.
     """
 
-    def __init__(self, module: nn.LayerNorm, dtype: torch.dtype):
+    def __init__(self, module: nn.LayerNorm, rounded: Parameters):
         self._weight, self._bias = module.weight, module.bias
+        self._own = [rounded.get(parameter, parameter) for parameter in (module.weight, module.bias)]
         self._epsilon = module.eps
-        self._dtype = dtype
         self._order = torch.contiguous_format
         self._ordered: list[Tensor] = []
         self._input, self._mean, self._inverse_deviation = Kept(), Kept(), Kept()
@@ -233,8 +228,8 @@ class Normalization:
     def _flat_parameters(self) -> list[Tensor]:
         """Weight and bias, [N], in the order of the input."""
         if not self._ordered:
-            ordered = (p.detach()[None].contiguous(memory_format=self._order) for p in (self._weight, self._bias))
-            self._ordered = [_flat(parameter, self._order)[0].to(self._dtype) for parameter in ordered]
+            ordered = (own.detach()[None].contiguous(memory_format=self._order) for own in self._own)
+            self._ordered = [_flat(parameter, self._order)[0] for parameter in ordered]
         return self._ordered
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from async_rl import kernels
 from async_rl.config import Config
+from async_rl.rounded import Rounded
 
 
 class Optimizer(Protocol):
@@ -43,14 +44,26 @@ class RMSProp:
 
     statistics: ClassVar[tuple[str, ...]] = ("mean_square",)
 
-    def __init__(self, parameters: Tensor, gradient: Tensor, mean_square: Tensor, decay: float, epsilon: float):
-        """Remember the vectors [P]; ``parameters`` and ``mean_square`` are changed in place by `apply`."""
+    def __init__(
+        self,
+        parameters: Tensor,
+        gradient: Tensor,
+        mean_square: Tensor,
+        decay: float,
+        epsilon: float,
+        rounded: Rounded | None = None,
+    ):
+        """Remember the vectors [P]; all but ``gradient`` are changed in place by `apply`."""
         self._vectors = (parameters.numpy(), gradient.numpy(), mean_square.numpy())
         self._constants = (np.float32(decay), np.float32(1 - decay), np.float32(epsilon))
+        self._rounded = rounded
+        self._rounded_bits = None if rounded is None else rounded.vector.view(torch.uint16).numpy()
 
     def apply(self, lr: float) -> None:
         """One update with the gradient that stands in the vector now."""
-        kernels.rmsprop(*self._vectors, *self._constants, np.float32(lr))
+        kernels.rmsprop(*self._vectors, *self._constants, np.float32(lr), self._rounded_bits)
+        if self._rounded is not None:
+            self._rounded.written = True
 
 
 class Momentum:
@@ -132,11 +145,17 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {"rmsprop": RMSProp, "momentum": Moment
 
 
 def make_optimizer(
-    config: Config, parameters: Tensor, gradient: Tensor, statistics: dict[str, Tensor], updates: Callable[[], int]
+    config: Config,
+    parameters: Tensor,
+    gradient: Tensor,
+    rounded: Rounded | None,
+    statistics: dict[str, Tensor],
+    updates: Callable[[], int],
 ) -> Optimizer:
     """The optimiser that ``config`` names, over the vectors [P] it is to work on; see the classes."""
     if config.optimizer == "rmsprop":
-        return RMSProp(parameters, gradient, **statistics, decay=config.rms_decay, epsilon=config.rms_epsilon)
+        decay, epsilon = config.rms_decay, config.rms_epsilon
+        return RMSProp(parameters, gradient, **statistics, decay=decay, epsilon=epsilon, rounded=rounded)
     if config.optimizer == "momentum":
         return Momentum(parameters, gradient, **statistics, decay=config.momentum_decay)
     return Adam(

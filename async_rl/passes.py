@@ -13,10 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from async_rl.chain import Chain, is_chain
+from async_rl.rounded import Rounded
 
 
 class Passes(Protocol):
     """How a worker uses the network that learns; its parameters and gradients are bound to flat vectors."""
+
+    rounded: Rounded | None
+    """What layers compute with that compute in bfloat16 by hand; an optimiser may write it, see there."""
 
     def refresh(self) -> None:
         """Take the parameters as they are now.
@@ -54,6 +58,7 @@ class Autograd:
     """
 
     def __init__(self, network: nn.Module, gradient: Tensor, dtype: torch.dtype):
+        self.rounded: Rounded | None = None
         self._network = network
         self._gradient = gradient
         self._dtype = dtype
@@ -90,9 +95,11 @@ class Autograd:
             return self._network(observation).float()
 
 
-def make_passes(network: nn.Module, gradient: Tensor, dtype: torch.dtype = torch.float32) -> Passes:
-    """The fastest passes for ``network``, whose parameters' gradients are views of ``gradient`` [P].
+def make_passes(network: nn.Module, parameters: Tensor, gradient: Tensor, dtype: torch.dtype = torch.float32) -> Passes:
+    """The fastest passes for ``network``, which is bound to the vectors ``parameters`` and ``gradient`` [P].
 
     ``dtype`` is what layers compute in; parameters, outputs and gradients are float32 in any case.
     """
-    return Chain(network, dtype) if is_chain(network) else Autograd(network, gradient, dtype)
+    if not is_chain(network):
+        return Autograd(network, gradient, dtype)
+    return Chain(network, Rounded(parameters) if dtype == torch.bfloat16 else None)

@@ -3,8 +3,11 @@
 [1] is Mnih et al. 2016, arXiv 1602.01783.
 """
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from async_rl import kernels
 
 
 def lambda_returns(reward: Tensor, discount: Tensor, continues: Tensor, next_value: Tensor, decay: float) -> Tensor:
@@ -25,19 +28,12 @@ def lambda_returns(reward: Tensor, discount: Tensor, continues: Tensor, next_val
         [T, E].
     """
     returns = torch.empty_like(reward)
-    following = next_value[-1]
-    for t in reversed(range(len(reward))):
-        returns[t] = reward[t] + discount[t] * torch.lerp(next_value[t], following, decay * continues[t])
-        following = returns[t]
+    kernels.lambda_returns(
+        reward.numpy(), discount.numpy(), continues.numpy(), next_value.numpy(), np.float32(decay), returns.numpy()
+    )
     return returns
 
 
 def taken(values: Tensor, action: Tensor) -> Tensor:
     """``values[t, action[t]]``: the entries [T, E] of ``values`` [T, E, A] at the actions taken, int64 [T, E]."""
     return torch.gather(values, -1, action.unsqueeze(-1)).squeeze(-1)
-
-
-def entropy(logits: Tensor) -> Tensor:
-    """Entropy in nats of the softmax policy with these ``logits`` [T, E, A]; [T, E]."""
-    log_policy = torch.log_softmax(logits, dim=-1)
-    return -(log_policy.exp() * log_policy).sum(dim=-1)

@@ -117,8 +117,8 @@ class Worker:
         self._lap("gradient")
         returns = learner.returns(passes, self._parts.target, batch, outputs)
         self._lap("target")
-        learning = learner.learning(outputs.requires_grad_(), returns, batch)
-        passes.backward(*torch.autograd.grad(learning.loss, outputs))
+        learning = learner.learning(outputs, returns, batch)
+        passes.backward(learning.gradient)
         self._lap("gradient")
         self._parts.experience.learnt(learning.errors)
         self._apply(learning)
@@ -134,7 +134,7 @@ class Worker:
         limit_norm(self._parts.limited_gradients, self._config.gradient_norm_limit)
         self._parts.optimizer.apply(learning_rate(self._config, self._total_steps))
         steps = learning.errors.numel()
-        sums += (float(learning.td_loss) / steps, float(learning.value) / steps, norm)
+        sums += (learning.td_loss / steps, learning.value / steps, norm)
         self._table["updates"][self._index] += 1
 
     def _advance(self) -> None:

@@ -72,7 +72,9 @@ def learn(config: Config, theta: nn.Module, target: nn.Module, segment: Segment)
     learner = make_algorithm(config).learner
     outputs = theta(segment.observation.flatten(0, 1)).unflatten(0, segment.action.shape)
     returns = learner.returns(theta, target, segment, outputs)
-    return learner.learning(outputs, returns, segment)
+    learning = learner.learning(outputs.detach(), returns, segment)
+    outputs.backward(learning.gradient)
+    return learning
 
 
 def n_step(segment: Segment, next_value: list[float], e: int, t: int, n: int) -> float:
@@ -160,11 +162,22 @@ def test_gradients_of_value_methods(config: Config, segment: Segment) -> None:
             errors += error**2
             value_sum += value
     learning = learn(config, theta, target, segment)
-    learning.loss.backward()
     assert theta.weight.grad is not None and target.weight.grad is None
     np.testing.assert_allclose(theta.weight.grad.numpy(), gradient, rtol=1e-3, atol=1e-3)
-    assert float(learning.td_loss) == pytest.approx(errors, rel=1e-3, abs=1e-4)
-    assert float(learning.value) == pytest.approx(value_sum, rel=1e-3, abs=1e-3)
+    assert learning.td_loss == pytest.approx(errors, rel=1e-3, abs=1e-4)
+    assert learning.value == pytest.approx(value_sum, rel=1e-3, abs=1e-3)
+
+
+@pytest.mark.parametrize("config", [Config(), Config(loss="huber"), Config(algorithm="a3c")])
+@pytest.mark.parametrize("reward", [math.nan, math.inf, -math.inf])
+def test_gradients_of_what_is_not_finite_are_not_finite(config: Config, reward: float) -> None:
+    """So that they are noticed, and dropped."""
+    if config.loss == "huber" and math.isinf(reward):
+        return  # a gradient of 2, as beyond every large error
+    segment = random_segment(0, t_max=2, streams=2)
+    segment.reward[1, 1] = reward
+    learning = learn(config, Linear(1, outputs=3), Linear(2), segment)
+    assert not learning.gradient[1, 1].isfinite().all() and learning.gradient[1, 0].isfinite().all()
 
 
 @settings(max_examples=40)
@@ -191,7 +204,7 @@ def test_without_a_target_what_acting_has_valued_is_not_valued_again(config: Con
         return theta(observation)
 
     outputs = theta(segment.observation)
-    returns = make_algorithm(config).learner.returns(counting, counting, segment, outputs)
+    returns = make_algorithm(config).learner.returns(counting, counting, segment, outputs.detach())
     t_max, streams = segment.reward.shape
     for e in range(streams):
         next_value = [restated_next_value(config, segment, theta, theta, t, e) for t in range(t_max)]
@@ -231,7 +244,7 @@ def test_gradient_of_a3c_is_that_of_algorithm_s3(segment: Segment) -> None:
             total += (returns[e][t] - outputs[2]) ** 2
         return total
 
-    learn(Config(algorithm="a3c", entropy_weight=beta), network, network, segment).loss.backward()
+    learn(Config(algorithm="a3c", entropy_weight=beta), network, network, segment)
     weights = network.weight.detach().double().numpy()
     assert network.weight.grad is not None
     for index in np.ndindex(weights.shape):

@@ -14,6 +14,7 @@ from async_rl.config import Config
 from async_rl.networks import Pixels, StandardizedPixels, UnitPixels, make_network
 from async_rl.optimizers import Adam, Momentum, RMSProp
 from async_rl.policies import draw_final_epsilon, epsilon_greedy, softmax_sample
+from async_rl.rounded import Rounded
 from async_rl.schedules import epsilons, learning_rate
 from async_rl.shared import bind, bind_gradients, flatten, parameter_count
 from async_rl.types import EnvSpec, UserError
@@ -59,6 +60,26 @@ def test_rmsprop_is_torch_optim_with_epsilon_moved_into_the_root() -> None:
         gradient.copy_(sample)
         optimizer.apply(0.01)
         np.testing.assert_allclose(theta.numpy(), twin.detach().numpy(), rtol=1e-5)
+
+
+def test_rmsprop_leaves_what_it_has_written_in_bfloat16_too() -> None:
+    """The same update; the rounded copy is as torch rounds, and is not made again by the refresh that follows."""
+    size = 5000  # some pieces of the compiled pass, and a rest
+    results = []
+    for copied in (False, True):
+        theta, mean_square = torch.ones(size), torch.zeros(size)
+        rounded = Rounded(theta) if copied else None
+        gradient = gradients(2, size, 1)[0]
+        RMSProp(theta, gradient, mean_square, 0.99, 1e-5, rounded).apply(0.01)
+        results.append((theta, mean_square))
+    for without, with_copy in zip(*results, strict=True):
+        assert torch.equal(without, with_copy)
+    assert rounded is not None and torch.equal(rounded.vector, theta.bfloat16())
+    theta += 1.0  # of another worker
+    rounded.refresh()
+    assert not torch.equal(rounded.vector, theta.bfloat16())
+    rounded.refresh()  # no update has been made since
+    assert torch.equal(rounded.vector, theta.bfloat16())
 
 
 def test_statistics_are_shared_by_whoever_gets_the_same_vector() -> None:

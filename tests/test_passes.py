@@ -12,7 +12,7 @@ from async_rl.config import Config
 from async_rl.layers import MOST_ROWS_IN_FLOAT32
 from async_rl.networks import FlattenPixels, Pixels, StandardizedPixels, UnitPixels, make_network
 from async_rl.passes import Autograd, Passes, make_passes
-from async_rl.shared import bind_gradients, parameter_count
+from async_rl.shared import bind, bind_gradients, flatten
 from async_rl.types import EnvSpec
 
 SCREENS = EnvSpec("screens", (84, 84, 4), "uint8", ("a", "b", "c"), stack=4)
@@ -33,15 +33,25 @@ def observations(spec: EnvSpec, *shape: int) -> torch.Tensor:
     return torch.randn(*shape, *spec.observation_shape)
 
 
-def made(network: nn.Module, make: Callable[[nn.Module, torch.Tensor], Passes]) -> tuple[Passes, torch.Tensor]:
-    gradient = torch.full((parameter_count(network),), torch.nan)  # whatever was there is not to be added to
+def made(
+    network: nn.Module, make: Callable[[nn.Module, torch.Tensor, torch.Tensor], Passes]
+) -> tuple[Passes, torch.Tensor]:
+    parameters = flatten(network)
+    bind(network, parameters)
+    gradient = torch.full_like(parameters, torch.nan)  # whatever was there is not to be added to
     bind_gradients(network, gradient)
-    return make(network, gradient), gradient
+    return make(network, parameters, gradient), gradient
+
+
+def by_autograd(
+    network: nn.Module, parameters: torch.Tensor, gradient: torch.Tensor, dtype: torch.dtype = torch.float32
+) -> Passes:
+    return Autograd(network, gradient, dtype)
 
 
 def same_as_autograd(network: nn.Module, seen: torch.Tensor, slope: torch.Tensor, acted: torch.Tensor) -> torch.Tensor:
     """The gradient that torch finds, where what was ``acted`` is what it finds, too."""
-    reference, expected = made(network, lambda *parts: Autograd(*parts, torch.float32))
+    reference, expected = made(network, by_autograd)
     torch.testing.assert_close(acted, reference.acted(seen))
     reference.backward(slope)
     return expected
@@ -135,7 +145,7 @@ def test_bfloat16_is_float32_with_less_precision(network: str, norm: str, by_han
     seen, slope = observations(spec, 2, streams), torch.randn(2, streams, 3)
     results = []
     for dtype in (torch.float32, torch.bfloat16):
-        make = make_passes if by_hand else Autograd
+        make = make_passes if by_hand else by_autograd
         passes, gradient = made(module, lambda *parts, make=make, dtype=dtype: make(*parts, dtype))
         for t in range(2):
             passes.act(seen[t], t, 2)

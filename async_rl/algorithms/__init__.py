@@ -1,5 +1,7 @@
 """Learning algorithms: each a small record of choices for the one loop in `async_rl.worker`."""
 
+import math
+
 from async_rl.algorithms.actor_critic import ActorCritic
 from async_rl.algorithms.segment import Algorithm, Learning, Network, Segment
 from async_rl.algorithms.values import (
@@ -7,8 +9,6 @@ from async_rl.algorithms.values import (
     ValueLearner,
     best_value,
     double_value,
-    huber,
-    squared,
     taken_value,
 )
 from async_rl.config import Config
@@ -24,5 +24,5 @@ def make_algorithm(config: Config) -> Algorithm:
     sarsa, n_step = config.algorithm == "one-step-sarsa", config.algorithm == "n-step-q"
     next_value: NextValue = taken_value if sarsa else double_value if config.double else best_value
     decay = config.lambda_ if config.lambda_ is not None else float(n_step)
-    learner = ValueLearner(next_value, decay, {"squared": squared, "huber": huber}[config.loss])
+    learner = ValueLearner(next_value, decay, {"squared": math.inf, "huber": 1.0}[config.loss])
     return Algorithm(learner, epsilon_greedy, copies_parameters=n_step, needs_next_action=sarsa)

@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from async_rl import kernels
 from async_rl.algorithms.segment import Learning, Network, Segment, next_values
-from async_rl.returns import entropy, lambda_returns, taken
+from async_rl.returns import lambda_returns
 
 
 def split(outputs: Tensor) -> tuple[Tensor, Tensor]:
@@ -37,9 +39,14 @@ class ActorCritic:
         return lambda_returns(segment.reward, segment.discount, segment.continues, next_value, decay=1.0)
 
     def learning(self, outputs: Tensor, returns: Tensor, segment: Segment) -> Learning:
-        """The loss of policy and value; see `async_rl.algorithms.segment.Learner`."""
-        logits, value = split(outputs)
-        advantage = returns - value
-        log_probability = taken(torch.log_softmax(logits, dim=-1), segment.action)
-        actor = (log_probability * advantage.detach()).sum() + self.entropy_weight * entropy(logits).sum()
-        return Learning(advantage.square().sum() - actor, value.detach().sum(), advantage.detach())
+        """The gradient of policy and value; see `async_rl.algorithms.segment.Learner`."""
+        gradient, errors = torch.empty_like(outputs), torch.empty_like(returns)
+        sums = kernels.actor_critic_gradient(
+            outputs.numpy(),
+            segment.action.numpy(),
+            returns.numpy(),
+            np.float32(self.entropy_weight),
+            gradient.numpy(),
+            errors.numpy(),
+        )
+        return Learning(gradient, errors, *sums)

@@ -67,22 +67,19 @@ def next_values(value: Callable[[Tensor, Tensor], Tensor], segment: Segment, inn
 
 @dataclass(frozen=True)
 class Learning:
-    """What an algorithm makes of a segment.
+    """What an algorithm makes of a segment. Sums are over its steps, not means (Mnih et al. 2016).
 
     Attributes:
-        loss: what to differentiate, summed over the steps of the segment, not averaged (Mnih et al. 2016).
-        value: sum over the segment of the values of the actions (A3C: states) met, for the record.
-        errors: [T, E], the TD errors themselves.
+        gradient: [T, E, outputs], of the loss in the network's outputs.
+        errors: [T, E], the TD errors.
+        value: sum of the values of the actions (A3C: states) met, for the record.
+        td_loss: sum of the squared TD errors, for the record.
     """
 
-    loss: Tensor
-    value: Tensor
+    gradient: Tensor
     errors: Tensor
-
-    @property
-    def td_loss(self) -> Tensor:
-        """Sum over the segment of the squared TD errors, for the record."""
-        return self.errors.square().sum()
+    value: float
+    td_loss: float
 
 
 class Learner(Protocol):
@@ -95,7 +92,7 @@ class Learner(Protocol):
         """
 
     def learning(self, outputs: Tensor, returns: Tensor, segment: Segment) -> Learning:
-        """The loss, given the network's ``outputs`` [T, E, outputs] for ``segment.observation``."""
+        """What the loss asks for, given the network's ``outputs`` [T, E, outputs] for ``segment.observation``."""
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
+from async_rl import kernels
 from async_rl.algorithms.segment import Learning, Network, Segment, next_values
 from async_rl.returns import lambda_returns, taken
 
@@ -39,16 +40,6 @@ def taken_value(network: Network, target: Network, observation: Tensor, action: 
     return torch.where(action >= 0, taken(values, action.clamp(min=0)), values.amax(dim=-1))
 
 
-def squared(errors: Tensor) -> Tensor:
-    """Squared errors, each with the gradient ``2 * error``, as in [1], Algorithm 1."""
-    return errors.square()
-
-
-def huber(errors: Tensor) -> Tensor:
-    """Twice the Huber loss: `squared` within 1, beyond it the gradient stays at 2 (Mnih et al. 2015)."""
-    return 2 * functional.huber_loss(errors, torch.zeros_like(errors), reduction="none")
-
-
 @dataclass(frozen=True)
 class ValueLearner:
     """Moves ``Q(s, a; theta)`` of the actions taken towards lambda-returns.
@@ -56,12 +47,13 @@ class ValueLearner:
     Attributes:
         next_value: who values what comes next.
         decay: lambda of the returns; 0: one step, 1: to the end of the segment.
-        loss: of each TD error, [T, E] -> [T, E].
+        most: TD errors beyond it have the gradient of this one: the Huber loss, with 1 that of Mnih et al. 2015;
+            infinity: all are squared ([1]).
     """
 
     next_value: NextValue
     decay: float
-    loss: Callable[[Tensor], Tensor]
+    most: float
 
     @torch.no_grad()
     def returns(self, network: Network, target: Network, segment: Segment, outputs: Tensor) -> Tensor:
@@ -73,8 +65,15 @@ class ValueLearner:
         return lambda_returns(segment.reward, segment.discount, segment.continues, next_value, self.decay)
 
     def learning(self, outputs: Tensor, returns: Tensor, segment: Segment) -> Learning:
-        """The loss of the actions taken; see `async_rl.algorithms.segment.Learner`."""
-        value = taken(outputs, segment.action)
-        errors = returns - value
-        loss = (segment.weight * self.loss(errors)).sum()
-        return Learning(loss, value.detach().sum(), errors.detach())
+        """The gradient of the actions taken; see `async_rl.algorithms.segment.Learner`."""
+        gradient, errors = torch.empty_like(outputs), torch.empty_like(returns)
+        sums = kernels.value_gradient(
+            outputs.numpy(),
+            segment.action.numpy(),
+            returns.numpy(),
+            segment.weight.numpy(),
+            np.float32(self.most),
+            gradient.numpy(),
+            errors.numpy(),
+        )
+        return Learning(gradient, errors, *sums)

@@ -28,17 +28,18 @@ def bind(module: nn.Module, vector: Tensor) -> None:
 
     The values of ``vector`` win. Raises ValueError if the length differs.
     """
-    for parameter, view in _views(module, vector):
+    for parameter, view in views(module, vector):
         parameter.data = view
 
 
 def bind_gradients(module: nn.Module, vector: Tensor) -> None:
     """Point the gradient of every parameter at its view of ``vector [P]``, so that backward passes add up there."""
-    for parameter, view in _views(module, vector):
+    for parameter, view in views(module, vector):
         parameter.grad = view
 
 
-def _views(module: nn.Module, vector: Tensor) -> Iterator[tuple[nn.Parameter, Tensor]]:
+def views(module: nn.Module, vector: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Every parameter of ``module``, and its view of ``vector`` [P]; raises ValueError if the length differs."""
     if vector.shape != (parameter_count(module),):
         raise ValueError(f"a vector of {parameter_count(module)} numbers is needed, got shape {tuple(vector.shape)}")
     start = 0
