@@ -18,13 +18,16 @@ from async_rl.cores import available_cores
 from async_rl.envs import describe
 from async_rl.evaluation import make_protocol
 from async_rl.types import UserError
-from benchmarks import reproduce_atari, reproduce_pictures, reproduce_tables, reproduce_toy, table
+from benchmarks import reproduce_atari, reproduce_pictures, reproduce_studies, reproduce_tables, table
 from benchmarks import reproduce_results as results
+from benchmarks.reproduce_studies import PONG, TOY
 from benchmarks.study import Experiment, Study
 from launch import command
 
-Part = Literal["games", "methods", "streams", "robustness", "replay"]
+Part = Literal["games", "methods", "streams", "robustness", "pong_streams", "pong_robustness", "replay"]
 ATARI_PARTS: tuple[Part, ...] = ("games", "methods", "replay")
+PONG_RATES = 8
+"""Learning rates of part pong_robustness, for each optimiser and seed."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +35,14 @@ class Options:
     """Train and measure what the README shows.
 
     games: one-step Q on five games; methods: n-step Q, A3C and lambda-returns on Pong and Breakout; streams: steps and
-    time to learn with 1 to 16 streams; robustness: score against learning rate for three optimisers; replay: the
-    replay agents beside one-step Q on Pong. On 2 cores the parts on Atari take an hour for each run of 10 million
-    steps, the others less than an hour each.
+    time to learn with 1 to 16 streams on the toy; robustness: score against learning rate for three optimisers on the
+    toy; pong_streams, pong_robustness: the same on Pong; replay: the replay agents beside one-step Q on Pong. On 2
+    cores a run of 10 million steps takes an hour, part pong_streams two, pong_robustness one, those on the toy less.
     """
 
-    parts: tuple[Part, ...] = ("streams", "robustness", "games", "methods", "replay")
+    parts: tuple[Part, ...] = (
+        "streams", "robustness", "games", "methods", "replay", "pong_streams", "pong_robustness",
+    )  # fmt: skip
     """What to make."""
     games: tuple[str, ...] = reproduce_atari.GAMES
     """Atari games, by their plain names."""
@@ -51,6 +56,8 @@ class Options:
     """Runs of each setting on the toy in part streams; part robustness has five times as many for each optimiser."""
     toy_steps: int = 20_000
     """Length of each of them."""
+    pong_steps: int = 500_000
+    """Length of each run of parts pong_streams and pong_robustness."""
     episodes: int = 30
     """Games of each evaluation of a final network."""
     runs: Path = Path("runs") / "reproduce"
@@ -77,7 +84,7 @@ def reproduce(options: Options) -> None:
         experiments = _experiments(part, options)
         if not options.only_results:
             study.train_all(experiments)
-        make = _atari_results if part in ATARI_PARTS else _toy_results
+        make = _atari_results if part in ATARI_PARTS else _study_results
         text = make(part, study, experiments, options)
         print(f"\n{part}\n\n{text}\n", flush=True)
         if options.readme is not None:
@@ -112,9 +119,14 @@ def _experiments(part: Part, options: Options) -> list[Experiment]:
         case "replay":
             return reproduce_atari.replay(*games[1:])
         case "streams":
-            return reproduce_toy.streams(options.toy_seeds, options.toy_steps)
+            return reproduce_studies.streams(TOY, range(options.toy_seeds), options.toy_steps)
         case "robustness":
-            return reproduce_toy.robustness(5 * options.toy_seeds, options.toy_steps)
+            return reproduce_studies.robustness(TOY, 5 * options.toy_seeds, workers=2, steps=options.toy_steps)
+        case "pong_streams":
+            return reproduce_studies.streams(PONG, options.seeds, options.pong_steps)
+        case "pong_robustness":
+            runs = PONG_RATES * len(options.seeds)
+            return reproduce_studies.robustness(PONG, runs, options.workers, options.pong_steps)
 
 
 def _atari_results(part: Part, study: Study, experiments: Sequence[Experiment], options: Options) -> str:
@@ -129,16 +141,18 @@ def _atari_results(part: Part, study: Study, experiments: Sequence[Experiment], 
     return reproduce_tables.games_table(rows)
 
 
-def _toy_results(part: Part, study: Study, experiments: Sequence[Experiment], options: Options) -> str:
-    if part == "streams":
-        rows = reproduce_toy.stream_rows(study, experiments)
-        table.write(options.output / "streams.csv", reproduce_toy.STREAM_COLUMNS, rows)
-        reproduce_pictures.draw_streams(rows, options.output / "streams.png")
+def _study_results(part: Part, study: Study, experiments: Sequence[Experiment], options: Options) -> str:
+    """Rows, their picture; the table."""
+    task, path = PONG if part.startswith("pong") else TOY, options.output / part
+    if part.endswith("streams"):
+        rows = reproduce_studies.stream_rows(study, experiments, task)
+        table.write(path.with_suffix(".csv"), reproduce_studies.STREAM_COLUMNS, rows)
+        reproduce_pictures.draw_streams(rows, task, path.with_suffix(".png"))
         return reproduce_tables.streams_table(rows)
-    rows = reproduce_toy.robustness_rows(study, experiments)
-    table.write(options.output / "robustness.csv", reproduce_toy.ROBUSTNESS_COLUMNS, rows)
-    reproduce_pictures.draw_robustness(rows, options.output / "robustness.png")
-    return reproduce_tables.robustness_table(rows)
+    rows = reproduce_studies.robustness_rows(study, experiments, task)
+    table.write(path.with_suffix(".csv"), reproduce_studies.ROBUSTNESS_COLUMNS, rows)
+    reproduce_pictures.draw_robustness(rows, task, path.with_suffix(".png"))
+    return reproduce_tables.robustness_table(rows, task)
 
 
 if __name__ == "__main__":

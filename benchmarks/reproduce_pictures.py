@@ -1,22 +1,22 @@
-"""The pictures of the studies on the toy."""
+"""The pictures of the studies."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.reproduce_toy import OPTIMIZERS, STREAM_METHODS, STREAMS
+from benchmarks.reproduce_studies import OPTIMIZERS, STREAM_METHODS, STREAMS, Task
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73")
 """Of Okabe and Ito's palette, which colour-blind people can tell apart."""
 
 
-def draw_streams(rows: Sequence[Sequence[Any]], path: Path) -> None:
+def draw_streams(rows: Sequence[Sequence[Any]], task: Task, path: Path) -> None:
     """How many times fewer steps, and how many times less time, than with one stream; the paper's factors beside it."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 4.6), layout="constrained")
     for axis, column, title in zip(
-        figure.subplots(1, 2), (8, 9), ("steps until the toy is learnt", "time until it is learnt"), strict=True
+        figure.subplots(1, 2), (8, 9), (f"steps until {task.title} is learnt", "time until it is learnt"), strict=True
     ):
         for method, colour in zip(STREAM_METHODS, COLOURS, strict=True):
             own = [row for row in rows if row[0] == method]
@@ -33,7 +33,7 @@ def draw_streams(rows: Sequence[Sequence[Any]], path: Path) -> None:
     figure.savefig(path, dpi=100)
 
 
-def draw_robustness(rows: Sequence[Sequence[Any]], path: Path) -> None:
+def draw_robustness(rows: Sequence[Sequence[Any]], task: Task, path: Path) -> None:
     """Score against learning rate, one point a run, one panel an optimiser."""
     from matplotlib.figure import Figure
 
@@ -42,7 +42,7 @@ def draw_robustness(rows: Sequence[Sequence[Any]], path: Path) -> None:
     for panel, name, colour in zip(panels, OPTIMIZERS, COLOURS, strict=True):
         own = [row for row in rows if row[0] == name]
         panel.scatter([row[2] for row in own], [row[3] for row in own], color=colour, s=18, alpha=0.8)
-        panel.set(xscale="log", xlabel="learning rate", title=f"{name}, {len(own)} runs", ylim=(-1.05, 1.05))
+        panel.set(xscale="log", xlabel="learning rate", title=f"{name}, {len(own)} runs")
         panel.grid(alpha=0.3)
-    panels[0].set_ylabel("mean score of the last 200 games")
+    panels[0].set_ylabel(f"mean score of the last {task.games} games")
     figure.savefig(path, dpi=100)

@@ -10,7 +10,7 @@ from async_rl.naming import game_title
 from async_rl.published import PUBLISHED
 from async_rl.types import UserError
 from benchmarks.reproduce_results import Row
-from benchmarks.reproduce_toy import OPTIMIZERS
+from benchmarks.reproduce_studies import OPTIMIZERS, Task
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -76,7 +76,7 @@ def methods_table(rows: Sequence[Row]) -> str:
 
 
 def streams_table(rows: Sequence[Sequence[Any]]) -> str:
-    """Steps and time to learn the toy, and the paper's factors."""
+    """Steps and time to learn a task, and the paper's factors."""
     header = ("method", "streams", "steps, median (quartiles)", "seconds", "fewer steps", "faster", "the paper: faster")
     lines = [
         (
@@ -88,15 +88,15 @@ def streams_table(rows: Sequence[Sequence[Any]]) -> str:
     return markdown(header, lines)
 
 
-def robustness_table(rows: Sequence[Sequence[Any]]) -> str:
+def robustness_table(rows: Sequence[Sequence[Any]], task: Task) -> str:
     """Of each optimiser, how many runs learnt, and over which learning rates."""
-    header = ("optimiser", "runs", "median score", "learnt (0.8)", "learning rates that did")
+    header = ("optimiser", "runs", "median score", f"learnt ({task.score:g})", "learning rates that did")
     lines = []
     for name in OPTIMIZERS:
         own = [row for row in rows if row[0] == name]
         if not own:
             continue
-        rates = [row[2] for row in own if row[3] >= 0.8]
+        rates = [row[2] for row in own if row[3] >= task.score]
         span = f"{min(rates):.1e} to {max(rates):.1e}" if rates else ""
         median = statistics.median(row[3] for row in own)
         lines.append((name, f"{len(own)}", f"{median:.2f}", f"{len(rates)}", span))

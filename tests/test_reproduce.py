@@ -12,7 +12,8 @@ from conftest import ROOT, rows
 
 from async_rl import Config, UserError
 from async_rl.schedules import with_drawn_learning_rate
-from benchmarks import reproduce_results, reproduce_tables, reproduce_toy
+from benchmarks import reproduce_results, reproduce_studies, reproduce_tables
+from benchmarks.reproduce_studies import PONG, TOY
 from benchmarks.study import Experiment, Study
 
 HEADER = "total_steps,seconds,worker,stream,score,length,epsilon\n"
@@ -107,23 +108,43 @@ def test_when_the_toy_is_learnt(tmp_path: Path) -> None:
     games = [(number, 1 + number / 4, -1.0 if number <= 100 else 1.0) for number in range(1, 400)]
     write_games(tmp_path / "run", games)
     study = Study(tmp_path)
-    learnt = reproduce_toy.learnt(study, Experiment("run", Config(env="catch"), "method"))
+    learnt = reproduce_studies.learnt(study, Experiment("run", Config(env="catch"), "method"), TOY)
     assert learnt.steps == 280 and learnt.seconds == pytest.approx((280 - 1) / 4)
     write_games(tmp_path / "never", games[:150])
-    assert reproduce_toy.learnt(study, Experiment("never", Config(env="catch"), "m")).steps == math.inf
-    assert reproduce_toy.final_score(study, Experiment("run", Config(env="catch"), "m")) == 1.0
+    assert reproduce_studies.learnt(study, Experiment("never", Config(env="catch"), "m"), TOY).steps == math.inf
+    assert reproduce_studies.final_score(study, Experiment("run", Config(env="catch"), "m"), TOY) == 1.0
+
+
+def test_streams_are_held_against_one_stream(tmp_path: Path) -> None:
+    """On Pong: four streams learn in less than a third of the steps, and in less than half of the time."""
+    study = Study(tmp_path)
+    experiments = reproduce_studies.streams(PONG, seeds=[0], steps=1000)
+    assert len(experiments) == 15 and {each.config.env for each in experiments} == {"pong"}
+    assert {each.config.envs_per_worker for each in experiments} == {1}
+    for each in experiments:
+        if each.method == "one-step Q" and each.config.workers in (1, 4):
+            pace = each.config.workers  # of learning; its games take 1 s with one stream and 1.5 s with four
+            games = [(10 * n, n * (1 + (pace - 1) / 6), -21 if n < 240 / pace else -18) for n in range(1, 300)]
+            write_games(study.run_dir(each), [(steps, second, float(score)) for steps, second, score in games])
+            (study.run_dir(each) / "metrics.csv").write_text("total_steps\n1000\n", encoding="utf-8")
+    one, four = reproduce_studies.stream_rows(study, experiments, PONG)
+    assert one[:7] == ["one-step Q", 1, 1, 1, 2590, 2590, 2590] and four[:5] == ["one-step Q", 4, 1, 1, 790]
+    assert one[8:] == [1.0, 1.0, 1.0]
+    assert four[8:] == [pytest.approx(2590 / 790), pytest.approx(258 / (78 * 1.5)), 6.3]
+    text = reproduce_tables.streams_table([one, four])
+    assert "| one-step Q | 4 | 790 (790 to 790) |" in text
 
 
 def test_quartiles_are_values_that_are_there() -> None:
-    assert reproduce_toy.quartiles([3, math.inf, 1, 2, math.inf]) == (2, 3, math.inf)
-    assert reproduce_toy.quartiles([7]) == (7, 7, 7)
+    assert reproduce_studies.quartiles([3, math.inf, 1, 2, math.inf]) == (2, 3, math.inf)
+    assert reproduce_studies.quartiles([7]) == (7, 7, 7)
 
 
 def test_every_optimiser_gets_the_same_learning_rates() -> None:
-    experiments = reproduce_toy.robustness(50, 100)
+    experiments = reproduce_studies.robustness(TOY, 50, workers=2, steps=100)
     rates = {
         name: [with_drawn_learning_rate(each.config).lr for each in experiments if each.method == name]
-        for name in reproduce_toy.OPTIMIZERS
+        for name in reproduce_studies.OPTIMIZERS
     }
     first, *others = rates.values()
     assert len(set(first)) == 50 and all(own == first for own in others)

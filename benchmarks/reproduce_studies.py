@@ -1,4 +1,4 @@
-"""The studies of `benchmarks.reproduce` on the toy: parallel streams, and robustness to the learning rate.
+"""The studies of `benchmarks.reproduce`: parallel streams, and robustness to the learning rate, on the toy and on Pong.
 
 Both are small versions of what Mnih et al. 2016, arXiv 1602.01783, show on Atari: table 2, and figures 2 and S5 to S8.
 """
@@ -10,21 +10,58 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from async_rl.config import Config
 from async_rl.config_file import from_toml
 from async_rl.schedules import with_drawn_learning_rate
 from benchmarks import table
 from benchmarks.reproduce_atari import CONFIGS
 from benchmarks.study import Experiment, Study
 
-TOY = dataclasses.replace(
-    from_toml(CONFIGS / "catch.toml"),
-    lr=3e-3,
-    lr_schedule="constant",
-    rms_epsilon=1e-5,
-    epsilon_anneal_steps=2_000,  # soon over, so that it does not set the pace
+
+@dataclass(frozen=True)
+class Task:
+    """What a study trains on.
+
+    Attributes:
+        name: of the task; before the part's in names of files.
+        title: in words.
+        base: settings that all runs share.
+        games, score: it is learnt when the mean score of so many games in a row, exploration included, is that high.
+    """
+
+    name: str
+    title: str
+    base: Config
+    games: int
+    score: float
+
+
+TOY = Task(
+    "toy",
+    "the toy",
+    dataclasses.replace(
+        from_toml(CONFIGS / "catch.toml"),
+        lr=3e-3,
+        lr_schedule="constant",
+        rms_epsilon=1e-5,
+        epsilon_anneal_steps=2_000,  # soon over, so that it does not set the pace
+    ),
+    games=200,
+    score=0.8,  # nine of ten balls
 )
-GAMES, SCORE = 200, 0.8
-"""Learnt: nine of ten balls caught in so many games in a row, exploration included."""
+
+PONG = Task(
+    "pong",
+    "Pong",
+    Config(
+        lr_schedule="constant",
+        epsilon_anneal_steps=50_000,
+        final_epsilons=(0.1,),  # the same for one stream as for sixteen
+        final_epsilon_probabilities=(1.0,),
+    ),
+    games=20,
+    score=-18.0,  # a random player: -20.7
+)
 
 STREAMS = (1, 2, 4, 8, 16)
 STREAM_METHODS: dict[str, dict[str, Any]] = {
@@ -49,27 +86,27 @@ OPTIMIZERS: dict[str, dict[str, Any]] = {
 }
 
 
-def streams(seeds: int, steps: int) -> list[Experiment]:
+def streams(task: Task, seeds: Sequence[int], steps: int) -> list[Experiment]:
     """Every method with 1 to 16 workers, each with one stream and updates every five steps, as in the paper."""
-    base = dataclasses.replace(TOY, envs_per_worker=1, t_max=5, steps=steps)
+    base = dataclasses.replace(task.base, envs_per_worker=1, t_max=5, steps=steps)
     return [
         Experiment(
-            f"streams/{settings['algorithm']}__{count}-streams__seed{seed}",
+            f"{task.name}_streams/{settings['algorithm']}__{count}-streams__seed{seed}",
             dataclasses.replace(base, workers=count, seed=seed, **settings),
             method,
         )
         for method, settings in STREAM_METHODS.items()
         for count in STREAMS
-        for seed in range(seeds)
+        for seed in seeds
     ]
 
 
-def robustness(runs: int, steps: int) -> list[Experiment]:
+def robustness(task: Task, runs: int, workers: int, steps: int) -> list[Experiment]:
     """Every optimiser with the same learning rates, drawn from LogUniform(1e-4, 1e-2), each by its seed."""
-    base = dataclasses.replace(TOY, workers=2, steps=steps, lr_range=LEARNING_RATES)
+    base = dataclasses.replace(task.base, workers=workers, steps=steps, lr_range=LEARNING_RATES)
     return [
         Experiment(
-            f"robustness/{name.replace(' ', '-').lower()}__seed{seed}",
+            f"{task.name}_robustness/{name.replace(' ', '-').lower()}__seed{seed}",
             dataclasses.replace(base, seed=seed, **settings),
             name,
         )
@@ -91,21 +128,21 @@ class Learnt:
     seconds: float
 
 
-def learnt(study: Study, experiment: Experiment) -> Learnt:
-    """When the mean score of `GAMES` games in a row was `SCORE` first."""
+def learnt(study: Study, experiment: Experiment, task: Task) -> Learnt:
+    """When the mean score of ``task.games`` games in a row was ``task.score`` first."""
     games = table.read(study.run_dir(experiment) / "episodes.csv")
     total = 0.0
     for end, game in enumerate(games):
-        total += float(game["score"]) - (float(games[end - GAMES]["score"]) if end >= GAMES else 0.0)
-        if end + 1 >= GAMES and total / GAMES >= SCORE:
+        total += float(game["score"]) - (float(games[end - task.games]["score"]) if end >= task.games else 0.0)
+        if end + 1 >= task.games and total / task.games >= task.score:
             return Learnt(int(game["total_steps"]), float(game["seconds"]) - float(games[0]["seconds"]))
     return Learnt(math.inf, math.inf)
 
 
-def final_score(study: Study, experiment: Experiment) -> float:
-    """Mean score of the last `GAMES` games."""
+def final_score(study: Study, experiment: Experiment, task: Task) -> float:
+    """Mean score of the last ``task.games`` games."""
     games = table.read(study.run_dir(experiment) / "episodes.csv")
-    return statistics.fmean(float(game["score"]) for game in games[-GAMES:])
+    return statistics.fmean(float(game["score"]) for game in games[-task.games :])
 
 
 STREAM_COLUMNS = (
@@ -124,15 +161,15 @@ def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
     return low, middle, high
 
 
-def stream_rows(study: Study, experiments: Sequence[Experiment]) -> list[list[object]]:
+def stream_rows(study: Study, experiments: Sequence[Experiment], task: Task) -> list[list[object]]:
     """Of each method and number of streams: medians over the seeds, quartiles, and ratios to one stream."""
     rows: list[list[object]] = []
     for method in STREAM_METHODS:
         one: Learnt | None = None
         for index, count in enumerate(STREAMS):
             runs = [each for each in experiments if each.method == method and each.config.workers == count]
-            times = [learnt(study, each) for each in study.finished(runs)]
-            if len(times) < 2:
+            times = [learnt(study, each, task) for each in study.finished(runs)]
+            if not times:
                 continue
             steps = [each.steps for each in times]
             low, middle, high = quartiles(steps)
@@ -145,9 +182,9 @@ def stream_rows(study: Study, experiments: Sequence[Experiment]) -> list[list[ob
     return rows
 
 
-def robustness_rows(study: Study, experiments: Sequence[Experiment]) -> list[list[object]]:
+def robustness_rows(study: Study, experiments: Sequence[Experiment], task: Task) -> list[list[object]]:
     """Of each run: optimiser, seed, the learning rate that it drew, and its score at the end."""
     return [
-        [each.method, each.config.seed, with_drawn_learning_rate(each.config).lr, final_score(study, each)]
+        [each.method, each.config.seed, with_drawn_learning_rate(each.config).lr, final_score(study, each, task)]
         for each in study.finished(experiments)
     ]
