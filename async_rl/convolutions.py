@@ -52,7 +52,12 @@ class Convolution(Learning):
         """See `Layer`."""
         geometry = (self._stride, [0, 0], [1, 1], False, [0, 0], 1)
         of_input, of_weight, of_bias = torch.ops.aten.convolution_backward(
-            gradient, self.input.all, self._own_weight, [len(self._bias)], *geometry, [needed, True, True]
+            gradient.to(self.dtype),
+            self.input.all.to(self.dtype),
+            self._own_weight,
+            [len(self._bias)],
+            *geometry,
+            [needed, True, True],
         )
         self._write_gradient(of_weight)
         gradient_of(self._bias).copy_(of_bias)

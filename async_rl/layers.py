@@ -103,17 +103,20 @@ class Flattening:
 
 
 class Rectifier:
-    """ReLU."""
+    """ReLU; its output goes straight to where the next layer keeps its input, if that is one that learns.
 
-    def __init__(self) -> None:
-        self._output = Kept()
+    Args:
+        following: the next layer.
+    """
+
+    def __init__(self, following: "Layer | None"):
+        self._output = following.input if isinstance(following, Learning) else Kept()
 
     def forward(self, x: Tensor, rows: Rows | None) -> Tensor:
         """See `Layer`."""
-        output = torch.relu(x)
-        if rows is not None:
-            self._output.put(output, rows)
-        return output
+        if rows is None:
+            return torch.relu(x)
+        return torch.clamp_min(x, 0, out=self._output.place(x.shape, rows, x.dtype, _order(x)))
 
     def backward(self, gradient: Tensor, needed: bool) -> Tensor:
         """See `Layer`."""
@@ -145,10 +148,9 @@ class Learning:
 
     def _start(self, x: Tensor, rows: Rows | None) -> tuple[Tensor, Tensor, Tensor]:
         """Input, weight and bias in the layer's precision."""
-        x = x.to(self.dtype)
         if rows is not None:
             self.input.put(x, rows)
-        return x, self._own_weight, self._own_bias
+        return x.to(self.dtype), self._own_weight, self._own_bias
 
 
 class FullyConnected(Learning):
@@ -170,10 +172,12 @@ class FullyConnected(Learning):
 
     def backward(self, gradient: Tensor, needed: bool) -> Tensor:
         """See `Layer`."""
+        gradient = gradient.to(self.dtype)
         if self._cast_gradient is None or len(gradient) <= MOST_ROWS_IN_FLOAT32:
             torch.mm(gradient.t().float(), self.input.all.float(), out=gradient_of(self._weight))
         else:
-            gradient_of(self._weight).copy_(torch.mm(gradient.t(), self.input.all, out=self._cast_gradient))
+            rounded = self.input.all.to(self.dtype)
+            gradient_of(self._weight).copy_(torch.mm(gradient.t(), rounded, out=self._cast_gradient))
         torch.sum(gradient, dim=0, dtype=torch.float32, out=gradient_of(self._bias))
         return gradient @ self._own_weight if needed else gradient
 

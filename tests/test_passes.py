@@ -159,6 +159,32 @@ def test_bfloat16_is_float32_with_less_precision(network: str, norm: str, by_han
         assert 0 < float((exact - rounded).norm() / exact.norm()) < 0.1
 
 
+def test_layers_in_any_order_in_bfloat16() -> None:
+    """Without a rectifier between them, one of them first, one twice."""
+    torch.manual_seed(0)
+    image, spec = nn.Conv2d(4, 3, 5, 2), EnvSpec("screens", (16, 16, 4), "uint8", ("a", "b", "c"), stack=4)
+    cases = (
+        (VECTOR, [nn.Flatten(), nn.Linear(5, 8), nn.Linear(8, 8), nn.Linear(8, 3)]),
+        (VECTOR, [nn.Flatten(), nn.ReLU(), nn.Linear(5, 8), nn.ReLU(), nn.ReLU(), nn.Linear(8, 3)]),
+        (spec, [UnitPixels(), nn.ReLU(), image, nn.Conv2d(3, 2, 3), FlattenPixels(), nn.Linear(32, 3)]),
+    )
+    for seen_by, modules in cases:
+        network = nn.Sequential(*modules)
+        for streams in (4, MOST_ROWS_IN_FLOAT32):
+            seen, slope = observations(seen_by, 2, streams), torch.randn(2, streams, 3)
+            before = seen.clone()
+            passes, gradient = made(network, lambda *parts: make_passes(*parts, torch.bfloat16))
+            acted = torch.stack([passes.act(seen[t], t, 2) for t in range(2)])
+            passes.backward(slope)
+            own = gradient.clone()
+            assert isinstance(passes, Chain) and torch.equal(seen, before)
+            reference, expected = made(network, by_autograd)
+            exact = reference.acted(seen)
+            reference.backward(slope)
+            assert float((acted - exact).norm() / exact.norm()) < 0.02
+            assert float((own - expected).norm() / expected.norm()) < 0.02
+
+
 def test_only_known_layers_are_taken_and_all_others_learn_too() -> None:
     class Own(nn.Linear):
         pass
