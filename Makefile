@@ -29,7 +29,7 @@ docs: .venv/installed
 	touch $@
 
 reproduce-quick: .venv/installed
-	$(BIN)/python -m benchmarks.reproduce --games pong breakout --steps 60_000 --toy-seeds 2 --toy-steps 10_000 \
+	$(BIN)/python -m benchmarks.reproduce --games pong breakout --steps 60_000 --toy-seeds 1 --toy-steps 10_000 \
 		--pong-steps 4_000 --episodes 5 --runs runs/reproduce-quick --output runs/reproduce-quick/results
 
 peers: .venv-peers/installed
