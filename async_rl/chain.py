@@ -62,7 +62,7 @@ class Chain:
 
     def acted(self, observation: Tensor) -> Tensor:
         """See `Passes`."""
-        return self._kept_outputs.all.unflatten(0, observation.shape[:2])
+        return self._kept_outputs.all.view(*observation.shape[:2], -1)
 
     def learn(self, observation: Tensor) -> Tensor:
         """See `Passes`."""

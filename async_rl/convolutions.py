@@ -29,7 +29,7 @@ class PixelInput:
             place = torch.empty(shape, dtype=dtype, memory_format=order)
         else:
             place = self._following.input.place(shape, rows, dtype, order)
-        self._module.write(x, place.permute(0, 2, 3, 1).unflatten(3, (block, block * channels)))
+        self._module.write(x, place.permute(0, 2, 3, 1).view(batch, *shape[2:], block, block * channels))
         return place
 
     def backward(self, gradient: Tensor, needed: bool) -> Tensor:
@@ -100,8 +100,11 @@ class BlockConvolution(Convolution):
 
     def _in_blocks(self, weight: Tensor) -> Tensor:
         """The module's weight [F, C, size, size] as [F, rows, columns, block, block, C]: a view."""
-        return weight.unflatten(3, (-1, self.block)).unflatten(2, (-1, self.block)).permute(0, 2, 4, 3, 5, 1)
+        filters, channels, size, _ = weight.shape
+        count, block = size // self.block, self.block
+        return weight.view(filters, channels, count, block, count, block).permute(0, 2, 4, 3, 5, 1)
 
     def _as_blocks(self, weight: Tensor) -> Tensor:
         """The weight that this layer computes with, [F, block * block * C, rows, columns], in this shape: a view."""
-        return weight.permute(0, 2, 3, 1).unflatten(3, (self.block, self.block, -1))
+        filters, _, rows, columns = weight.shape
+        return weight.permute(0, 2, 3, 1).view(filters, rows, columns, self.block, self.block, -1)

@@ -98,8 +98,8 @@ class Flattening:
         """See `Layer`."""
         if isinstance(self._module, FlattenPixels):
             channels, height, width = self._shape
-            return gradient.unflatten(1, (height, width, channels)).permute(0, 3, 1, 2)
-        return gradient.unflatten(1, self._shape)
+            return gradient.reshape(-1, height, width, channels).permute(0, 3, 1, 2)
+        return gradient.reshape(-1, *self._shape)
 
 
 class Rectifier:
