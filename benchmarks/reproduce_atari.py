@@ -19,9 +19,9 @@ METHOD_GAMES = ("pong", "breakout")
 """Of part methods."""
 
 METHODS = {
+    "lambda": from_toml(CONFIGS / "pqn.toml"),
     "n-step Q": Config(algorithm="n-step-q", t_max=5),
     "A3C": Config(algorithm="a3c", t_max=5),
-    "lambda": from_toml(CONFIGS / "pqn.toml"),
 }
 
 SPRINT, SPRINT_STEPS = "lambda, 20 minutes", 4_500_000
