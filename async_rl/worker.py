@@ -19,7 +19,7 @@ from async_rl import errors, kernels
 from async_rl.algorithms import Learning
 from async_rl.build import Parts, make_parts
 from async_rl.config import Config
-from async_rl.cores import pin_worker
+from async_rl.cores import available_cores, pin_worker, take_long_turns
 from async_rl.optimizers import limit_norm
 from async_rl.parent import worker_dies_with_parents
 from async_rl.schedules import epsilons, learning_rate
@@ -176,6 +176,8 @@ def worker_process(config: Config, index: int, incarnation: int, table: SharedTa
     """Entry of a worker process. An error is left in ``error_file``, and the exit code is 1."""
     worker_dies_with_parents()
     pin_worker(index, config.pin)
+    if config.workers > available_cores():
+        take_long_turns()
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)  # statistics of silent weights decay into denormal numbers, which are slow
     cv2.setNumThreads(0)

@@ -50,6 +50,29 @@ def test_quotas_of_both_kinds_of_cgroups_are_read(tmp_path: Path) -> None:
     assert (150_000, 100_000) in list(cores._quotas(tmp_path))
 
 
+def test_long_turns_leave_all_else_as_it_was() -> None:
+    """In a process of its own; the time of a turn is read back by the same system's other call."""
+    code = """
+import ctypes, os, platform, struct
+from async_rl.cores import SET_SCHEDULING, TURN_SECONDS, take_long_turns
+os.nice(3)
+known = platform.machine() in SET_SCHEDULING
+assert take_long_turns() == known and os.sched_getscheduler(0) == os.SCHED_OTHER
+assert os.getpriority(os.PRIO_PROCESS, 0) == 3
+if known:
+    found = ctypes.create_string_buffer(48)
+    assert ctypes.CDLL(None).syscall(SET_SCHEDULING[platform.machine()] + 1, 0, found, 48, 0) == 0
+    turn = struct.unpack("=IIQiIQQQ", found.raw)[5]
+    assert turn in (0, round(1e9 * TURN_SECONDS)), turn  # 0: not known to systems before Linux 6.12
+    release = tuple(int(part) for part in platform.release().split(".")[:2])
+    assert turn > 0 or release < (6, 12), turn
+os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+assert not take_long_turns() and os.sched_getscheduler(0) == os.SCHED_BATCH
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_quota_and_a_mask_limit_the_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cores, "CGROUP", tmp_path)
     monkeypatch.setattr(cores, "usable_cores", lambda: tuple(range(16)))
