@@ -129,8 +129,8 @@ class Config:
     """Probability that the emulator repeats the previous action (sticky actions). [1], [2]: 0; newer protocol: 0.25."""
     no_ops: int = 30
     """Most no-op actions at the start of a game; their number is drawn from 1 to this. [2]: 30."""
-    life_loss_ends_return: bool = False
-    """Discount 0 when a life is lost; the game goes on. [2]: yes for replay agents; [1] does not say."""
+    life_loss_ends_return: bool = True
+    """Discount 0 when a life is lost; the game goes on. [1] does not say; [2]: yes."""
     max_episode_frames: int = 108_000
     """Frames after which a game is cut (half an hour of play); the return is bootstrapped there. [2]: 108,000."""
 

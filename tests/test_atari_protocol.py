@@ -65,7 +65,7 @@ def gymnasium_twin(game: str, no_ops: int, random: np.random.Generator) -> gymna
 @pytest.mark.parametrize(("game", "steps"), [("pong", 1200), ("breakout", 700), ("beam_rider", 400)])
 def test_frames_and_outcomes_equal_gymnasium(game: str, steps: int) -> None:
     random = np.random.default_rng(5)
-    environment = Atari(game, Config(no_ops=30), random)
+    environment = Atari(game, Config(no_ops=30, life_loss_ends_return=False), random)
     twin = gymnasium_twin(game, no_ops=30, random=random)
     observation = np.empty((84, 84, 4), np.uint8)
     environment.reset(observation)
