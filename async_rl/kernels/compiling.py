@@ -1,0 +1,33 @@
+"""How the loops are compiled, and what several of them need."""
+
+import contextlib
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numba
+import numpy as np
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def exactly_compiled(function: _Function, **options: Any) -> _Function:
+    """Compile a function at its first call, to the letter, and keep the machine code."""
+    kernel: Any = numba.njit(error_model="numpy", **options)(function)
+    with contextlib.suppress(RuntimeError):  # nowhere to keep it
+        kernel.enable_caching()
+    return kernel
+
+
+def compiled(function: _Function) -> _Function:
+    """The same, faster: divisions and roots may be rounded in the last bits, sums may be reordered.
+
+    NaN and infinity stay what they are.
+    """
+    return exactly_compiled(function, fastmath={"contract", "reassoc", "arcp", "afn", "nsz"})
+
+
+@compiled
+def to_bfloat16(bits: np.uint32) -> np.uint16:
+    """The nearest bfloat16, even, of the float32 with these ``bits``."""
+    odd = (bits >> np.uint32(16)) & np.uint32(1)
+    return np.uint16((bits + np.uint32(0x7FFF) + odd) >> np.uint32(16))
