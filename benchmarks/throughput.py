@@ -10,7 +10,11 @@ segment of 32 or 40 streams, each from its share of the kept passes (8 steps per
 steps per update). But the later ones follow gradients of parameters that the first has already moved: on Pong with 2 x
 32 streams and 16 steps per update the TD loss jumped to 0.097 at 0.33 million steps and was at 0.012 at 0.54 million;
 with 2 x 16 streams, one update each, it was at 0.005. Large pages for malloc (glibc's hugetlb tunable): no difference.
-RMSProp by plain tensor operations on chunks that fit a cache: see `async_rl.optimizers.RMSProp`.
+RMSProp by plain tensor operations on chunks that fit a cache: see `async_rl.optimizers.RMSProp`. On a Xeon with AMX,
+microseconds per update with 16 streams, of some 8,000: the last layer's gradient compiled, and the norm of the hidden
+layer's taken from its two factors, 54 less together, for 90 more lines. The target's weights in oneDNN's own order: 95
+less, but by operators that torch keeps to itself. The paper's convolutions for one screen as compiled loops would gain
+about 50 of 1,250 a step with one emulator. Large pages for vectors: no difference.
 
 A shape is WORKERSxEMULATORSxT_MAX; emulators times t_max are the steps of an update.
 """
