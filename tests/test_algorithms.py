@@ -51,6 +51,7 @@ def random_segment(seed: int, t_max: int, streams: int) -> Segment:
     segment.continues.copy_(torch.from_numpy(np.where((kinds == 1) | (kinds == 2), 0.0, 1.0)))
     next_action = random.integers(2, size=(t_max, streams))
     segment.next_action.copy_(torch.from_numpy(np.where(segment.continues.numpy() > 0, next_action, -1)))
+    segment.weight.copy_(torch.from_numpy(random.uniform(0.1, 1, size=(t_max, streams))))
     return segment
 
 
@@ -158,7 +159,7 @@ def test_gradients_of_value_methods(config: Config, segment: Segment) -> None:
             value = theta.of(segment.observation[t, e])[action]
             error = expected - value
             slope = max(-1.0, min(1.0, error)) if config.loss == "huber" else error
-            gradient[action] -= 2 * slope * segment.observation[t, e].numpy()
+            gradient[action] -= 2 * float(segment.weight[t, e]) * slope * segment.observation[t, e].numpy()
             errors += error**2
             value_sum += value
     learning = learn(config, theta, target, segment)

@@ -74,6 +74,7 @@ def test_rmsprop_leaves_what_it_has_written_in_bfloat16_too() -> None:
         results.append((theta, mean_square))
     for without, with_copy in zip(*results, strict=True):
         assert torch.equal(without, with_copy)
+    torch.testing.assert_close(theta, 1 - 0.01 * gradient / (0.01 * gradient.square() + 1e-5).sqrt())
     assert rounded is not None and torch.equal(rounded.vector, theta.bfloat16())
     theta += 1.0  # of another worker
     rounded.refresh()
