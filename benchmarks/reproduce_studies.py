@@ -139,9 +139,11 @@ def learnt(study: Study, experiment: Experiment, task: Task) -> Learnt:
     return Learnt(math.inf, math.inf)
 
 
-def final_score(study: Study, experiment: Experiment, task: Task) -> float:
-    """Mean score of the last ``task.games`` games."""
+def final_score(study: Study, experiment: Experiment, task: Task) -> float | None:
+    """Mean score of the last ``task.games`` games; None where the run was over before any game was."""
     games = table.read(study.run_dir(experiment) / "episodes.csv")
+    if not games:
+        return None
     return statistics.fmean(float(game["score"]) for game in games[-task.games :])
 
 
@@ -185,6 +187,7 @@ def stream_rows(study: Study, experiments: Sequence[Experiment], task: Task) -> 
 def robustness_rows(study: Study, experiments: Sequence[Experiment], task: Task) -> list[list[object]]:
     """Of each run: optimiser, seed, the learning rate that it drew, and its score at the end."""
     return [
-        [each.method, each.config.seed, with_drawn_learning_rate(each.config).lr, final_score(study, each, task)]
+        [each.method, each.config.seed, with_drawn_learning_rate(each.config).lr, score]
         for each in study.finished(experiments)
+        if (score := final_score(study, each, task)) is not None
     ]

@@ -113,6 +113,10 @@ def test_when_the_toy_is_learnt(tmp_path: Path) -> None:
     write_games(tmp_path / "never", games[:150])
     assert reproduce_studies.learnt(study, Experiment("never", Config(env="catch"), "m"), TOY).steps == math.inf
     assert reproduce_studies.final_score(study, Experiment("run", Config(env="catch"), "m"), TOY) == 1.0
+    nothing = reproduce_studies.robustness(TOY, runs=1, workers=1, steps=10)[:1]
+    write_games(study.run_dir(nothing[0]), [])  # over before any game was
+    (study.run_dir(nothing[0]) / "metrics.csv").write_text("total_steps\n10\n", encoding="utf-8")
+    assert study.finished(nothing) == nothing and reproduce_studies.robustness_rows(study, nothing, TOY) == []
 
 
 def test_streams_are_held_against_one_stream(tmp_path: Path) -> None:
