@@ -220,6 +220,7 @@ def _experience(config: Config, spec: EnvSpec, random: np.random.Generator) -> E
     first = sampler.importance_exponent
 
     def beta(total_steps: int) -> float:
+        """The importance exponent at T."""
         return linear(first, 1.0, config.steps, total_steps)
 
     return FromPrioritizedReplay(memory, batch, starts, sampler, beta)

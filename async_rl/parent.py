@@ -39,6 +39,7 @@ def worker_dies_with_parents() -> None:
         return
 
     def watch() -> None:
+        """End this process once one of the two is gone."""
         while not wait([launcher.sentinel], timeout=0.5) and os.getppid() == fork_server:
             pass
         os._exit(1)

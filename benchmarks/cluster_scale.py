@@ -62,6 +62,7 @@ def measured(options: Options, islands: int) -> Row:
     late = late[len(late) // 3 :] or reports
 
     def mean(column: str) -> float:
+        """Of the reports in the steady state."""
         return float(np.mean([float(row[column]) for row in late]))
 
     figures = (mean("steps_per_second"), mean("exchange_seconds"), mean("staleness_steps"))

@@ -59,6 +59,7 @@ def main() -> None:
     median = statistics.median(base)
 
     def add(*setting: object, steps: list[float]) -> None:
+        """Append a row, and print it."""
         middle = statistics.median(steps)
         rows.append((*setting, middle, min(steps), max(steps), len(steps), round(middle / median, 3)))
         print("".join(f"{value!s:>11}" for value in rows[-1]), flush=True)

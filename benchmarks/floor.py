@@ -66,6 +66,7 @@ def emulation(config: Config, seconds: float) -> float:
     actions = np.random.default_rng(0).integers(len(codes), size=500).tolist()
 
     def play() -> None:
+        """All actions once, each for four frames."""
         for action in actions:
             for _ in range(4):
                 ale.act(codes[action])
@@ -92,6 +93,7 @@ def peak(seconds: float) -> float:
         a, b, c = torch.randn(3, size, size)
 
         def multiply(a: torch.Tensor = a, b: torch.Tensor = b, c: torch.Tensor = c) -> None:
+            """One product of this size."""
             torch.mm(a, b, out=c)
 
         speeds.append(2 * size**3 / fastest_half(multiply, seconds / len(sizes)))

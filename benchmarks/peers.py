@@ -126,6 +126,7 @@ def sb3(options: Options, algorithm: str, emulators: int, places: Sequence[str])
     """Stable-Baselines3 with one thread or as many as there are cores, and the emulators in any of ``places``."""
 
     def variant(threads: int, place: str) -> Variant:
+        """One way to run it."""
         flags = {"algorithm": algorithm, "emulators": emulators, "emulators-in": place, "threads": threads}
         kind, processes = ("DummyVecEnv", 1) if place == "one-process" else ("SubprocVecEnv", 1 + emulators)
         description = f"{kind}, {counted(threads, 'thread')}"

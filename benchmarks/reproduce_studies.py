@@ -23,7 +23,7 @@ class Task:
     """What a study trains on.
 
     Attributes:
-        name: of the task; before the part's in names of files.
+        name: of the task, in the names of its runs' directories.
         title: in words.
         base: settings that all runs share.
         games, score: it is learnt when the mean score of so many games in a row, exploration included, is that high.

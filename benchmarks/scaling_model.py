@@ -169,6 +169,7 @@ def copy_bandwidth(cores: Sequence[int], seconds: float) -> float:
     barrier = threading.Barrier(len(cores))
 
     def copy(core: int) -> float:
+        """Copy on this core for a while."""
         if hasattr(os, "sched_setaffinity"):
             os.sched_setaffinity(0, {core})  # of this thread alone
         source, copied = np.ones(BUFFER_BYTES, np.uint8), 0

@@ -77,6 +77,7 @@ def _run(options: Options) -> None:
     with Progress() as progress:
 
         def show(match: "Match") -> None:
+            """Tell how far the games are."""
             progress.tell(f"{saved.spec.name}, games", match.finished_games, options.episodes, f"{match.steps:,} steps")
 
         evaluation = evaluate(saved, protocol, options.workers, lambda message: print(message, file=sys.stderr), show)

@@ -37,8 +37,8 @@ def value_gradient(
 ) -> tuple[float, float]:
     """Gradient of the weighted squared errors ``R - Q(s, a)``, each of which counts as at most ``most``.
 
-    ``outputs`` and ``gradient`` are [T, E, A] float32, ``action`` [T, E] int64, all others [T, E] float32; the last two
-    are written.
+    ``outputs`` and ``gradient`` are [T, E, A] float32, ``action`` [T, E] int64, all others [T, E] float32. Written:
+    ``gradient`` and ``errors``.
 
     Returns:
         Sums of Q(s, a) and of the squared errors.
@@ -79,8 +79,8 @@ def actor_critic_gradient(
     for t in range(action.shape[0]):
         for e in range(action.shape[1]):
             logits, slope = outputs[t, e, :actions], gradient[t, e]
-            log_total = logits.max() + np.log(np.exp(logits - logits.max()).sum())
-            log_policy = logits - log_total
+            log_policy = logits - logits.max()
+            log_policy -= np.log(np.exp(log_policy).sum())
             policy = np.exp(log_policy)
             negative_entropy = (policy * log_policy).sum()
             advantage = returns[t, e] - outputs[t, e, actions]

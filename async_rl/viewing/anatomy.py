@@ -68,6 +68,7 @@ def watching(modules: Sequence[nn.Module], see: Callable[[nn.Module, Tensor, Ten
     """Call ``see(module, input, output)`` after each pass through each of the modules."""
 
     def hook(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        """Show what goes in and out, where both are tensors."""
         if inputs and isinstance(inputs[0], Tensor) and isinstance(output, Tensor):
             see(module, inputs[0], output)
 
@@ -129,6 +130,7 @@ def peaks(network: nn.Module, layers: list[Convolution], observations: np.ndarra
     index = {layer.output: number for number, layer in enumerate(layers)}
 
     def see(module: nn.Module, _: Tensor, output: Tensor) -> None:
+        """Note the largest activation of each filter, and where it is."""
         largest, flat = output.flatten(2).max(dim=2)
         place = torch.stack((flat // output.shape[3], flat % output.shape[3]), dim=2)
         found[index[module]].append((largest.float().numpy().copy(), place.numpy()))

@@ -125,6 +125,7 @@ def _encoder(
     writer.send(None)
 
     def add(picture: np.ndarray) -> None:
+        """Append a frame."""
         writer.send(np.ascontiguousarray(picture))
 
     try:
