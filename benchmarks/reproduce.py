@@ -94,8 +94,9 @@ def reproduce(options: Options) -> None:
 def _check(options: Options, study: Study) -> None:
     """Raise `UserError` now for what would otherwise be found out after hours of training."""
     make_protocol("one-step-q", episodes=options.episodes)
-    if options.toy_seeds < 1:
-        raise UserError(f"--toy-seeds must be at least 1, got {options.toy_seeds}.")
+    for name in ("toy_seeds", "toy_steps", "pong_steps"):
+        if (value := getattr(options, name)) < 1:
+            raise UserError(f"--{name.replace('_', '-')} must be at least 1, got {value}.")
     for part in options.parts:
         experiments = _experiments(part, options)
         study.require_same(experiments)

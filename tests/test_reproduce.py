@@ -61,6 +61,7 @@ def test_small_versions_are_made_and_not_made_twice(tmp_path: Path) -> None:
         (("--games", "pongg"), "pongg"),
         (("--episodes", "0"), "--episodes must be between"),
         (("--toy-seeds", "0"), "--toy-seeds must be at least 1"),
+        (("--pong-steps", "0"), "--pong-steps must be at least 1"),
         (("--steps", "0"), "--steps must be"),
         (("--readme", "no/such/file"), "cannot read no/such/file"),
     ],
