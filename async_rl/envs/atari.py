@@ -108,8 +108,8 @@ class Atari:
         )
         palette = np.full(256, -1, np.int16)
         self._screen, self._previous_screen = (GreyScreen(self._ale, palette) for _ in range(2))
-        self._brightest = np.zeros_like(self._screen.grey)  # of the two, pixel by pixel
-        self._stack = ScreenStack(len(self._brightest))
+        self._changed = np.zeros(len(self._screen.grey), np.bool_)  # rows of either, in this step
+        self._stack = ScreenStack(len(self._changed))
         self._lives = 0
 
     @property
@@ -131,16 +131,16 @@ class Atari:
                 self._ale.reset_game()
         self._lives = self.lives
         for screen in (self._screen, self._previous_screen):
-            screen.read()
-        np.copyto(self._brightest, self._screen.grey)
-        self._stack.restart(self._brightest)
+            screen.read(self._changed)
+        self._stack.restart(self._screen.grey)
         self._stack.write(observation)
 
     def step(self, action: int, observation: np.ndarray) -> Outcome:
         """Hold action number ``action`` for four frames and write the last four steps' screens into ``observation``."""
         ale, code, lap = self._ale, self._actions[action], self._lap
         reward = 0.0
-        previous_rows = None  # those that changed
+        previous = None
+        self._changed.fill(False)
         lap("preprocess")  # of the stream before, with its bookkeeping
         for frame in range(1, FRAMES_PER_STEP + 1):
             reward += ale.act(code)
@@ -148,31 +148,19 @@ class Atari:
                 self.on_frame()
             if frame == FRAMES_PER_STEP - 1:
                 lap("emulate")
-                previous_rows = self._previous_screen.read()
+                previous = self._previous_screen
+                previous.read(self._changed)
                 lap("preprocess")
             if ale.game_over():  # by its own end or by the limit of frames
                 break
         lap("emulate")
-        self._push_brightest(previous_rows)
+        self._screen.read(self._changed)
+        if previous is None:  # the game ended before it was read, so the second screen stands alone
+            self._changed.fill(True)
+        self._stack.push(self._screen.grey, (previous or self._screen).grey, self._changed)
         self._stack.write(observation)
         lap("preprocess")
         return self._outcome(reward)
-
-    def _push_brightest(self, previous_rows: tuple[int, int] | None) -> None:
-        """Put the maximum of this step's two screens on the stack, given the rows of the first one that changed.
-
-        None: the game ended before the first one was read, so the second one stands alone.
-        """
-        first, end = self._screen.read()
-        if previous_rows is None:
-            np.copyto(self._brightest, self._screen.grey)
-            self._stack.push(self._brightest, 0, len(self._brightest))
-            return
-        spans = [span for span in ((first, end), previous_rows) if span[1]]
-        first, end = min((span[0] for span in spans), default=0), max((span[1] for span in spans), default=0)
-        rows = slice(first, end)
-        np.maximum(self._screen.grey[rows], self._previous_screen.grey[rows], out=self._brightest[rows])
-        self._stack.push(self._brightest, first, end)
 
     def _outcome(self, reward: float) -> Outcome:
         lives = self._ale.lives()

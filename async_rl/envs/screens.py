@@ -69,14 +69,12 @@ class GreyScreen:
         ale.getScreen(self._last)
         self._learn(self._last)
 
-    def read(self) -> tuple[int, int]:
-        """Take the screen as it is now; the first row that changed, and the one after the last (0, 0: none)."""
+    def read(self, changed: np.ndarray) -> None:
+        """Take the screen as it is now, and mark in ``changed`` [height] bool the rows that are not as before."""
         colours = _scratch.screen(self._shape)
         self._ale.getScreen(colours)
-        first, end, known = kernels.update_grey(colours, self._last, self.grey, self._palette)
-        if not known:
+        if not kernels.update_grey(colours, self._last, self.grey, self._palette, changed):
             self._learn(colours)
-        return first, end
 
     def _learn(self, colours: np.ndarray) -> None:
         self._ale.getScreenGrayscale(self.grey)
@@ -86,11 +84,11 @@ class GreyScreen:
 class ScreenStack:
     """The last four grey screens, each shrunk to 84x84 by area, as Mnih et al. 2015 feed them to the network.
 
-    From one step to the next most rows of a screen stay as they are, so only the span of rows that changed is
-    shrunk anew. That needs rows that map onto whole rows: of a screen of 210 rows (most games) each band of 5 becomes a
-    band of 2; screens of another height are shrunk whole, by OpenCV, if they changed at all. The compiled loop for the
-    others gives the same bits (on x86; elsewhere OpenCV may round a mean halfway between two levels otherwise), and
-    takes 17 microseconds for a whole screen where OpenCV takes 46.
+    From one step to the next most rows of a screen stay as they are, so only rows that changed are shrunk anew. That
+    needs rows that map onto whole rows: of a screen of 210 rows (most games) each band of 5 becomes a band of 2;
+    screens of another height are shrunk whole, by OpenCV, if they changed at all. The compiled loop for the others
+    gives the same bits (on x86; elsewhere OpenCV may round a mean halfway between two levels otherwise), and takes 17
+    microseconds for a whole screen where OpenCV takes 46.
 
     Args:
         height: rows of a screen.
@@ -102,30 +100,25 @@ class ScreenStack:
 
     def restart(self, screen: np.ndarray) -> None:
         """Fill the whole stack with ``screen`` [height, width] uint8."""
+        everywhere = np.ones(len(screen), np.bool_)
         for shrunk in self._screens:
-            self._shrink(screen, shrunk)
+            self._shrink(screen, screen, everywhere, shrunk)
 
-    def push(self, screen: np.ndarray, first: int, end: int) -> None:
-        """Put ``screen`` [height, width] uint8 at the end and drop the oldest.
+    def push(self, screen: np.ndarray, other: np.ndarray, changed: np.ndarray) -> None:
+        """Put the maximum of two screens [height, width] uint8 at the end and drop the oldest.
 
-        Only the rows from ``first`` up to, not including, ``end`` may differ from the screen before.
+        ``changed`` [height] bool marks the rows in which it may differ from the maximum before.
         """
         newest = self._screens[-1]
         self._screens.rotate(-1)
-        shrunk = self._screens[-1]
-        shrunk[:] = newest
-        if first < end and self._in_bands:
-            band, end_band = first // 5, -(-end // 5)
-            self._shrink(screen[5 * band : 5 * end_band], shrunk[2 * band : 2 * end_band])
-        elif first < end:
-            self._shrink(screen, shrunk)
+        np.copyto(self._screens[-1], newest)
+        self._shrink(screen, other, changed, self._screens[-1])
 
-    def _shrink(self, rows: np.ndarray, out: np.ndarray) -> None:
+    def _shrink(self, screen: np.ndarray, other: np.ndarray, changed: np.ndarray, out: np.ndarray) -> None:
         if self._in_bands:
-            columns, weights = column_weights(rows.shape[1])
-            kernels.shrink(rows, out, columns, weights, ROW_WEIGHTS)
-        else:
-            cv2.resize(rows, (SIZE, SIZE), dst=out, interpolation=cv2.INTER_AREA)
+            kernels.shrink(screen, other, changed, out, *column_weights(screen.shape[1]), ROW_WEIGHTS)
+        elif changed.any():
+            cv2.resize(np.maximum(screen, other), (SIZE, SIZE), dst=out, interpolation=cv2.INTER_AREA)
 
     def write(self, observation: np.ndarray) -> None:
         """Write the stack into ``observation`` [84, 84, 4] uint8, contiguous: the oldest screen is [:, :, 0]."""

@@ -6,25 +6,26 @@ from async_rl.kernels.compiling import compiled, exactly_compiled, to_bfloat16
 
 
 @compiled
-def update_grey(colours: np.ndarray, last: np.ndarray, grey: np.ndarray, palette: np.ndarray) -> tuple[int, int, bool]:
+def update_grey(
+    colours: np.ndarray, last: np.ndarray, grey: np.ndarray, palette: np.ndarray, changed: np.ndarray
+) -> bool:
     """Bring ``grey`` and ``last`` [height, width] uint8 up to date with the ``colours`` of a screen.
 
-    ``palette`` [256] int16 has the grey level of each colour, -1 where it is not known.
+    ``palette`` [256] int16 has the grey level of each colour, -1 where it is not known. Rows with another colour than
+    before are marked in ``changed`` [height] bool.
 
     Returns:
-        The first row that changed, the one after the last that changed (0, 0: none), and whether all colours met in
-        the changed pixels are known.
+        Whether all colours met in the changed pixels are known.
     """
     wide_colours, wide_last = colours.view(np.uint64), last.view(np.uint64)  # eight pixels at a time
-    first, end, known = 0, 0, True
+    known = True
     for row in range(colours.shape[0]):
         differs = np.uint64(0)
         for eight in range(wide_colours.shape[1]):
             differs |= wide_colours[row, eight] ^ wide_last[row, eight]
         if differs == 0:
             continue
-        first = first if end else row
-        end = row + 1
+        changed[row] = True
         for eight in range(wide_colours.shape[1]):
             if wide_colours[row, eight] != wide_last[row, eight]:
                 for column in range(8 * eight, 8 * eight + 8):
@@ -32,29 +33,35 @@ def update_grey(colours: np.ndarray, last: np.ndarray, grey: np.ndarray, palette
                     known &= level >= 0
                     grey[row, column] = level
                     last[row, column] = colours[row, column]
-    return first, end, known
+    return known
 
 
 @exactly_compiled
 def shrink(
     screen: np.ndarray,
+    other: np.ndarray,
+    changed: np.ndarray,
     out: np.ndarray,
     first_columns: np.ndarray,
     column_weights: np.ndarray,
     row_weights: np.ndarray,
 ) -> None:
-    """Shrink ``screen`` [5 n, width] uint8 by area into ``out`` [2 n, columns] uint8, as OpenCV does to the last bit.
+    """Shrink the maximum of two screens [5 n, width] uint8 by area into ``out`` [2 n, columns] uint8.
 
-    So in its order: each row with ``column_weights`` [3, columns] float32 of the pixels from ``first_columns``
-    [columns] uint64 on, then three rows with ``row_weights`` [2, 3] for the two that come of five.
+    As OpenCV does to the last bit, so in its order: each row with ``column_weights`` [3, columns] float32 of the pixels
+    from ``first_columns`` [columns] uint64 on, then three rows with ``row_weights`` [2, 3] for the two that come of
+    five. Bands of five rows of which none is marked in ``changed`` [5 n] bool are left as they are in ``out``.
     """
     line = np.zeros(screen.shape[1] + 2, np.float32)
     shrunk = np.empty((5, out.shape[1]), np.float32)
     halfway = np.float32(3 << 22)  # has no room for fractions: adding it rounds to the nearest integer, even
     for band in range(out.shape[0] // 2):
+        if not changed[5 * band : 5 * band + 5].any():
+            continue
         for y in range(5):
+            row, other_row = screen[5 * band + y], other[5 * band + y]
             for x in range(screen.shape[1]):
-                line[x] = np.float32(screen[5 * band + y, x])
+                line[x] = np.float32(max(row[x], other_row[x]))
             for x in range(out.shape[1]):
                 first = first_columns[x]
                 left, middle, right = line[first], line[first + np.uint64(1)], line[first + np.uint64(2)]
