@@ -152,7 +152,7 @@ def make_parts(config: Config, index: int, incarnation: int, table: SharedTable)
     gradient = torch.zeros_like(shared)
     bind_gradients(network, gradient)
     passes = make_passes(network, parameters, gradient, compute_dtype(config))
-    target = _target(config, spec, table) if config.uses_target else passes
+    target = _target(config, spec, table, passes) if config.uses_target else passes
     return Parts(
         streams=streams,
         segment=Segment(spec, config.t_max, config.envs_per_worker),
@@ -191,11 +191,11 @@ def has_bfloat16() -> bool | None:
     return any(check() for check in checks if check is not None)
 
 
-def _target(config: Config, spec: EnvSpec, table: SharedTable) -> Passes:
+def _target(config: Config, spec: EnvSpec, table: SharedTable, passes: Passes) -> Passes:
     network = make_network(config, spec).requires_grad_(False)
     parameters = table.tensor("target")
     bind(network, parameters)
-    return make_passes(network, parameters, torch.empty(0), compute_dtype(config))
+    return make_passes(network, parameters, torch.empty(0), compute_dtype(config), beside=passes)
 
 
 def _limited_gradients(config: Config, network: nn.Module, gradient: Tensor) -> list[Tensor]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -30,14 +31,22 @@ class Chain:
         network: one that `is_chain`; its parameters and their gradients are views of flat vectors.
         rounded: the parameters, rounded, for all layers but the last, which then compute and keep in bfloat16; None:
             all is float32. Outputs and gradients are float32 in any case.
+        beside: passes of a network of the same form, if there are any; what is shown to them is shown to these.
     """
 
-    def __init__(self, network: nn.Module, rounded: Rounded | None):
+    def __init__(self, network: nn.Module, rounded: Rounded | None, beside: "Chain | None" = None):
         self.rounded = rounded
         self._layers = make_layers(network, {} if rounded is None else dict(views(network, rounded.vector)))
         self._learning = list(_learning(self._layers))
         self._kept_outputs = Kept()
+        if beside is not None and isinstance(self._layers[0], PixelInput):
+            self._layers[0] = beside._layers[0]
         self.refresh()
+
+    def show(self, row: int, rows: int, observation: np.ndarray) -> None:
+        """See `Passes`."""
+        if isinstance(self._layers[0], PixelInput):
+            self._layers[0].show(row, rows, observation)
 
     @torch.no_grad()
     def refresh(self) -> None:

@@ -32,13 +32,14 @@ class Pixels(nn.Module):
         """The pixels in float32."""
         batch, height, width, channels = observation.shape
         out = torch.empty(observation.shape)
-        self.write(observation, out.view(batch, height, 1, 1, width * channels))
+        self.write(observation.numpy(), out.view(batch, height, 1, 1, width * channels).numpy())
         return out.permute(0, 3, 1, 2)
 
-    def write(self, observation: Tensor, out: Tensor) -> None:
-        """Fill ``out`` [B, rows, columns, h, w * stack], float32 or bfloat16, with blocks of h x w pixels.
+    def write(self, observation: np.ndarray, out: np.ndarray) -> None:
+        """Fill ``out`` [B, rows, columns, h, w * stack] with blocks of h x w pixels.
 
-        What does not fill a block at the right and at the bottom is left out.
+        It is float32, or uint16 for the bits of bfloat16. What does not fill a block at the right and at the bottom is
+        left out.
         """
         raise NotImplementedError
 
@@ -46,12 +47,13 @@ class Pixels(nn.Module):
 class UnitPixels(Pixels):
     """Grey levels in [0, 1]."""
 
-    def write(self, observation: Tensor, out: Tensor) -> None:
+    def write(self, observation: np.ndarray, out: np.ndarray) -> None:
         """See `Pixels`."""
         _, rows, columns, height, length = out.shape
-        used = observation.flatten(2)[:, : rows * height, : columns * length]
+        used = torch.from_numpy(observation).flatten(2)[:, : rows * height, : columns * length]
         blocks = used.unflatten(2, (columns, length)).unflatten(1, (rows, height)).permute(0, 1, 3, 2, 4)
-        torch.mul(blocks, 1 / 255, out=out)
+        rounded = torch.bfloat16 if out.dtype == np.uint16 else torch.float32
+        torch.mul(blocks, 1 / 255, out=torch.from_numpy(out).view(rounded))
 
 
 class StandardizedPixels(Pixels):
@@ -66,13 +68,13 @@ class StandardizedPixels(Pixels):
     float32 first and torch's rounding after it take 16.
     """
 
-    def write(self, observation: Tensor, out: Tensor) -> None:
+    def write(self, observation: np.ndarray, out: np.ndarray) -> None:
         """See `Pixels`."""
-        pixels = observation.flatten(2).numpy()
-        if out.dtype == torch.bfloat16:
-            kernels.standardize_bfloat16(pixels, out.view(torch.uint16).numpy(), np.empty(pixels.shape[2], np.float32))
+        pixels = observation.reshape(*observation.shape[:2], -1)
+        if out.dtype == np.uint16:
+            kernels.standardize_bfloat16(pixels, out, np.empty(pixels.shape[2], np.float32))
         else:
-            kernels.standardize(pixels, out.numpy())
+            kernels.standardize(pixels, out)
 
 
 PIXELS: dict[str, type[Pixels]] = {"standardized": StandardizedPixels, "unit": UnitPixels}

@@ -9,6 +9,7 @@ written where the optimiser reads them. `Autograd` takes every other module, and
 
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -27,6 +28,14 @@ class Passes(Protocol):
 
         Some layers work on a copy of theirs, rounded or in another order, which is as old as the last call; all others
         on the live ones.
+        """
+
+    def show(self, row: int, rows: int, observation: np.ndarray) -> None:
+        """Give an observation [*observation_shape] as soon as it is there, while it lies in the nearest cache.
+
+        Need not be called. Where all ``rows`` of a batch have been given so, the next passes of that many rows have to
+        be given the same, up to and including the first one that `act` keeps; then all have to be given anew. A row can
+        be given again, and then is the new one.
         """
 
     def __call__(self, observation: Tensor) -> Tensor:
@@ -66,6 +75,9 @@ class Autograd:
     def refresh(self) -> None:
         """See `Passes`."""
 
+    def show(self, row: int, rows: int, observation: np.ndarray) -> None:
+        """See `Passes`."""
+
     @torch.no_grad()
     def __call__(self, observation: Tensor) -> Tensor:
         """See `Passes`."""
@@ -95,11 +107,19 @@ class Autograd:
             return self._network(observation).float()
 
 
-def make_passes(network: nn.Module, parameters: Tensor, gradient: Tensor, dtype: torch.dtype = torch.float32) -> Passes:
+def make_passes(
+    network: nn.Module,
+    parameters: Tensor,
+    gradient: Tensor,
+    dtype: torch.dtype = torch.float32,
+    beside: Passes | None = None,
+) -> Passes:
     """The fastest passes for ``network``, which is bound to the vectors ``parameters`` and ``gradient`` [P].
 
-    ``dtype`` is what layers compute in; parameters, outputs and gradients are float32 in any case.
+    ``dtype`` is what layers compute in; parameters, outputs and gradients are float32 in any case. ``beside`` are
+    those of a network of the same form, if there are any: what is shown to them is shown to these.
     """
     if not is_chain(network):
         return Autograd(network, gradient, dtype)
-    return Chain(network, Rounded(parameters) if dtype == torch.bfloat16 else None)
+    rounded = Rounded(parameters) if dtype == torch.bfloat16 else None
+    return Chain(network, rounded, beside if isinstance(beside, Chain) else None)

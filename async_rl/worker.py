@@ -43,7 +43,10 @@ class Worker:
         self._rewards = segment.reward.numpy()
         self._discounts = segment.discount.numpy()
         self._continues = segment.continues.numpy()
-        self._chosen: np.ndarray | None = None  # actions [E] already chosen for what the streams see now
+        self._chosen: np.ndarray | None = None  # actions [E] already chosen for what the streams see now,
+        self._ahead = np.empty_like(self._observations[0])  # which is this
+        # With one step to a segment what comes next is valued and then acted on, unless a game began; see `_act`.
+        self._shows = config.t_max == 1 and not parts.algorithm.needs_next_action
         self._total_steps = table.total_steps()
         self._lap = parts.stopwatch.lap
         self._phases_before = table["phases"][index].copy()  # of former incarnations
@@ -83,13 +86,14 @@ class Worker:
         for t in range(self._config.t_max):
             self._actions[t] = self._act(t, explore)
             self._lap("act")
-            streams.step(self._actions[t], self._next_observations[t])
+            streams.step(self._actions[t], self._next_observations[t], self._show if self._shows else None)
             self._rewards[t] = streams.reward
             self._discounts[t] = streams.discount
             self._continues[t] = streams.continues
             self._lap("emulate")
             if self._parts.algorithm.needs_next_action:
-                self._chosen = self._choose(self._parts.passes(torch.from_numpy(streams.observation)), explore)
+                streams.observe(self._ahead)
+                self._chosen = self._choose(self._parts.passes(torch.from_numpy(self._ahead)), explore)
                 self._next_actions[t] = np.where(streams.continues, self._chosen, -1)
                 self._lap("act")
             for stream, score, length in streams.finished:
@@ -99,9 +103,20 @@ class Worker:
 
     def _act(self, t: int, explore: np.ndarray) -> np.ndarray:
         """Actions [E] for what the streams see now; the pass through the network is kept for its gradient."""
-        np.copyto(self._observations[t], self._parts.streams.observation)
+        streams, segment = self._parts.streams, self._segment
+        if self._config.t_max == 1:  # what came next is what is seen now, and stays where it is
+            segment.observation, segment.next_observation = segment.next_observation, segment.observation
+            self._observations, self._next_observations = self._next_observations, self._observations
+        streams.observe(self._observations[t])
+        if self._shows:
+            for stream in streams.begun:
+                self._show(stream, self._observations[t, stream])
         outputs = self._parts.passes.act(self._parts.segment.observation[t], t, self._config.t_max)
         return self._choose(outputs, explore) if self._chosen is None else self._chosen
+
+    def _show(self, stream: int, observation: np.ndarray) -> None:
+        """Show the passes what a stream sees now."""
+        self._parts.passes.show(stream, self._config.envs_per_worker, observation)
 
     def _choose(self, outputs: Tensor, explore: np.ndarray) -> np.ndarray:
         return self._parts.algorithm.policy(outputs.numpy(), explore, self._parts.policy_generators)

@@ -304,6 +304,27 @@ def test_sarsa_takes_the_actions_that_it_bootstraps_from() -> None:
         promised = segment.next_action[3].clone()
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("more", [{}, {"double": True}, {"algorithm": "n-step-q"}, {"replay": 20}])
+def test_what_streams_see_is_shown_to_the_passes_and_makes_no_difference(precision: str, more: dict[str, Any]) -> None:
+    """Games are cut after 50 steps, at different times."""
+    config = Config(env="pong", workers=1, envs_per_worker=3, max_episode_frames=200, precision=precision, **more)  # type: ignore[arg-type]
+    ends = []
+    for shows in (True, False):
+        table = make_table(config, describe(config))
+        worker = Worker(config, 0, table, make_parts(config, 0, 0, table))
+        assert worker._shows
+        worker._shows = shows
+        for _ in range(110):
+            worker._synchronise()
+            worker._collect()
+            worker._learn()
+            worker._advance()
+        ends.append(table["parameters"].copy())
+        assert table["games_written"][0] >= 6
+    assert np.array_equal(*ends)
+
+
 def test_algorithms_on_a_copy_see_the_shared_parameters_only_at_the_start_of_a_segment() -> None:
     for algorithm, copies in (("one-step-q", False), ("one-step-sarsa", False), ("n-step-q", True), ("a3c", True)):
         worker, parameters = worker_on_catch(Config(algorithm=algorithm))  # type: ignore[arg-type]

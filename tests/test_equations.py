@@ -241,7 +241,7 @@ def test_pixels_enter_scaled_and_in_the_order_of_convolutions() -> None:
     module: Pixels
     for module, pixels in ((UnitPixels(), unit), (StandardizedPixels(), standardized)):
         blocks = torch.empty(3, 10, 16, 8, 5 * 4, dtype=torch.bfloat16)  # of 8 x 5; 4 rows and columns are left out
-        module.write(screens, blocks)
+        module.write(screens.numpy(), blocks.view(torch.uint16).numpy())
         for b, row, column, y, x, c in ((0, 0, 0, 0, 0, 0), (2, 9, 15, 7, 4, 3), (1, 3, 7, 2, 1, 2)):
             assert blocks[b, row, column, y, 4 * x + c] == pixels[b, c, 8 * row + y, 5 * column + x].bfloat16()
 

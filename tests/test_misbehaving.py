@@ -27,7 +27,7 @@ def env(name: str) -> str:
 
 def play(name: str, steps: int = 12) -> Streams:
     streams = Streams([make_environment(Config(env=env(name)), np.random.default_rng(0))])
-    following = np.zeros_like(streams.observation)
+    following = np.zeros((1, *streams.spec.observation_shape), streams.spec.observation_dtype)
     for _ in range(steps):
         streams.step(np.zeros(1, np.int64), following)
     return streams
@@ -76,7 +76,7 @@ def test_environments_that_differ_are_refused() -> None:
 @pytest.mark.parametrize(("name", "odd"), [("OddReward", [4]), ("OddObservation", [4, 5])])
 def test_odd_numbers_make_their_steps_worth_nothing(name: str, odd: list[int]) -> None:
     streams = Streams([make_environment(Config(env=env(name)), np.random.default_rng(0))])
-    following, rewards = np.zeros_like(streams.observation), []
+    following, rewards = np.zeros((1, *streams.spec.observation_shape), streams.spec.observation_dtype), []
     for _ in range(20):
         streams.step(np.zeros(1, np.int64), following)
         rewards.append(float(streams.reward[0]))

@@ -107,6 +107,34 @@ def test_refreshed_passes_are_those_of_the_parameters_now(case: str, dtype: torc
         assert torch.equal(refreshed, anew)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("pixels", ["standardized", "unit"])
+def test_what_was_shown_need_not_be_looked_at(dtype: torch.dtype, pixels: str) -> None:
+    """Two networks see the same screens row by row, one of them then keeps its pass, with a row shown again."""
+    torch.manual_seed(0)
+    config = Config(network="nips", pixels=pixels)  # type: ignore[arg-type]
+    passes, gradient = made(make_network(config, SCREENS), lambda *parts: make_passes(*parts, dtype))
+    target, _ = made(make_network(config, SCREENS), lambda *parts: make_passes(*parts, dtype, beside=passes))
+    plain, expected = made(make_network(config, SCREENS), lambda *parts: make_passes(*parts, dtype))
+    for _ in range(4):
+        seen, slope = observations(SCREENS, 1, 4), torch.randn(1, 4, 3)
+        for row in (2, 0, 3, 1):
+            passes.show(row, 4, seen[0, row].numpy())
+        others = observations(SCREENS, 3)
+        assert torch.equal(passes(others), plain(others))  # of another number
+        nothing = torch.zeros_like(seen)
+        assert torch.equal(target(nothing[0]), plain(seen[0])) and torch.equal(passes(nothing[0]), plain(seen[0]))
+        seen[0, 3] = observations(SCREENS)
+        passes.show(3, 4, seen[0, 3].numpy())
+        assert torch.equal(passes.act(nothing[0], 0, 1), plain.act(seen[0], 0, 1))
+        after = observations(SCREENS, 4)
+        passes.show(1, 4, after[1].numpy())  # not all of them
+        assert torch.equal(target(after), plain(after))
+        for each in (passes, plain):
+            each.backward(slope)
+        assert torch.equal(gradient, expected)
+
+
 @pytest.mark.parametrize(
     ("first", "sides"),
     [

@@ -1,6 +1,6 @@
 """The environments of one worker, stepped together."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -26,7 +26,6 @@ class Streams:
         UserError: their specs differ.
 
     Attributes:
-        observation: what each stream sees now, [E, *observation_shape]; the next actions are chosen from it.
         reward: unclipped rewards of the last step, [E] float32; NaN before the first.
         discount: 0 where no return follows the last step, else 1, [E] float32; NaN before the first.
         continues: 0 where the last step ended the game, by cut or by its own end, else 1, [E] float32.
@@ -38,7 +37,8 @@ class Streams:
         self.spec = self.environments[0].spec
         _require_equal([environment.spec for environment in self.environments])
         count = len(self.environments)
-        self.observation = np.zeros((count, *self.spec.observation_shape), self.spec.observation_dtype)
+        self._seen = np.zeros((count, *self.spec.observation_shape), self.spec.observation_dtype)  # after the last step
+        self._first: dict[int, np.ndarray] = {}  # observations of games that began after it, by stream
         self.reward = np.full(count, np.nan, np.float32)
         self.discount = np.full(count, np.nan, np.float32)
         self.continues = np.full(count, np.nan, np.float32)
@@ -46,7 +46,7 @@ class Streams:
         # Plain lists: adding to one entry of a NumPy array costs several times as much, and rounds to its dtype.
         self._scores = [0.0] * count
         self._lengths = [0] * count
-        for environment, observation in zip(self.environments, self.observation, strict=True):
+        for environment, observation in zip(self.environments, self._seen, strict=True):
             environment.reset(observation)
 
     @property
@@ -54,18 +54,40 @@ class Streams:
         """Steps so far with a number that is not finite, of environments that are `async_rl.envs.checked.Checked`."""
         return sum(getattr(environment, "odd_steps", 0) for environment in self.environments)
 
-    def step(self, actions: np.ndarray, next_observation: np.ndarray) -> None:
-        """Take one step in every stream and fill ``reward``, ``discount``, ``finished`` and ``observation``.
+    def observe(self, observation: np.ndarray) -> None:
+        """Write what each stream sees now, from which the next actions are chosen: [E, *observation_shape].
+
+        The memory may be that of the last step's ``next_observation``: then only what differs from it is written.
+        """
+        if not np.may_share_memory(observation, self._seen):
+            np.copyto(observation, self._seen)
+        for stream, first in self._first.items():
+            observation[stream] = first
+
+    @property
+    def begun(self) -> tuple[int, ...]:
+        """Streams whose game began after the last step."""
+        return tuple(self._first)
+
+    def step(
+        self, actions: np.ndarray, next_observation: np.ndarray, seen: Callable[[int, np.ndarray], None] | None = None
+    ) -> None:
+        """Take one step in every stream and fill ``reward``, ``discount``, ``continues`` and ``finished``.
 
         Args:
             actions: [E] integers.
             next_observation: [E, *observation_shape], written: what was seen after the actions, which is the last
-                observation of a game that ended. ``observation`` then is the same, except for streams whose game
-                ended: there it is the first of the next game. Must not overlap ``observation``.
+                observation of a game that ended. Must stay as it is until the next step; `observe` reads it.
+            seen: called with each stream and its row of ``next_observation`` as soon as it is written.
         """
         self.finished.clear()
+        self._first.clear()
+        self._seen = next_observation
         for stream, action in enumerate(actions.tolist()):
-            outcome = self.environments[stream].step(action, next_observation[stream])
+            observation = next_observation[stream]
+            outcome = self.environments[stream].step(action, observation)
+            if seen is not None:
+                seen(stream, observation)
             self.reward[stream] = outcome.reward
             self.discount[stream] = outcome.discount
             self.continues[stream] = not outcome.over
@@ -73,14 +95,13 @@ class Streams:
             self._lengths[stream] += 1
             if outcome.over:
                 self._start_anew(stream)
-            else:
-                self.observation[stream] = next_observation[stream]
 
     def _start_anew(self, stream: int) -> None:
         self.finished.append(FinishedGame(stream, self._scores[stream], self._lengths[stream]))
         self._scores[stream] = 0.0
         self._lengths[stream] = 0
-        self.environments[stream].reset(self.observation[stream])
+        self._first[stream] = np.empty_like(self._seen[stream])
+        self.environments[stream].reset(self._first[stream])
 
 
 def _require_equal(specs: Sequence[EnvSpec]) -> None:
