@@ -33,14 +33,12 @@ from async_rl.types import EnvSpec, UserError
 GAMES_RING = 4096
 """Finished games a worker can hold until the supervisor reads them; it reads ten times a second."""
 
-FEWEST_STEPS = 8
-"""Steps between two updates of a worker from which on bfloat16 is taken by itself; fewer do not pay for the rounding of
-all weights.
+FEWEST_PARAMETERS = 100_000
+"""Of a network that is computed in bfloat16 by itself.
 
-Both passes of the paper's network took 0.81 of the time of float32 with 16 emulators, 0.88 with 8 and 0.9 with 4, even
-when weights were rounded at each pass (medians on one core of a Zen 4 EPYC). Two workers make 1.09 times the steps of
-float32 with two emulators and 5 steps of each between updates, 1.15 with four and 4 steps, 1.04 with one and 5 steps;
-16 workers with one emulator 1.0 (Xeon with AMX).
+Both passes of the paper's network, 680,000, took 0.81 of the time of float32 with 16 emulators, 0.88 with 8 and 0.9
+with 4 (medians on one core of a Zen 4 EPYC). An update takes 0.98 of the time of float32 with one emulator and one
+step, 0.96 with two steps, 0.92 with five; the toy's, 7,600 parameters, 1.74 with 16 streams (Xeon with AMX).
 """
 
 SUMS = ("td_loss", "value", "gradient_norm")
@@ -151,7 +149,7 @@ def make_parts(config: Config, index: int, incarnation: int, table: SharedTable)
     bind(network, parameters)
     gradient = torch.zeros_like(shared)
     bind_gradients(network, gradient)
-    passes = make_passes(network, parameters, gradient, compute_dtype(config))
+    passes = make_passes(network, parameters, gradient, compute_dtype(config, len(shared)))
     target = _target(config, spec, table, passes) if config.uses_target else passes
     return Parts(
         streams=streams,
@@ -172,10 +170,10 @@ def make_parts(config: Config, index: int, incarnation: int, table: SharedTable)
     )
 
 
-def compute_dtype(config: Config) -> torch.dtype:
-    """In which the network's layers compute: what ``config.precision`` says, for this machine."""
+def compute_dtype(config: Config, parameters: int) -> torch.dtype:
+    """In which the layers of a network of so many ``parameters`` compute: as ``config.precision`` says, here."""
     if config.precision == "auto":
-        worth_it = config.steps_per_segment >= FEWEST_STEPS and has_bfloat16() is True
+        worth_it = parameters >= FEWEST_PARAMETERS and has_bfloat16() is True
         return torch.bfloat16 if worth_it else torch.float32
     return getattr(torch, config.precision)
 
@@ -195,7 +193,8 @@ def _target(config: Config, spec: EnvSpec, table: SharedTable, passes: Passes) -
     network = make_network(config, spec).requires_grad_(False)
     parameters = table.tensor("target")
     bind(network, parameters)
-    return make_passes(network, parameters, torch.empty(0), compute_dtype(config), beside=passes)
+    dtype = compute_dtype(config, len(parameters))
+    return make_passes(network, parameters, torch.empty(0), dtype, beside=passes)
 
 
 def _limited_gradients(config: Config, network: nn.Module, gradient: Tensor) -> list[Tensor]:

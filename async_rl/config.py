@@ -98,8 +98,8 @@ class Config:
 
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Numbers in which the network's layers compute, all but the last one; parameters and their updates are float32 in
-    any case. auto: bfloat16 where the processor has instructions for it and a worker takes 8 steps or more between
-    updates, else float32. [1]: float32."""
+    any case. auto: bfloat16 where the processor has instructions for it and the network has 100,000 parameters or more,
+    else float32. [1]: float32."""
 
     # Replay; a worker keeps its own share of it, as in Gorila (Nair et al. 2015). [4]: Schaul et al. 2016.
     replay: int = 0

@@ -10,7 +10,7 @@ import torch
 from conftest import ROOT, command
 
 from async_rl import Config, UserError, checkpoint, storage, train
-from async_rl.build import compute_dtype
+from async_rl.build import FEWEST_PARAMETERS, compute_dtype
 from async_rl.config_file import from_toml, from_values, to_toml
 from async_rl.cores import available_cores
 from launch.train import parse
@@ -199,9 +199,10 @@ def test_bfloat16_without_instructions_for_it_is_refused(tmp_path: Path, monkeyp
     config = Config(env="catch", workers=1, steps=100, precision="bfloat16")
     with pytest.raises(UserError, match="bfloat16 needs a processor with"):
         train(config, tmp_path / "run", quiet=True)
-    assert compute_dtype(Config(envs_per_worker=16)) == torch.float32  # auto
+    assert compute_dtype(Config(), FEWEST_PARAMETERS) == torch.float32  # auto
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True, raising=False)
-    assert compute_dtype(Config(envs_per_worker=16)) == torch.bfloat16
-    assert compute_dtype(Config(envs_per_worker=1)) == compute_dtype(Config(precision="float32")) == torch.float32
+    assert compute_dtype(Config(), FEWEST_PARAMETERS) == torch.bfloat16
+    assert compute_dtype(Config(), FEWEST_PARAMETERS - 1) == torch.float32
+    assert compute_dtype(Config(precision="float32"), FEWEST_PARAMETERS) == torch.float32
     monkeypatch.setattr(platform, "machine", lambda: "aarch64")  # not known to be missing there
     assert train(config, tmp_path / "run", quiet=True).total_steps >= 100

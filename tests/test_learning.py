@@ -44,7 +44,7 @@ def test_the_main_job_learns_to_catch(start) -> None:  # type: ignore[no-untyped
 def test_every_method_learns_to_catch(method: str) -> None:
     """One worker, in this process; one step in twenty is random, which costs about one ball in ten."""
     preset = from_toml(ROOT / "configs" / "catch.toml")
-    steps = 20_000 if "replay" in method else 40_000
+    steps = 20_000 if "replay" in method else 60_000
     config = dataclasses.replace(preset, workers=1, steps=steps, epsilon_anneal_steps=steps // 3, **METHODS[method])
     table = make_table(config, describe(config))
     Worker(config, 0, table, make_parts(config, 0, 0, table)).run()

@@ -9,7 +9,7 @@ from torch import nn
 
 from async_rl.chain import Chain, is_chain
 from async_rl.config import Config
-from async_rl.layers import MOST_ROWS_IN_FLOAT32
+from async_rl.layers import MOST_ROWS_IN_FLOAT32, FullyConnected
 from async_rl.networks import FlattenPixels, Pixels, StandardizedPixels, UnitPixels, make_network
 from async_rl.passes import Autograd, Passes, make_passes
 from async_rl.shared import bind, bind_gradients, flatten
@@ -165,7 +165,7 @@ def test_first_convolutions_of_any_kind(
 @pytest.mark.parametrize("network", ["nips", "mlp"])
 @pytest.mark.parametrize("norm", ["none", "layer"])
 @pytest.mark.parametrize("by_hand", [True, False])
-@pytest.mark.parametrize("streams", [8, MOST_ROWS_IN_FLOAT32])
+@pytest.mark.parametrize("streams", [1, 8, MOST_ROWS_IN_FLOAT32])
 def test_bfloat16_is_float32_with_less_precision(network: str, norm: str, by_hand: bool, streams: int) -> None:
     torch.manual_seed(0)
     spec = SCREENS if network == "nips" else VECTOR
@@ -185,6 +185,23 @@ def test_bfloat16_is_float32_with_less_precision(network: str, norm: str, by_han
         results.append((outputs, gradient.clone()))
     for exact, rounded in zip(*results, strict=True):
         assert 0 < float((exact - rounded).norm() / exact.norm()) < 0.1
+
+
+@pytest.mark.parametrize(("inputs", "outputs"), [(1, 1), (7, 3), (64, 5), (2592, 256)])
+def test_a_single_row_in_bfloat16_is_that_row_of_many(inputs: int, outputs: int) -> None:
+    """In float32 inside, as torch has it, so to the last bit but where a sum in another order rounds otherwise."""
+    torch.manual_seed(0)
+    module = nn.Linear(inputs, outputs)
+    rounded = {parameter: parameter.detach().bfloat16() for parameter in module.parameters()}
+    layer, rows = FullyConnected(module, rounded), torch.randn(4, inputs).bfloat16()
+    of_many = layer.forward(rows, None)
+    of_each = torch.cat([layer.forward(row[None], None) for row in rows])
+    assert of_each.dtype == of_many.dtype == torch.bfloat16
+    exact = rows.double() @ rounded[module.weight].double().t() + rounded[module.bias].double()
+    torch.testing.assert_close(of_each.double(), exact, rtol=2**-8, atol=1e-5)
+    assert float((of_each == of_many).float().mean()) > 0.99
+    apart = torch.randn(inputs, 2).bfloat16().t()[:1]  # not one number beside the other
+    assert torch.equal(layer.forward(apart, None), layer.forward(apart.contiguous(), None))
 
 
 def test_layers_in_any_order_in_bfloat16() -> None:

@@ -10,13 +10,21 @@ import contextlib
 
 import numpy as np
 
-from async_rl.kernels.learning import actor_critic_gradient, adam, lambda_returns, rmsprop, value_gradient
+from async_rl.kernels.learning import (
+    actor_critic_gradient,
+    adam,
+    fully_connected,
+    lambda_returns,
+    rmsprop,
+    value_gradient,
+)
 from async_rl.kernels.screens import shrink, standardize, standardize_bfloat16, update_grey
 
 __all__ = [
     "actor_critic_gradient",
     "adam",
     "compile_all",
+    "fully_connected",
     "lambda_returns",
     "rmsprop",
     "shrink",
@@ -30,12 +38,14 @@ __all__ = [
 def compile_all() -> None:
     """Compile now what would be compiled at the first call; a second that forks of this process do not need."""
     vector, number = np.ones(8, np.float32), np.float32(1)
+    bits = vector.astype(np.uint16)
     screen, screens = np.zeros((1, 8), np.uint8), np.zeros((1, 1, 8), np.uint8)
     blocks, weights = np.zeros((1, 1, 1, 1, 8), np.float32), np.zeros((3, 8), np.float32)
     outputs, action, each = np.zeros((1, 1, 2), np.float32), np.zeros((1, 1), np.int64), np.zeros((1, 1), np.float32)
     for kernel, arguments in (
+        (fully_connected, (bits, bits[None], bits[:1], bits[:1].copy())),
         (rmsprop, (vector, vector.copy(), vector.copy(), *(number,) * 4, None)),
-        (rmsprop, (vector, vector.copy(), vector.copy(), *(number,) * 4, vector.astype(np.uint16))),
+        (rmsprop, (vector, vector.copy(), vector.copy(), *(number,) * 4, bits)),
         (adam, (vector, vector.copy(), vector.copy(), vector.copy(), *(number,) * 8)),
         (standardize, (screens, blocks)),
         (standardize_bfloat16, (screens, blocks.astype(np.uint16), vector.copy())),

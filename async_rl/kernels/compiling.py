@@ -31,3 +31,9 @@ def to_bfloat16(bits: np.uint32) -> np.uint16:
     """The nearest bfloat16, even, of the float32 with these ``bits``."""
     odd = (bits >> np.uint32(16)) & np.uint32(1)
     return np.uint16((bits + np.uint32(0x7FFF) + odd) >> np.uint32(16))
+
+
+@compiled
+def from_bfloat16(bits: np.uint16) -> np.float32:
+    """The float32 that is the bfloat16 of these ``bits``."""
+    return np.uint32(np.uint32(bits) << np.uint32(16)).view(np.float32)

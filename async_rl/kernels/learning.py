@@ -1,8 +1,21 @@
-"""Returns, gradients of losses, and updates."""
+"""A layer for a single row, returns, gradients of losses, and updates."""
 
 import numpy as np
 
-from async_rl.kernels.compiling import compiled, to_bfloat16
+from async_rl.kernels.compiling import compiled, from_bfloat16, to_bfloat16
+
+
+@compiled
+def fully_connected(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, out: np.ndarray) -> None:
+    """``weight @ x + bias``: ``x`` [N], ``weight`` [M, N], ``bias`` and ``out`` [M], uint16, the bits of bfloat16."""
+    wide = np.empty(x.size, np.float32)
+    for n in range(x.size):
+        wide[n] = from_bfloat16(x[n])
+    for m in range(weight.shape[0]):
+        row, total = weight[m], np.float32(0)
+        for n in range(row.size):
+            total += wide[n] * from_bfloat16(row[n])
+        out[m] = to_bfloat16(np.float32(total + from_bfloat16(bias[m])).view(np.uint32))
 
 
 @compiled
