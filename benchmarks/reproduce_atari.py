@@ -29,11 +29,14 @@ SPRINT, SPRINT_STEPS = "lambda, 20 minutes", 4_500_000
 come to 0 by then, and is not still at two thirds."""
 
 REPLAY_STEPS = 1_000_000
-"""Length of the runs with replay, which take several times as long for a step."""
+"""Length of the runs with replay, which take several times as long for a step, and of the one beside them."""
 
 REPLAY = {
-    name.replace("_", " "): from_toml(CONFIGS / f"{name}.toml")
-    for name in ("dqn", "double_dqn", "prioritized_dqn", "dueling_dqn")
+    "one-step Q": Config(),
+    **{
+        name.replace("_", " "): from_toml(CONFIGS / f"{name}.toml")
+        for name in ("dqn", "double_dqn", "prioritized_dqn", "dueling_dqn")
+    },
 }
 
 
@@ -51,7 +54,7 @@ def methods(games: Sequence[str], workers: int, steps: int, seeds: Sequence[int]
 
 
 def replay(workers: int, steps: int, seeds: Sequence[int]) -> list[Experiment]:
-    """The replay agents on Pong, each of whose workers has its share of the memory."""
+    """The replay agents on Pong, whose workers have a share of the memory each, and as many steps without replay."""
     bases = {name: dataclasses.replace(base, workers=workers) for name, base in REPLAY.items()}
     return _runs("replay", ["pong"], bases, min(steps, REPLAY_STEPS), seeds)
 

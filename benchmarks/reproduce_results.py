@@ -21,7 +21,7 @@ from async_rl.plotting.points import choose_bin_steps, make_curve
 from async_rl.plotting.runs import read_run
 from async_rl.plotting.table import write_csv
 from benchmarks import table
-from benchmarks.study import Experiment, Study
+from benchmarks.study import MEMORY, Experiment, Study
 
 SCORED_GAMES = 100
 
@@ -52,6 +52,7 @@ class Row:
             policy), its standard error.
         evaluation_001, error_001: the same with epsilon 0.01.
         human_normalised: of the evaluation with epsilon 0.05.
+        memory_mib: the most that all processes of the run took together.
         machine: processor and cores of the last session.
         command: makes it again.
         commit, started: of each session, separated by semicolons.
@@ -72,6 +73,7 @@ class Row:
     evaluation_001: float | None
     error_001: float | None
     human_normalised: float | None
+    memory_mib: float | None
     machine: str
     command: str
     commit: str
@@ -121,6 +123,7 @@ def make_row(study: Study, experiment: Experiment, episodes: int) -> Row | None:
         evaluation_001=second.mean if second else None,
         error_001=second.standard_error if second else None,
         human_normalised=first.human_normalised if first else None,
+        memory_mib=max((float(row["mib"]) for row in table.read(run_dir / MEMORY)), default=None),
         **sources(run_dir, experiment),
     )
 

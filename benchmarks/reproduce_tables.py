@@ -62,6 +62,7 @@ def methods_table(rows: Sequence[Row]) -> str:
         "last 100 games",
         "best, at",
         "evaluated",
+        "memory",
     )
     lines = [
         (
@@ -69,6 +70,7 @@ def methods_table(rows: Sequence[Row]) -> str:
             _score(row.score_20_minutes), _score(row.score_1_hour), _score(row.score),
             "" if row.best_steps is None else f"{_score(row.best)}, {_millions(row.best_steps)}",
             _with_error(row.evaluation_005, row.error_005),
+            "" if row.memory_mib is None else f"{row.memory_mib / 1024:.1f} GiB",
         )
         for row in rows
     ]  # fmt: skip

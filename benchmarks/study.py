@@ -4,15 +4,24 @@ Every run has a directory of its own, so whatever is made of them (tables, pictu
 is there.
 """
 
-from collections.abc import Sequence
+import contextlib
+import threading
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 from async_rl import Config, resuming, train
 from async_rl.run_directory import CONFIG
 from async_rl.supervisor import Ending
 from async_rl.types import UserError
 from benchmarks import table
+
+MEMORY = "memory_mib.csv"
+"""In a run's directory: memory of all its processes, a line every `MEMORY_SECONDS`."""
+
+MEMORY_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -76,9 +85,42 @@ class Study:
     def _train(self, experiment: Experiment) -> None:
         run_dir, config = self.run_dir(experiment), experiment.config
         quiet = config.env == "catch"  # over before anything could be seen
-        if (run_dir / CONFIG).exists():
-            result = train(resuming.continued(config, run_dir), resume=run_dir, quiet=quiet)
-        else:
-            result = train(config, run_dir, quiet=quiet)
+        with memory_recorded(run_dir / MEMORY):
+            if (run_dir / CONFIG).exists():
+                result = train(resuming.continued(config, run_dir), resume=run_dir, quiet=quiet)
+            else:
+                result = train(config, run_dir, quiet=quiet)
         if result.ending is not Ending.FINISHED:
             raise SystemExit(result.ending.value)
+
+
+@contextlib.contextmanager
+def memory_recorded(path: Path) -> Iterator[None]:
+    """Append to a file, as long as its folder is there, the MiB that this process and those it starts take together."""
+    over = threading.Event()
+
+    def record() -> None:
+        """Until it is over."""
+        while not over.wait(MEMORY_SECONDS):
+            if path.parent.exists():
+                begun = path.exists()
+                with path.open("a", encoding="utf-8") as file:
+                    file.write(("" if begun else "mib\n") + f"{memory_mib():.1f}\n")
+
+    thread = threading.Thread(target=record, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def memory_mib() -> float:
+    """Memory of this process and all below it; what they share counts once (on Linux; elsewhere not at all)."""
+    total, me = 0, psutil.Process()
+    for process in (me, *me.children(recursive=True)):
+        with contextlib.suppress(psutil.Error):  # it has just ended
+            memory = process.memory_full_info()
+            total += getattr(memory, "pss", memory.uss)
+    return total / 2**20

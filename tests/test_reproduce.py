@@ -5,6 +5,8 @@ import math
 import statistics
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from conftest import ROOT, rows
 from async_rl import Config, UserError
 from async_rl.schedules import with_drawn_learning_rate
 from benchmarks import reproduce_results, reproduce_studies, reproduce_tables
+from benchmarks import study as studies
 from benchmarks.reproduce_studies import PONG, TOY
 from benchmarks.study import Experiment, Study
 
@@ -102,6 +105,38 @@ def test_scores_are_means_of_a_hundred_games(tmp_path: Path) -> None:
     assert reproduce_results.after(scored, 60.2) == pytest.approx(scored[20].score)  # game 120 ended after 60 s
     assert reproduce_results.after(scored, 10_000) is None
     assert reproduce_results.scores(tmp_path / "nothing") == []
+
+
+def test_memory_of_a_run_is_that_of_all_its_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(studies, "MEMORY_SECONDS", 0.05)
+    experiment = Experiment("run", Config(env="pong"), "method")
+    path = tmp_path / "run" / studies.MEMORY
+    with studies.memory_recorded(path):
+        time.sleep(0.2)  # the run has no directory yet
+        write_games(tmp_path / "run", [(10, 1.0, -21.0)])
+        (tmp_path / "run" / "metrics.csv").write_text("total_steps,seconds\n10,1\n", encoding="utf-8")
+        until(lambda: len(rows(path)) > 2 if path.exists() else False)
+        hungry = [sys.executable, "-c", "kept = bytearray(b'x') * 300_000_000; input()"]
+        with subprocess.Popen(hungry, stdin=subprocess.PIPE) as child:
+            until(lambda: most(path) > most(path, end=2) + 280)
+            child.communicate(b"\n")
+    monkeypatch.setattr(
+        reproduce_results, "sources", lambda *_: dict.fromkeys(("machine", "command", "commit", "started"))
+    )
+    row = reproduce_results.make_row(Study(tmp_path), experiment, episodes=1)
+    assert row is not None and row.memory_mib == most(path)
+    assert f"| {most(path) / 1024:.1f} GiB |" in reproduce_tables.methods_table([row])
+
+
+def most(path: Path, end: int | None = None) -> float:
+    return max(float(row["mib"]) for row in rows(path)[:end])
+
+
+def until(reached: Callable[[], bool]) -> None:
+    begun = time.monotonic()
+    while not reached():
+        assert time.monotonic() - begun < 60
+        time.sleep(0.05)
 
 
 def test_when_the_toy_is_learnt(tmp_path: Path) -> None:
