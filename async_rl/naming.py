@@ -16,6 +16,8 @@ BY_VALUE = frozenset({"optimizer", "network", "precision"})
 
 def game_title(game: str) -> str:
     """``space_invaders`` -> ``Space Invaders``; names with capitals, such as Gymnasium's ids, are left as they are."""
+    if game == "qbert":
+        return "Q*bert"
     return game.replace("_", " ").title() if game.islower() else game
 
 

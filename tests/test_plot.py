@@ -1,5 +1,6 @@
 """Learning curves: the statistics against scalar restatements, the points against the files, the command for real."""
 
+import dataclasses
 import itertools
 import json
 import statistics
@@ -17,11 +18,11 @@ from hypothesis import strategies as st
 from async_rl import Config, UserError, train
 from async_rl.plotting.groups import group_runs, make_labels
 from async_rl.plotting.intervals import interquartile_mean, stratified_bootstrap
-from async_rl.plotting.picture import draw
+from async_rl.plotting.picture import _reached, draw
 from async_rl.plotting.points import choose_bin_steps, make_curve
 from async_rl.plotting.references import references, spread
 from async_rl.plotting.runs import Run, read_run
-from async_rl.published import PUBLISHED
+from async_rl.published import PUBLISHED, Point
 from launch import plot
 
 SCORES = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=30)
@@ -164,6 +165,20 @@ def test_published_scores_that_are_drawn() -> None:
     assert [name for name, _ in near.lines] == ["random play", "human"]
     assert [name for name, _ in near.beyond] == ["DQN", "A3C"]
     assert references(["catch"], 0, 1).lines == () and references(["pong", "qbert"], 0, 1).lines[1] == ("human", 1.0)
+
+
+@pytest.mark.parametrize(("games", "shown"), [(49, True), (40, False)])
+def test_a_published_point_at_the_end_of_a_run_is_drawn(
+    games: int, shown: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Curves end in the middle of their last bin; this point is published for T = 500."""
+    point = Point(score=2.0, steps=500)
+    monkeypatch.setitem(PUBLISHED, "pong", dataclasses.replace(PUBLISHED["pong"], points=(point,)))
+    curves = [
+        make_curve(group, 20, np.random.default_rng(0)) for group in group_runs([run_of(0, scores=[1.0] * games)])
+    ]
+    found = _reached(references(["pong"], -10.0, 10.0), curves, ["steps", "time"])
+    assert found.points == ((point,) if shown else ())
 
 
 @given(st.lists(st.floats(-100, 100), max_size=6).map(sorted), st.floats(0.1, 30))

@@ -114,10 +114,10 @@ def _draw_panel(panel: Any, curves: Sequence[Curve], axis: Axis, known: Referenc
             panel.plot(x, scores, color=own, linewidth=1.8, label=f"final ε {epsilon:g}")
     for _, score in known.lines:
         panel.axhline(score, color="0.35", linestyle=(0, (2, 3)), linewidth=1.3, zorder=1)
-    panel.margins(x=0.01)
-    panel.set_xlim(left=0)
     for point in known.points:
         _draw_point(panel, axis, scale, point)
+    panel.margins(x=0.01)
+    panel.set_xlim(left=0)
     panel.set_xlabel("wall-clock time, " + scale.unit if axis == "time" else scale.unit)
     panel.grid(alpha=0.25)
 
@@ -147,8 +147,8 @@ def _where(point: Point, axis: Axis) -> float | None:
 
 
 def _reached(known: References, curves: Sequence[Curve], axes: Sequence[Axis]) -> References:
-    """Only those of the points that lie within a panel."""
-    most = {axis: max(_x(curve, axis)[-1] for curve in curves) for axis in axes}
+    """Only those of the points that lie within a panel, or just beyond: a curve ends in the middle of its last bin."""
+    most = {axis: 1.05 * max(_x(curve, axis)[-1] for curve in curves) for axis in axes}
     places = {point: [(_where(point, axis), most[axis]) for axis in axes] for point in known.points}
     inside = (point for point, at in places.items() if any(x is not None and x <= end for x, end in at))
     return dataclasses.replace(known, points=tuple(inside))
