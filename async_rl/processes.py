@@ -179,8 +179,12 @@ class WorkerProcesses:
             daemon=True,
         )
         fork_server.prepare(self._config)  # in case that it has died
-        with fork_server.signals_blocked():
-            process.start()
+        try:
+            with fork_server.signals_blocked():
+                process.start()
+        except (EOFError, ConnectionError):  # it was just dying; what it may still have forked dies with it
+            self._let_go(member, "was lost with the fork server while it started")
+            return
         member.process = process
         try:
             member.in_system = psutil.Process(process.pid)

@@ -96,11 +96,12 @@ def test_a_killed_fork_server_is_replaced_and_no_slot_has_two_workers(start: Sta
     (fork_server,) = {worker.parent() for worker in before}
     assert fork_server is not None
     fork_server.kill()
-    wait_for(lambda: run.text().count("started again") == 3, "the reports of three deaths")
+    lost = "was lost with the fork server; started again"
+    wait_for(lambda: run.text().count(lost) == 3, "the reports of three deaths")
     wait_for(lambda: len(run.workers()) == 3, "three new workers")
     assert not any(map(running, before))
     run.wait_for_steps(run.steps() + 2000)
-    assert len(run.workers()) == 3 and run.text().count("was lost with the fork server") == 3
+    assert len(run.workers()) == 3 and run.text().count(lost) == 3
     run.signal(signal.SIGINT)
     assert run.wait() == 130
 

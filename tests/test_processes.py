@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,26 @@ def test_workers_can_be_spawned_where_they_cannot_be_forked(tmp_path: Path, monk
     monkeypatch.setattr(processes, "START_METHOD", "spawn")
     result = train(Config(env="catch", workers=2, steps=2000), tmp_path / "run", quiet=True)
     assert result.ending is Ending.FINISHED and result.total_steps >= 2000
+
+
+@pytest.mark.parametrize(("failures", "ending"), [(3, Ending.FINISHED), (1000, Ending.FAILED)])
+def test_a_fork_server_that_dies_while_it_is_asked_is_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], failures: int, ending: Ending
+) -> None:
+    """Between its death and the moment at which the system tells of it."""
+    start, left = BaseProcess.start, [EOFError("unexpected EOF"), ConnectionResetError()] * failures
+
+    def starting(process: BaseProcess) -> None:
+        if len(left) > failures:
+            raise left.pop()
+        start(process)
+
+    monkeypatch.setattr(BaseProcess, "start", starting)
+    result = train(Config(env="catch", workers=2, steps=2000), tmp_path / "run")
+    assert result.ending is ending
+    told = capsys.readouterr().out
+    assert told.count("was lost with the fork server while it started; started again") == (3 if failures == 3 else 8)
+    assert told.count("given up") == (0 if failures == 3 else 2)
 
 
 def test_16_workers_lose_no_step_and_refresh_the_target_once_an_interval(start: Start) -> None:

@@ -220,7 +220,7 @@ def test_a_full_disk_is_said_once_and_the_end_of_it_too(tmp_path: Path, may_moun
     program, disk = tmp_path / "full.py", tmp_path / "disk"
     program.write_text(FULL)
     disk.mkdir()
-    done = subprocess.run(mounted(disk, "2m", sys.executable, str(program), str(disk)), cwd=ROOT, capture_output=True,
+    done = subprocess.run(mounted(disk, "8m", sys.executable, str(program), str(disk)), cwd=ROOT, capture_output=True,
                           text=True, env=os.environ | {"PYTHONPATH": str(ROOT)})  # fmt: skip
     assert done.returncode == 0, done.stderr
     about_checkpoints = [line for line in done.stdout.splitlines() if "checkpoints" in line]
