@@ -16,7 +16,7 @@ class PixelInput:
 
     Those that are shown go there at once, and once for all passes that see them. Where a worker learns after each step,
     the target network is asked for the values of what is acted on next; when that is brought to the next layer twice,
-    by the two passes, long after it was seen, it takes 27 microseconds a step instead of 18 (16 emulators) and the
+    by the two passes, long after it was seen, it takes 27 microseconds a step instead of 20 (16 emulators) and the
     update 8.0 ms instead of 7.9, with 8 emulators 5.3 instead of 5.2 (Xeon with AMX, beside other work).
 
     Args:

@@ -43,8 +43,8 @@ class Worker:
         self._rewards = segment.reward.numpy()
         self._discounts = segment.discount.numpy()
         self._continues = segment.continues.numpy()
-        self._chosen: np.ndarray | None = None  # actions [E] already chosen for what the streams see now,
-        self._ahead = np.empty_like(self._observations[0])  # which is this
+        self._chosen: np.ndarray | None = None  # actions [E] already chosen for what the streams see now
+        self._ahead = np.empty_like(self._observations[0])  # memory for what they are chosen from
         # With one step to a segment what comes next is valued and then acted on, unless a game began; see `_act`.
         self._shows = config.t_max == 1 and not parts.algorithm.needs_next_action
         self._total_steps = table.total_steps()

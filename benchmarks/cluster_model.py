@@ -114,10 +114,14 @@ class Model:
         processor = costs.holder_seconds + 2 * part * costs.holder_seconds_per_byte
 
         def cut(start: float) -> None:
+            """What an exchange that begins at ``start`` sends is ready after the island's own work."""
             self._at(start + costs.island_seconds, send(start))
 
         def send(start: float) -> Callable[[float], None]:
+            """The event at which its parts leave for the shards."""
+
             def event(now: float) -> None:
+                """Each part goes over the wire, and its shard works on it."""
                 leaves = now + self._shards * wire
                 taken = [self._in[n].serve(now + costs.latency_seconds, wire) for n in range(self._shards)]
                 done = [self._processor[n].serve(max(taken[n], leaves), processor) for n in range(self._shards)]
@@ -126,7 +130,10 @@ class Model:
             return event
 
         def answer(start: float) -> Callable[[float], None]:
+            """The event at which all shards have it, and send back what they hold."""
+
             def event(now: float) -> None:
+                """The island has the answer, and begins its next exchange when that is due."""
                 staleness = self._arrived_steps - arrived_before
                 self._arrived_steps += (start - exchanged_at) * costs.steps_per_second
                 sent = [self._out[n].serve(now, wire) for n in range(self._shards)]

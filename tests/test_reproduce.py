@@ -6,11 +6,10 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, rows
+from conftest import ROOT, rows, wait_for
 
 from async_rl import Config, UserError
 from async_rl.schedules import with_drawn_learning_rate
@@ -115,10 +114,10 @@ def test_memory_of_a_run_is_that_of_all_its_processes(tmp_path: Path, monkeypatc
         time.sleep(0.2)  # the run has no directory yet
         write_games(tmp_path / "run", [(10, 1.0, -21.0)])
         (tmp_path / "run" / "metrics.csv").write_text("total_steps,seconds\n10,1\n", encoding="utf-8")
-        until(lambda: len(rows(path)) > 2 if path.exists() else False)
+        wait_for(lambda: len(rows(path)) > 2, "three lines")
         hungry = [sys.executable, "-c", "kept = bytearray(b'x') * 300_000_000; input()"]
         with subprocess.Popen(hungry, stdin=subprocess.PIPE) as child:
-            until(lambda: most(path) > most(path, end=2) + 280)
+            wait_for(lambda: most(path) > most(path, end=2) + 280, "the memory of the child")
             child.communicate(b"\n")
     monkeypatch.setattr(
         reproduce_results, "sources", lambda *_: dict.fromkeys(("machine", "command", "commit", "started"))
@@ -130,13 +129,6 @@ def test_memory_of_a_run_is_that_of_all_its_processes(tmp_path: Path, monkeypatc
 
 def most(path: Path, end: int | None = None) -> float:
     return max(float(row["mib"]) for row in rows(path)[:end])
-
-
-def until(reached: Callable[[], bool]) -> None:
-    begun = time.monotonic()
-    while not reached():
-        assert time.monotonic() - begun < 60
-        time.sleep(0.05)
 
 
 def test_when_the_toy_is_learnt(tmp_path: Path) -> None:
