@@ -12,6 +12,7 @@ import heapq
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -115,34 +116,24 @@ class Model:
 
         def cut(start: float) -> None:
             """What an exchange that begins at ``start`` sends is ready after the island's own work."""
-            self._at(start + costs.island_seconds, send(start))
+            self._at(start + costs.island_seconds, partial(send, start))
 
-        def send(start: float) -> Callable[[float], None]:
-            """The event at which its parts leave for the shards."""
+        def send(start: float, now: float) -> None:
+            """Its parts go over the wire, and each shard works on its own."""
+            leaves = now + self._shards * wire
+            taken = [self._in[n].serve(now + costs.latency_seconds, wire) for n in range(self._shards)]
+            done = [self._processor[n].serve(max(taken[n], leaves), processor) for n in range(self._shards)]
+            self._at(max(done), partial(answer, start))
 
-            def event(now: float) -> None:
-                """Each part goes over the wire, and its shard works on it."""
-                leaves = now + self._shards * wire
-                taken = [self._in[n].serve(now + costs.latency_seconds, wire) for n in range(self._shards)]
-                done = [self._processor[n].serve(max(taken[n], leaves), processor) for n in range(self._shards)]
-                self._at(max(done), answer(start))
-
-            return event
-
-        def answer(start: float) -> Callable[[float], None]:
-            """The event at which all shards have it, and send back what they hold."""
-
-            def event(now: float) -> None:
-                """The island has the answer, and begins its next exchange when that is due."""
-                staleness = self._arrived_steps - arrived_before
-                self._arrived_steps += (start - exchanged_at) * costs.steps_per_second
-                sent = [self._out[n].serve(now, wire) for n in range(self._shards)]
-                received = max(max(sent), now + self._shards * wire) + costs.latency_seconds
-                self.samples.append((received, staleness, received - start))
-                due = start + costs.interval / costs.steps_per_second
-                self._at(max(received, due), self._exchange(self._arrived_steps, start))
-
-            return event
+        def answer(start: float, now: float) -> None:
+            """The shards send back what they hold; the island begins its next exchange when that is due."""
+            staleness = self._arrived_steps - arrived_before
+            self._arrived_steps += (start - exchanged_at) * costs.steps_per_second
+            sent = [self._out[n].serve(now, wire) for n in range(self._shards)]
+            received = max(max(sent), now + self._shards * wire) + costs.latency_seconds
+            self.samples.append((received, staleness, received - start))
+            due = start + costs.interval / costs.steps_per_second
+            self._at(max(received, due), self._exchange(self._arrived_steps, start))
 
         return cut
 
