@@ -3,13 +3,12 @@
 # make reproduce-quick: small versions of what the README shows that it learns, into runs/reproduce-quick/results.
 # make peers: install the programs that benchmarks.peers compares with, pinned, into .venv-peers.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
-CORES := $(shell $(PYTHON) -c 'import os; print(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())')
 BIN := .venv/bin
 
 .PHONY: train test tensorboard docs reproduce-quick peers clean
 
 train: .venv/installed
-	$(BIN)/python -m launch.async --workers $(CORES) $(ARGS)
+	$(BIN)/python -m launch.async $(ARGS)
 
 test: .venv/installed
 	$(BIN)/ruff check .

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from async_rl.algorithms import Algorithm, Segment, make_algorithm
+from async_rl.chain import is_chain
 from async_rl.config import Config
 from async_rl.envs import Streams, make_environment
 from async_rl.networks import make_network
@@ -85,6 +86,7 @@ def table_rows(config: Config, parameters: int) -> list[Row]:
         Row("updates", (workers,), "int64", "own worker", "updates applied"),
         Row("dropped", (workers,), "int64", "own worker", "gradients dropped because they were not finite"),
         Row("odd_steps", (workers,), "int64", "own worker", "steps with a reward or observation that was not finite"),
+        Row("largest_reward", (workers,), "float64", "own worker", "largest absolute reward, where it scales"),
         Row("sums", (workers, len(SUMS)), "float64", "own worker", "totals of SUMS since the start"),
         Row("phases", (workers, len(PHASES)), "float64", "own worker", "seconds in each of PHASES"),
         Row("exchange", (workers, len(EXCHANGE)), "float64", "own island", "totals of EXCHANGE, at its first worker"),
@@ -127,6 +129,7 @@ def initialise(table: SharedTable, config: Config, spec: EnvSpec) -> None:
         table.tensor(name).copy_(parameters)
     for name in (
         *shared_statistics(config),
+        "largest_reward",
         "sums",
         "phases",
         "exchange",
@@ -149,8 +152,9 @@ def make_parts(config: Config, index: int, incarnation: int, table: SharedTable)
     bind(network, parameters)
     gradient = torch.zeros_like(shared)
     bind_gradients(network, gradient)
-    passes = make_passes(network, parameters, gradient, compute_dtype(config, len(shared)))
-    target = _target(config, spec, table, passes) if config.uses_target else passes
+    dtype = compute_dtype(config, network)
+    passes = make_passes(network, parameters, gradient, dtype)
+    target = _target(config, spec, table, passes, dtype) if config.uses_target else passes
     return Parts(
         streams=streams,
         segment=Segment(spec, config.t_max, config.envs_per_worker),
@@ -162,7 +166,7 @@ def make_parts(config: Config, index: int, incarnation: int, table: SharedTable)
         optimizer=_optimizer(config, index, table, gradient, passes.rounded),
         algorithm=algorithm,
         experience=_experience(config, spec, replay_generator(config.seed, index, incarnation)),
-        shape_rewards=REWARDS[config.rewards](),
+        shape_rewards=REWARDS[config.rewards](table["largest_reward"], index),
         final_epsilons=final_epsilons(config, index),
         emulator_generators=emulators,
         policy_generators=policies,
@@ -170,10 +174,13 @@ def make_parts(config: Config, index: int, incarnation: int, table: SharedTable)
     )
 
 
-def compute_dtype(config: Config, parameters: int) -> torch.dtype:
-    """In which the layers of a network of so many ``parameters`` compute: as ``config.precision`` says, here."""
+def compute_dtype(config: Config, network: nn.Module) -> torch.dtype:
+    """In which the layers of ``network`` compute: as ``config.precision`` says, here.
+
+    By itself only what is computed by hand does it in bfloat16: autograd would round the last layer, too.
+    """
     if config.precision == "auto":
-        worth_it = parameters >= FEWEST_PARAMETERS and has_bfloat16() is True
+        worth_it = parameter_count(network) >= FEWEST_PARAMETERS and is_chain(network) and has_bfloat16() is True
         return torch.bfloat16 if worth_it else torch.float32
     return getattr(torch, config.precision)
 
@@ -189,11 +196,10 @@ def has_bfloat16() -> bool | None:
     return any(check() for check in checks if check is not None)
 
 
-def _target(config: Config, spec: EnvSpec, table: SharedTable, passes: Passes) -> Passes:
+def _target(config: Config, spec: EnvSpec, table: SharedTable, passes: Passes, dtype: torch.dtype) -> Passes:
     network = make_network(config, spec).requires_grad_(False)
     parameters = table.tensor("target")
     bind(network, parameters)
-    dtype = compute_dtype(config, len(parameters))
     return make_passes(network, parameters, torch.empty(0), dtype, beside=passes)
 
 

@@ -131,8 +131,13 @@ _WITHOUT_PARAMETERS = (Input, PixelInput, Flattening, Rectifier)
 
 def is_chain(network: nn.Module) -> bool:
     """Whether ``network`` is a sequence of layers that `Chain` knows, pixels and the like before those that learn."""
-    modules = list(network.children())
-    if type(network) is not nn.Sequential or not all(map(_is_known, [None, *modules], modules)):
+    if type(network) is not nn.Sequential or _has_hooks(network):
+        return False
+    modules = list(network)
+    parameters = [parameter for module in modules for parameter in module.parameters()]
+    each_its_own = len(set(parameters)) == len(parameters)
+    all_or_none_learn = len({parameter.requires_grad for parameter in parameters}) <= 1
+    if not (each_its_own and all_or_none_learn and all(map(_is_known, [None, *modules], modules))):
         return False
     learning = [any(True for _ in module.parameters()) for module in modules]
     return any(learning) and not any(isinstance(m, _INPUTS) for m in modules[learning.index(True) :])
@@ -141,17 +146,26 @@ def is_chain(network: nn.Module) -> bool:
 _INPUTS = (Pixels, Scale)
 
 
+def _has_hooks(module: nn.Module) -> bool:
+    return any((module._forward_pre_hooks, module._forward_hooks, module._backward_pre_hooks, module._backward_hooks))
+
+
 def _is_known(before: nn.Module | None, module: nn.Module) -> bool:
+    if _has_hooks(module):
+        return False
     if type(module) is Dueling:
         return is_chain(module.value) and is_chain(module.advantage)
-    if type(module) is nn.Conv2d:
-        plain = module.padding == (0, 0) and module.dilation == (1, 1) and module.groups == 1
-        return plain and module.bias is not None
-    if type(module) is nn.Linear:
-        return module.bias is not None
-    if type(module) is nn.LayerNorm:
+    if isinstance(module, nn.Conv2d | nn.Linear | nn.LayerNorm):
+        own = [name for name, _ in module.named_parameters()]
+        if type(module) not in (nn.Conv2d, nn.Linear, nn.LayerNorm) or own != ["weight", "bias"]:
+            return False
+    if isinstance(module, nn.Conv2d):
+        return module.padding == (0, 0) and module.dilation == (1, 1) and module.groups == 1
+    if isinstance(module, nn.Linear):
+        return True
+    if isinstance(module, nn.LayerNorm):
         axes = 3 if isinstance(before, nn.Conv2d) else 1 if isinstance(before, nn.Linear) else None
-        return module.bias is not None and len(module.normalized_shape) == axes  # all but the first
+        return len(module.normalized_shape) == axes
     return type(module) in (nn.ReLU, nn.Flatten, FlattenPixels) or isinstance(module, _INPUTS)
 
 
@@ -161,7 +175,8 @@ def make_layers(network: nn.Module, rounded: Parameters) -> list[Layer]:
     A last linear one computes in float32: with the 8 bits of bfloat16 two values near 1 that differ by less than 0.004
     are the same, and the gaps between actions are not much larger than that.
     """
-    modules = list(network.children())
+    assert isinstance(network, nn.Sequential)
+    modules = list(network)
     *others, (before_last, last) = zip([None, *modules], modules, strict=False)
     layers = [_layer(before_last, last, rounded if isinstance(last, Dueling) else {}, None)]
     for before, module in reversed(others):  # a layer may have to know those beside it

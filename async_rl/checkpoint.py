@@ -20,33 +20,37 @@ from async_rl.shared.bind import Layout
 from async_rl.types import EnvSpec, UserError
 from async_rl.values import shown_path
 
-__all__ = ["BEST", "LATEST", "PREVIOUS", "SUFFIX", "Checkpoint", "Progress", "copy", "read", "read_network", "restore",
+__all__ = ["BEST", "LATEST", "PREVIOUS", "SUFFIX", "Checkpoint", "Progress", "read", "read_network", "restore",
            "save", "set_aside", "transfer"]  # fmt: skip
 
 SUFFIX = ".safetensors"
 LATEST, PREVIOUS, BEST = (Path("checkpoints") / f"{name}{SUFFIX}" for name in ("latest", "previous", "best"))
 
 
-def save(path: Path, table: SharedTable, config: Config, spec: EnvSpec, layout: Layout, progress: Progress) -> None:
+def save(
+    path: Path,
+    table: SharedTable,
+    config: Config,
+    spec: EnvSpec,
+    layout: Layout,
+    progress: Progress,
+    first: Path | None = None,
+) -> None:
     """Write a checkpoint; the file that was there before becomes the previous one, whole at any instant.
 
     The run's own directory is not made: where it has gone, so has the disk that it was on.
+
+    Args:
+        first: another file with the same content, written before; what ``path`` says of it is true at any instant.
 
     Raises:
         OSError: it cannot be written; what was there before is untouched.
     """
     content = encode(table, config, spec, layout, progress)
     path.parent.mkdir(exist_ok=True)
+    if first is not None:
+        storage.write(first, content)
     storage.write(path, content, path.with_name(PREVIOUS.name))
-
-
-def copy(source: Path, to: Path) -> None:
-    """Copy a checkpoint as safely as `save` writes one.
-
-    Raises:
-        OSError: it cannot be read or written.
-    """
-    storage.write(to, source.read_bytes())
 
 
 def _candidates(run_or_checkpoint: Path, names: tuple[Path, ...]) -> list[Path]:
@@ -170,6 +174,8 @@ def restore(checkpoint: Checkpoint, table: SharedTable, config: Config, spec: En
         table[name][:] = checkpoint.arrays[name]
     for name in COUNTS:  # only their sums matter
         table[name][0] = checkpoint.arrays[name].sum()
+    if "largest_reward" in checkpoint.arrays:
+        table["largest_reward"].fill(checkpoint.arrays["largest_reward"].max())
     table["target_refreshes"][0] = table.total_steps() // config.target_interval
     saved = checkpoint.arrays["random_states"]
     workers, streams = (min(a, b) for a, b in zip(saved.shape[:2], table["random_states"].shape[:2], strict=True))

@@ -24,8 +24,6 @@ from async_rl.values import shown
 COUNTS = ("steps", "updates", "dropped")
 
 _FORMAT = 2
-_SAVED_ROWS = ("parameters", "target", *COUNTS, "random_states")
-"""And the statistics of the optimiser, where they are shared."""
 
 
 @dataclass(frozen=True)
@@ -77,8 +75,14 @@ class Checkpoint:
 
 def encode(table: SharedTable, config: Config, spec: EnvSpec, layout: Layout, progress: Progress) -> bytes:
     """The content of a checkpoint file."""
-    names = (*_SAVED_ROWS, *shared_statistics(config))
-    return storage.seal(_description(config, spec, layout, progress), {name: table[name].copy() for name in names})
+    arrays = {name: table[name].copy() for name in saved_rows(config)}
+    return storage.seal(_description(config, spec, layout, progress), arrays)
+
+
+def saved_rows(config: Config) -> tuple[str, ...]:
+    """Names of the rows of the shared table that a checkpoint holds."""
+    scale = ("largest_reward",) if config.rewards == "scaled" else ()
+    return ("parameters", "target", *shared_statistics(config), *COUNTS, *scale, "random_states")
 
 
 def _description(config: Config, spec: EnvSpec, layout: Layout, progress: Progress) -> dict[str, Any]:
@@ -104,7 +108,7 @@ def decode(path: Path, content: bytes) -> Checkpoint:
     Raises:
         UserError: it is damaged, or was written by something else.
     """
-    return _decode(path, content, lambda config: (*_SAVED_ROWS, *shared_statistics(config)))
+    return _decode(path, content, saved_rows)
 
 
 def decode_network(path: Path, content: bytes) -> Checkpoint:
@@ -191,7 +195,7 @@ def _check_arrays(arrays: dict[str, np.ndarray], layout: Layout) -> None:
     states = arrays.get("random_states", np.empty((0, 0)))
     workers, streams = states.shape[:2]
     expected: dict[str, tuple[str, tuple[int, ...]]] = {"random_states": ("uint64", (workers, streams, 2, STATE_SIZE))}
-    expected |= {name: ("int64", (workers,)) for name in COUNTS}
+    expected |= {name: ("int64", (workers,)) for name in COUNTS} | {"largest_reward": ("float64", (workers,))}
     for name, array in arrays.items():
         dtype, shape = expected.get(name, ("float32", (size,)))
         if array.dtype != dtype or array.shape != shape:

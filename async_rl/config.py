@@ -84,11 +84,13 @@ class Config:
     adam_epsilon: float = 1e-8
     """adam: added to the root of the mean square. Kingma and Ba 2015: 1e-8."""
     rewards: Literal["clipped", "scaled", "raw"] = "clipped"
-    """Rewards as learning sees them: clipped to [-1, 1], divided by the largest seen, or raw. [1], [2]: clipped."""
+    """Rewards as learning sees them: clipped to [-1, 1], divided by the largest that any worker has seen so far (in a
+    replay memory: had seen then), or raw. [1], [2]: clipped."""
     network: str = "auto"
     """Q-network: nips is the one of [1] (16 8x8/4, 32 4x4/2, 256), nature that of [2] (32 8x8/4, 64 4x4/2, 64 3x3/1,
     512), mlp two layers of 64; auto: nips for screens, else mlp; or a function of your own (package.module:function)
-    that takes the observation's shape and the number of outputs and returns a torch module."""
+    that takes the observation's shape and the number of outputs and returns a torch module, which acts and learns in
+    its training mode."""
     dueling: bool = False
     """Dueling heads: Q = V + A - mean of A, each with a hidden layer of its own (Wang et al. 2016)."""
     norm: Literal["none", "layer"] = "none"
@@ -97,14 +99,15 @@ class Config:
     """How screens enter the network: each stack standardized to mean 0 and variance 1, or divided by 255. [2]: unit."""
 
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Numbers in which the network's layers compute, all but the last one; parameters and their updates are float32 in
-    any case. auto: bfloat16 where the processor has instructions for it and the network has 100,000 parameters or more,
+    """Numbers in which the network's layers compute, all but the last one (of a network of your own that autograd
+    differentiates: all); parameters and their updates are float32 in any case. auto: bfloat16 where the processor has
+    instructions for it and the network is one of those above, or of their layers, with 100,000 parameters or more;
     else float32. [1]: float32."""
 
     # Replay; a worker keeps its own share of it, as in Gorila (Nair et al. 2015). [4]: Schaul et al. 2016.
     replay: int = 0
-    """Steps that the replay memories of all workers hold together, 7.1 kB each on Atari; 0: learn online. [1]: 0; [2]:
-    1,000,000."""
+    """Steps that the replay memories of all workers hold together, 7.1 kB each on Atari; 0: learn online. A worker
+    that is started again begins with an empty one, and so does a run that is resumed. [1]: 0; [2]: 1,000,000."""
     batch_size: int = 32
     """Replay: steps drawn for an update. [2]: 32."""
     learning_starts: int = 50_000
@@ -171,6 +174,9 @@ class Config:
             raise UserError("--prioritized needs --replay SIZE, a number of steps.")
         if self.replay and self.lambda_:
             raise UserError("--lambda has no meaning with --replay, out of which each step comes alone.")
+        for name in ("dueling", "norm", "pixels"):
+            if ":" in self.network and getattr(self, name) != type(self).__dataclass_fields__[name].default:
+                raise UserError(f"{flag(name)} has no meaning with a --network of your own, got {self.network}.")
         for name, meaningless in _MEANINGLESS:
             if getattr(self, name) != type(self).__dataclass_fields__[name].default and self.algorithm in meaningless:
                 raise UserError(f"{flag(name)} has no meaning with --algorithm {self.algorithm}.")

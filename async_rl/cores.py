@@ -1,5 +1,6 @@
 """The processor cores that this program may use, and how workers are spread over them."""
 
+import contextlib
 import ctypes
 import os
 import platform
@@ -41,20 +42,27 @@ def cores_of_worker(index: int, cores: Sequence[int], nodes: Sequence[frozenset[
         index: of the worker.
         cores: those that may be used.
         nodes: the cores of each NUMA node.
-        pin: "node": workers take turns on the nodes, and stay on all cores of theirs, so that their private memory is
-            near; "core": each on one core, in turn over the nodes; "none": anywhere.
+        pin: "node": workers take turns on the nodes, as many on each as it has cores that may be used, and stay on all
+            of these, so that their private memory is near; "core": each on one core, in the same turns; "none":
+            anywhere.
     """
-    usable = [sorted(node & set(cores)) for node in nodes if node & set(cores)] or [sorted(cores)]
     if pin == "none":
         return frozenset(cores)
-    own = usable[index % len(usable)]
-    return frozenset(own if pin == "node" else [own[index // len(usable) % len(own)]])
+    usable = [sorted(node & set(cores)) for node in nodes if node & set(cores)] or [sorted(cores)]
+    turns = sorted(
+        ((place + 0.5) / len(node), number, core)
+        for number, node in enumerate(usable)
+        for place, core in enumerate(node)
+    )
+    _, number, core = turns[index % len(turns)]
+    return frozenset(usable[number] if pin == "node" else [core])
 
 
 def pin_worker(index: int, pin: str) -> None:
-    """Keep this process, worker number ``index``, on its cores; nothing where the system cannot."""
+    """Keep this process, worker number ``index``, on its cores; nothing where the system cannot, or does not let it."""
     if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, cores_of_worker(index, usable_cores(), numa_nodes(NODES), pin))
+        with contextlib.suppress(OSError):
+            os.sched_setaffinity(0, cores_of_worker(index, usable_cores(), numa_nodes(NODES), pin))
 
 
 def take_long_turns() -> bool:
@@ -66,7 +74,10 @@ def take_long_turns() -> bool:
     the call and do nothing. Schedulers other than the usual one are left alone.
     """
     number = SET_SCHEDULING.get(platform.machine()) if hasattr(os, "sched_getscheduler") else None
-    if number is None or os.sched_getscheduler(0) != os.SCHED_OTHER:
+    try:
+        if number is None or os.sched_getscheduler(0) != os.SCHED_OTHER:
+            return False
+    except OSError:  # not even to be asked for
         return False
     nice = os.getpriority(os.PRIO_PROCESS, 0)
     # size, policy, flags, nice, priority, and the time of a turn, deadline and period in nanoseconds

@@ -106,16 +106,16 @@ class Evaluations:
             return
         result = match.evaluation()
         better = result.mean > self._best
-        self._best = max(self._best, result.mean)
         self._say(_sentence(result) + (", the best so far" if better else ""))
-        self._log.write([_row(result, self._seconds)])
-        self._done(result)
         try:
             if better:
                 self._network.replace(self._run_dir / checkpoint.BEST)
+                self._best = result.mean
             evaluation.write(result, default_path(self._run_dir, result.total_steps))
         except (OSError, UserError) as error:
             self._say(f"{error}; training goes on")
+        self._log.write([_row(result, self._seconds)])  # last: a resumed run takes the best mean from there
+        self._done(result)
         self._forget()
 
     def _forget(self) -> None:

@@ -138,8 +138,14 @@ class Match:
             name=f"async_rl player of game {games[0]}",
             daemon=True,
         )
-        with fork_server.signals_blocked():
-            process.start()
+        # Every game has an emulator of its own, so there are none to make ready.
+        fork_server.prepare(Config(env="catch"))
+        try:
+            with fork_server.signals_blocked():
+                process.start()
+        except (EOFError, ConnectionError):  # the server was just dying; what it may still have forked dies with it
+            self._died(games, "was lost with the fork server while it started")
+            return
         self._processes[process] = games
 
     def _join(self, process: BaseProcess) -> tuple[tuple[int, ...], int | None]:
@@ -159,6 +165,10 @@ class Match:
             self.failure = self._error_file(games).read_text(encoding="utf-8").partition("\n")[0]
             return
         cause = f"died ({signal.Signals(-code).name})" if code and code < 0 else f"ended with exit code {code}"
+        self._died(left, cause)
+
+    def _died(self, left: tuple[int, ...], cause: str) -> None:
+        """Play again what a process has ``left``, unless too many have died in vain."""
         self._fruitless = self._fruitless + 1 if self.finished_games == self._finished_before else 1
         self._finished_before = self.finished_games
         if self._fruitless >= FRUITLESS_STARTS:
@@ -198,7 +208,6 @@ def evaluate(
     Raises:
         UserError: the environment cannot be made, has changed since the training, or fails.
     """
-    fork_server.prepare(Config(env="catch"))  # every game has an emulator of its own, so there are none to make ready
     with tempfile.TemporaryDirectory(prefix="async_rl_") as folder:
         match = Match(saved, protocol, workers or available_cores(), Path(folder), say)
         try:

@@ -5,6 +5,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -198,8 +199,10 @@ def _users_own(name: str, spec: EnvSpec, outputs: int) -> nn.Module:
     """What the user's function makes, tried on one observation."""
     try:
         network = import_function(name)(spec.observation_shape, outputs)
+        before = _buffers(network)
         made = network(torch.zeros(1, *spec.observation_shape, dtype=getattr(torch, spec.observation_dtype)))
         shape = tuple(made.shape)
+        changed = [name for name, buffer in _buffers(network).items() if not torch.equal(buffer, before[name])]
     except UserError:
         raise
     except Exception as error:  # others' code: anything may come
@@ -209,4 +212,14 @@ def _users_own(name: str, spec: EnvSpec, outputs: int) -> nn.Module:
             f"--network {name} must give a torch module [B, *{spec.observation_shape}] -> [B, {outputs}] float32, "
             f"got {type(network).__name__} -> {shape} {made.dtype}."
         )
+    if changed:
+        raise UserError(
+            f"--network {name} changes its buffer {changed[0]} in every pass, as batch normalisation does; workers do "
+            "not share such a state, and it is not saved: use layer or group normalisation."
+        )
     return network
+
+
+def _buffers(network: Any) -> dict[str, Tensor]:
+    """Copies of what a module keeps beside its parameters; of what is no module nothing."""
+    return {name: x.clone() for name, x in network.named_buffers()} if isinstance(network, nn.Module) else {}

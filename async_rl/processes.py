@@ -13,6 +13,7 @@ import psutil
 
 from async_rl import errors, fork_server
 from async_rl.config import Config
+from async_rl.cores import available_cores
 from async_rl.fork_server import START_METHOD
 from async_rl.memory import OutOfMemory
 from async_rl.shared import SharedTable
@@ -98,6 +99,7 @@ class WorkerProcesses:
         first = [*incarnations, *[0] * config.workers]
         here = range(config.workers) if indices is None else indices
         self._members = [Member(index, first[index]) for index in here]
+        self._crowded = len(self._members) > available_cores()
         self._listened = self._listening_since = time.monotonic()
         self._context = multiprocessing.get_context(START_METHOD)
 
@@ -113,7 +115,7 @@ class WorkerProcesses:
 
     @property
     def stepping(self) -> int:
-        """Number of workers that run and have finished a segment since they were started."""
+        """Number of workers that run and have taken a step since they were started."""
         heartbeat = self._table["heartbeat"]
         return sum(bool(heartbeat[member.index] > member.heartbeat_at_start) for member, _ in self._alive())
 
@@ -149,6 +151,8 @@ class WorkerProcesses:
         while self._alive() and (left := deadline - time.monotonic()) > 0:
             for member in self._ended(left):
                 self._join(member)
+        if late := self._alive():
+            self._say(f"{len(late)} of {len(self._members)} workers were still busy after {STOP_SECONDS:.0f} s: killed")
         self.kill()
 
     def kill(self) -> None:
@@ -174,7 +178,7 @@ class WorkerProcesses:
         self._table["heartbeat"][member.index] = member.heartbeat_at_start  # the time to start up counts, too
         process = self._context.Process(  # type: ignore[attr-defined]
             target=worker_process,
-            args=(self._config, member.index, member.incarnation, self._table, member.error_file),
+            args=(self._config, member.index, member.incarnation, self._table, member.error_file, self._crowded),
             name=f"async_rl worker {member.index}",
             daemon=True,
         )

@@ -58,8 +58,17 @@ def newest(config: Config, runs: Path) -> Path | None:
 
 
 def continued(config: Config, run_dir: Path) -> Config:
-    """The settings with which ``config`` goes on in a run that `newest` has found."""
+    """The settings with which ``config`` goes on in a run that `newest` has found.
+
+    Raises:
+        UserError: its checkpoint names another environment or network, code to import perhaps.
+    """
     own = settings(run_dir)
+    if (own.env, own.network) != (config.env, config.network):
+        raise UserError(
+            f"{run_dir} has a checkpoint of --env {own.env} --network {own.network}, its {run_directory.CONFIG} says "
+            f"--env {config.env} --network {config.network}; if you know where it comes from, --resume {run_dir}."
+        )
     return dataclasses.replace(own, **{name: getattr(config, name) for name in MAY_DIFFER})
 
 

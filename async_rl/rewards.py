@@ -18,16 +18,26 @@ def keep(rewards: np.ndarray) -> None:
 
 
 class ScaleByLargest:
-    """Divide by the largest absolute reward that this worker has seen so far; rewards end up within [-1, 1]."""
+    """Divide by the largest absolute reward that any worker has seen so far; rewards end up within [-1, 1].
 
-    def __init__(self) -> None:
-        self._largest = 0.0
+    Args:
+        largest: that of each worker, [W], shared by all.
+        index: of this one.
+    """
+
+    def __init__(self, largest: np.ndarray, index: int):
+        self._all, self._index = largest, index
 
     def __call__(self, rewards: np.ndarray) -> None:
-        self._largest = max(self._largest, float(np.abs(rewards).max()))
-        if self._largest > 0:
-            rewards /= self._largest
+        self._all[self._index] = max(self._all[self._index], np.abs(rewards).max())  # what is no number is not larger
+        largest = np.float32(self._all.max())
+        if largest > 0:
+            rewards /= largest
 
 
-REWARDS: dict[str, Callable[[], Shape]] = {"clipped": lambda: clip, "scaled": ScaleByLargest, "raw": lambda: keep}
-"""Name -> maker of the function, one for each worker."""
+REWARDS: dict[str, Callable[[np.ndarray, int], Shape]] = {
+    "clipped": lambda largest, index: clip,
+    "scaled": ScaleByLargest,
+    "raw": lambda largest, index: keep,
+}
+"""Name -> maker of the function, one for each worker; see `ScaleByLargest` for what it takes."""

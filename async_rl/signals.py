@@ -5,8 +5,8 @@ import threading
 from types import FrameType, TracebackType
 
 
-class StopAtOnceError(Exception):
-    """A second Ctrl-C: no more waiting, no checkpoint."""
+class StopAtOnceError(BaseException):
+    """A second Ctrl-C: no more waiting, no checkpoint. As KeyboardInterrupt it is none that others' code may catch."""
 
 
 class Signals:

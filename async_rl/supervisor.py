@@ -256,15 +256,14 @@ class Supervisor:
         best_before, self._best_score = self._best_score, score if better else self._best_score
         latest, best = self._run_dir / checkpoint.LATEST, self._run_dir / checkpoint.BEST
         try:
-            self._write(latest)
-            if (better and not self._config.evaluate_every) or not best.exists():
-                checkpoint.copy(latest, best)
+            also = (better and not self._config.evaluate_every) or not best.exists()
+            self._write(latest, best if also else None)
         except OSError as error:
             self._best_score = best_before
             self._checkpoint_outage.failed(error)
         else:
             self._checkpoint_outage.succeeded()
 
-    def _write(self, path: Path) -> None:
-        """Write a checkpoint of now to ``path``; raises OSError."""
-        checkpoint.save(path, self._table, self._config, self._spec, self._layout, self.progress)
+    def _write(self, path: Path, first: Path | None = None) -> None:
+        """Write a checkpoint of now, see `checkpoint.save`; raises OSError."""
+        checkpoint.save(path, self._table, self._config, self._spec, self._layout, self.progress, first)

@@ -19,7 +19,7 @@ from async_rl import errors, kernels
 from async_rl.algorithms import Learning
 from async_rl.build import Parts, make_parts
 from async_rl.config import Config
-from async_rl.cores import available_cores, pin_worker, take_long_turns
+from async_rl.cores import pin_worker, take_long_turns
 from async_rl.optimizers import limit_norm
 from async_rl.parent import worker_dies_with_parents
 from async_rl.schedules import epsilons, learning_rate
@@ -46,7 +46,7 @@ class Worker:
         self._chosen: np.ndarray | None = None  # actions [E] already chosen for what the streams see now
         self._ahead = np.empty_like(self._observations[0])  # memory for what they are chosen from
         # With one step to a segment what comes next is valued and then acted on, unless a game began; see `_act`.
-        self._shows = config.t_max == 1 and not parts.algorithm.needs_next_action
+        self._shows = config.t_max == 1 and not parts.algorithm.needs_next_action and not config.replay
         self._total_steps = table.total_steps()
         self._lap = parts.stopwatch.lap
         self._phases_before = table["phases"][index].copy()  # of former incarnations
@@ -90,6 +90,7 @@ class Worker:
             self._rewards[t] = streams.reward
             self._discounts[t] = streams.discount
             self._continues[t] = streams.continues
+            self._table["heartbeat"][self._index] = time.monotonic()  # a segment may be long
             self._lap("emulate")
             if self._parts.algorithm.needs_next_action:
                 streams.observe(self._ahead)
@@ -124,8 +125,8 @@ class Worker:
     def _learn(self) -> None:
         """Differentiate what there is to learn from, and update the shared parameters."""
         passes, learner = self._parts.passes, self._parts.algorithm.learner
-        batch = self._parts.experience.batch(self._segment, self._total_steps)
         self._lap("report")
+        batch = self._parts.experience.batch(self._segment, self._total_steps)
         if batch is None:
             return
         outputs = (passes.acted if batch is self._segment else passes.learn)(batch.observation)
@@ -187,11 +188,16 @@ class Worker:
         written[self._index] += 1
 
 
-def worker_process(config: Config, index: int, incarnation: int, table: SharedTable, error_file: Path) -> None:
-    """Entry of a worker process. An error is left in ``error_file``, and the exit code is 1."""
+def worker_process(
+    config: Config, index: int, incarnation: int, table: SharedTable, error_file: Path, crowded: bool
+) -> None:
+    """Entry of a worker process, one of more than there are cores if it is ``crowded`` here.
+
+    An error is left in ``error_file``, and the exit code is 1.
+    """
     worker_dies_with_parents()
     pin_worker(index, config.pin)
-    if config.workers > available_cores():
+    if crowded:
         take_long_turns()
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)  # statistics of silent weights decay into denormal numbers, which are slow

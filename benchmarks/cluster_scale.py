@@ -49,7 +49,7 @@ class Options:
 
 
 def measured(options: Options, islands: int) -> Row:
-    """A run of the toy with so many islands of one worker: means over its second half."""
+    """A run of the toy with so many islands of one worker: means over its last two thirds."""
     with tempfile.TemporaryDirectory() as folder:
         run_dir = Path(folder) / "run"
         flags = ["--config", "configs/catch.toml", "--workers", "1", "--islands", str(islands)]

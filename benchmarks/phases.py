@@ -35,7 +35,7 @@ class Options:
     """Game."""
     shapes: tuple[str, ...] = default_shapes()
     """Workers x emulators in each x t_max; at most as many workers as cores."""
-    precision: str = "float32"
+    precision: str = "auto"
     """Of the runs."""
     seconds: float = 8.0
     """Seconds that each run is measured for."""

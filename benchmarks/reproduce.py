@@ -131,13 +131,14 @@ def _experiments(part: Part, options: Options) -> list[Experiment]:
 
 
 def _atari_results(part: Part, study: Study, experiments: Sequence[Experiment], options: Options) -> str:
-    """Rows, curves of all parts, networks; the table."""
+    """Rows, curves, networks; the table."""
     rows = [row for each in experiments if (row := results.make_row(study, each, options.episodes)) is not None]
     results.write_rows(rows, options.output / part)
-    every = [each for other in ATARI_PARTS for each in _experiments(other, options)]
-    results.draw_curves(study, every, options.output)
     if part != "games":
+        beside = _experiments("games", options) if part == "methods" else []
+        results.draw_curves(study, [*beside, *experiments], options.output, f"_{part}")
         return reproduce_tables.methods_table(rows)
+    results.draw_curves(study, experiments, options.output)
     results.ship(study, experiments, options.output)
     return reproduce_tables.games_table(rows)
 

@@ -144,7 +144,7 @@ def sources(run_dir: Path, experiment: Experiment) -> dict[str, str]:
 def evaluations(study: Study, experiment: Experiment, episodes: int) -> list[Evaluation]:
     """Whole games of the final network, one evaluation for each of `EPSILONS`; played once, then read from their files.
 
-    None for a run that is not finished.
+    An empty list for a run that is not finished.
     """
     if not study.finished([experiment]):
         return []
@@ -163,8 +163,8 @@ def _evaluation(run_dir: Path, experiment: Experiment, epsilon: float | None, ep
     return evaluation.read(path)
 
 
-def draw_curves(study: Study, experiments: Sequence[Experiment], output: Path) -> None:
-    """For each game, the learning curves of all of its runs in one picture, ``<game>.png``, and its points."""
+def draw_curves(study: Study, experiments: Sequence[Experiment], output: Path, suffix: str = "") -> None:
+    """For each game, the learning curves of all of its runs in one picture, ``<game><suffix>.png``, and its points."""
     begun = [each for each in experiments if len(scores(study.run_dir(each))) > 0]
     for game in sorted({each.config.env for each in begun}):
         ours = [each for each in begun if each.config.env == game]
@@ -172,8 +172,8 @@ def draw_curves(study: Study, experiments: Sequence[Experiment], output: Path) -
         groups = group_runs([read_run(study.run_dir(each)) for each in ours], tuple(labels))
         bin_steps = choose_bin_steps(groups)
         curves = [make_curve(group, bin_steps, np.random.default_rng(0)) for group in groups]
-        draw(curves, groups[0].games, ("steps", "time"), output / f"{game}.png")
-        write_csv(curves, output / f"{game}.csv")
+        draw(curves, groups[0].games, ("steps", "time"), output / f"{game}{suffix}.png")
+        write_csv(curves, output / f"{game}{suffix}.csv")
 
 
 def ship(study: Study, experiments: Sequence[Experiment], output: Path) -> None:

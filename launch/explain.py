@@ -46,6 +46,7 @@ def _explain(options: Options) -> None:
         raise UserError(f"--states must be at least 10, got {options.states}.")
     if options.seed < 0:
         raise UserError(f"--seed must be at least 0, got {options.seed}.")
+    command.check_run(options.run)
     import torch  # takes seconds; bad input and --help should not wait
 
     from async_rl.agent import Agent

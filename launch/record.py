@@ -58,6 +58,7 @@ def main() -> None:
 
 def _record(options: Options) -> None:
     options.check()
+    command.check_run(options.run)
     from async_rl.viewing import video  # torch takes seconds to import; bad input and --help should not wait
 
     video.check_output(options.output)

@@ -58,12 +58,13 @@ def test_the_floor_counts_the_arithmetic_of_the_papers_network() -> None:
 def test_footprint_measures_real_runs(tmp_path: Path) -> None:
     benchmark("footprint", "--env", "catch", "--workers", "2", "--seconds", "1", "--output", str(tmp_path / "f.csv"))
     (row,) = rows(tmp_path / "f.csv")
-    assert (tmp_path / "f.png").exists() and float(row["start_seconds"]) > 0 and float(row["uss_mib"]) > 1
+    assert (tmp_path / "f.png").exists() and int(row["workers"]) == 2 and float(row["uss_mib"]) > 1
 
 
 def test_toy_and_conditioning(tmp_path: Path) -> None:
     benchmark("toy", "--methods", "replay", "--seeds", "1", "--steps", "3000", "--output", str(tmp_path / "toy.csv"))
-    assert rows(tmp_path / "toy.csv")[0]["method"] == "replay"
+    (row,) = rows(tmp_path / "toy.csv")
+    assert row["method"] == "replay" and row["median"] == "inf"  # nothing is learnt in so few steps
     small = ("--games", "pong", "--states", "25", "--seeds", "1")
     benchmark("conditioning", *small, "--output", str(tmp_path / "conditioning.csv"))
     standardized, unit = rows(tmp_path / "conditioning.csv")

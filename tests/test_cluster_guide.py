@@ -26,7 +26,9 @@ def test_the_slurm_script_is_one_and_its_command_is_understood() -> None:
     command = parse([values.get(word, word) for word in shlex.split(line)])
     assert (command.address, command.islands, command.workers) == ("10.0.0.1:6379", 4, 15)
     assert str(command.resume) == "auto"
-    for flag in re.findall(r"ray start.*? (--[\w-]+)", text):
+    flags = re.findall(r" (--[\w-]+)", " ".join(re.findall(r"ray start(.*)", text)))
+    assert {"--head", "--address", "--num-cpus"} <= set(flags)
+    for flag in flags:
         assert f'"{flag}"' in Path(ray.scripts.scripts.__file__).read_text(encoding="utf-8")
 
 
@@ -39,6 +41,7 @@ def test_the_manifest_has_what_kuberay_requires(documents: dict[str, Any]) -> No
     job = documents["RayJob"]
     assert job["apiVersion"] == "ray.io/v1" and set(documents) == {"RayJob", "PersistentVolumeClaim", "NetworkPolicy"}
     cluster = job["spec"]["rayClusterSpec"]
+    assert cluster["authOptions"] == {"mode": "token"}
     groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
     claims = {documents["PersistentVolumeClaim"]["metadata"]["name"]}
     for group in groups:

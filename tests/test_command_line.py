@@ -1,6 +1,8 @@
 """The command line as a person meets it: help, files, flags, and one clear sentence for bad input."""
 
+import dataclasses
 import platform
+import re
 import subprocess
 from pathlib import Path
 
@@ -8,9 +10,11 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT, command
+from torch import nn
 
 from async_rl import Config, UserError, checkpoint, storage, train
 from async_rl.build import FEWEST_PARAMETERS, compute_dtype
+from async_rl.config import flag
 from async_rl.config_file import from_toml, from_values, to_toml
 from async_rl.cores import available_cores
 from launch.train import parse
@@ -23,9 +27,8 @@ def run(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
 def test_help_names_every_setting_with_its_default() -> None:
     result = run("--help")
     assert result.returncode == 0
-    for flag in ("--config", "--env", "--algorithm", "--workers", "--envs-per-worker", "--steps", "--seed", "--t-max",
-                 "--target-interval", "--lr", "--gamma", "--optimizer", "--run-dir", "--resume"):  # fmt: skip
-        assert flag in result.stdout
+    for name in ("config", "run_dir", "resume", *(field.name for field in dataclasses.fields(Config))):
+        assert re.search(rf" {flag(name)}[ ,\n]", result.stdout), name
     assert "10,000" in result.stdout and "default" in result.stdout
 
 
@@ -199,10 +202,12 @@ def test_bfloat16_without_instructions_for_it_is_refused(tmp_path: Path, monkeyp
     config = Config(env="catch", workers=1, steps=100, precision="bfloat16")
     with pytest.raises(UserError, match="bfloat16 needs a processor with"):
         train(config, tmp_path / "run", quiet=True)
-    assert compute_dtype(Config(), FEWEST_PARAMETERS) == torch.float32  # auto
+    large, small = (nn.Sequential(nn.Linear(size, 1)) for size in (FEWEST_PARAMETERS - 1, FEWEST_PARAMETERS - 2))
+    assert compute_dtype(Config(), large) == torch.float32  # auto
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True, raising=False)
-    assert compute_dtype(Config(), FEWEST_PARAMETERS) == torch.bfloat16
-    assert compute_dtype(Config(), FEWEST_PARAMETERS - 1) == torch.float32
-    assert compute_dtype(Config(precision="float32"), FEWEST_PARAMETERS) == torch.float32
+    assert compute_dtype(Config(), large) == torch.bfloat16
+    assert compute_dtype(Config(), small) == torch.float32
+    assert compute_dtype(Config(), nn.Sequential(large)) == torch.float32  # autograd would round the last layer, too
+    assert compute_dtype(Config(precision="float32"), large) == torch.float32
     monkeypatch.setattr(platform, "machine", lambda: "aarch64")  # not known to be missing there
     assert train(config, tmp_path / "run", quiet=True).total_steps >= 100

@@ -28,6 +28,19 @@ def test_only_cores_that_may_be_used_are_used() -> None:
     assert spread(3, [1, 2, 6], TWO_NODES, "core") == [{1}, {6}, {2}]
     assert spread(2, [1, 2], TWO_NODES, "node") == [{1, 2}] * 2  # the other node is not ours
     assert spread(3, [3, 5], [], "core") == [{3}, {5}, {3}]  # no such thing as nodes
+    uneven = spread(4, [0, 4, 5, 6], TWO_NODES, "node")
+    assert sorted(map(min, uneven)) == [0, 4, 4, 4] and uneven[0] == {4, 5, 6}
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system has no affinity masks")
+def test_a_system_that_lets_nobody_choose_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(*arguments: object) -> None:
+        raise PermissionError
+
+    for name in ("sched_setaffinity", "sched_getscheduler"):
+        monkeypatch.setattr(os, name, forbidden)
+    cores.pin_worker(0, "core")
+    assert not cores.take_long_turns()
 
 
 def test_nodes_are_read_as_linux_writes_them(tmp_path: Path) -> None:
@@ -56,9 +69,10 @@ def test_long_turns_leave_all_else_as_it_was() -> None:
 import ctypes, os, platform, struct
 from async_rl.cores import SET_SCHEDULING, TURN_SECONDS, take_long_turns
 os.nice(3)
+nice = os.getpriority(os.PRIO_PROCESS, 0)
 known = platform.machine() in SET_SCHEDULING
 assert take_long_turns() == known and os.sched_getscheduler(0) == os.SCHED_OTHER
-assert os.getpriority(os.PRIO_PROCESS, 0) == 3
+assert os.getpriority(os.PRIO_PROCESS, 0) == nice
 if known:
     found = ctypes.create_string_buffer(48)
     assert ctypes.CDLL(None).syscall(SET_SCHEDULING[platform.machine()] + 1, 0, found, 48, 0) == 0

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -188,6 +189,19 @@ def test_a_run_that_went_back_is_still_of_the_same_settings(tmp_path: Path) -> N
     (run_dir / run_directory.RECORD).write_text(json.dumps({"sessions": [{}, session]}), encoding="utf-8")
     assert resuming.newest(Config(lr=1.0), tmp_path / "runs") == run_dir
     assert resuming.newest(Config(lr=0.5), tmp_path / "runs") is None
+
+
+def test_resume_auto_imports_nothing_that_only_a_checkpoint_names(tmp_path: Path) -> None:
+    config = Config(env="catch", workers=1, steps=200)
+    run_dir = train(replace(config, env="CartPole-v1"), tmp_path / "runs" / "a", quiet=True).run_dir
+    (run_dir / run_directory.CONFIG).write_text(to_toml(config), encoding="utf-8")
+    assert resuming.newest(config, tmp_path / "runs") == run_dir
+    with pytest.raises(UserError, match=r"has a checkpoint of --env CartPole-v1 .* says --env catch"):
+        resuming.continued(config, run_dir)
+
+
+def test_a_second_ctrl_c_is_none_that_others_code_may_catch() -> None:
+    assert not issubclass(StopAtOnceError, Exception)
 
 
 def test_resume_auto_on_the_command_line(tmp_path: Path) -> None:

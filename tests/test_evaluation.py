@@ -6,6 +6,7 @@ import signal
 import statistics
 import subprocess
 import sys
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import psutil
@@ -73,6 +74,25 @@ def test_players_that_die_again_and_again_or_fall_silent_are_a_clear_failure(tmp
     psutil.Process(pid).suspend()
     wait_for(lambda: not silent.watch(0.1), "giving up")
     assert "no step was taken for 3 s" in str(silent.failure) and not psutil.pid_exists(pid)
+
+
+@pytest.mark.parametrize("failures", [2, 3])
+def test_a_fork_server_that_dies_while_it_is_asked_for_a_player_is_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failures: int
+) -> None:
+    start, left = BaseProcess.start, [EOFError(), ConnectionResetError(), EOFError()][:failures]
+
+    def starting(process: BaseProcess) -> None:
+        if left:
+            raise left.pop()
+        start(process)
+
+    monkeypatch.setattr(BaseProcess, "start", starting)
+    said = list[str]()
+    match = Match(untrained(CARTPOLE), Protocol(episodes=2), 1, tmp_path, said.append)
+    wait_for(lambda: not match.watch(0.1), "the end")
+    assert len(said) == 2 and all("lost with the fork server" in message for message in said)
+    assert (match.failure is None) == (failures == 2) and not match.pids
 
 
 def test_an_environment_that_fails_is_told_in_one_sentence() -> None:

@@ -41,3 +41,10 @@ def test_train_and_play(folder: Path) -> None:
     printed = python(folder, "train_and_play.py")
     (score,) = re.findall(r"one game without exploration: (-?[\d.]+)", printed)
     assert float(score) > 0.9, printed  # straight to the exit, from the left end 9 steps: 1 - 8 * 0.01
+
+
+def test_the_library_as_the_readme_shows_it(tmp_path: Path) -> None:
+    (program,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    (tmp_path / "program.py").write_text(program, encoding="utf-8")
+    last = python(tmp_path, "program.py").splitlines()[-1]
+    assert float(last) > 0.8, last  # nine balls of ten are caught

@@ -3,15 +3,18 @@
 import os
 import signal
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import rows, wait_for
+from misbehaving import Own
 
 from async_rl import Config, UserError, reporting, train
 from async_rl.build import make_parts, make_table
 from async_rl.envs import Streams, describe, make_environment
+from async_rl.envs.checked import check_spec
 from async_rl.health import Health
 from async_rl.replay.memory import Replay
 from async_rl.replay.samplers import Uniform
@@ -60,6 +63,24 @@ def test_a_fault_names_environment_and_what_was_expected(name: str, message: str
 def test_specs_that_no_network_can_be_made_for_are_refused_by_the_launcher() -> None:
     with pytest.raises(UserError, match=r"OwnBadSpec\(\) has the spec .* expected a name, a tuple of sizes above 0"):
         describe(Config(env=env("OwnBadSpec")))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"observation_shape": ()},
+        {"action_names": (0, 1)},
+        {"action_names": ()},
+        {"frames_per_step": np.int64(1)},
+        {"stack": 0},
+        {"stack": 3},  # of an axis of two
+        {"observation_dtype": "float64"},
+    ],
+)
+def test_specs_that_a_checkpoint_could_not_hold_are_refused(changed: dict[str, object]) -> None:
+    check_spec(Own.spec, "own")
+    with pytest.raises(UserError, match=r"own\(\) has the spec"):
+        check_spec(replace(Own.spec, **changed), "own")  # type: ignore[arg-type]
 
 
 def test_environments_that_differ_are_refused() -> None:

@@ -230,14 +230,44 @@ def test_layers_in_any_order_in_bfloat16() -> None:
             assert float((own - expected).norm() / expected.norm()) < 0.02
 
 
+def test_a_layer_without_parameters_may_stand_twice_and_linear_ones_on_many_axes() -> None:
+    torch.manual_seed(0)
+    relu = nn.ReLU()
+    rows = EnvSpec("rows", (4, 5), "float32", ("a", "b", "c"))
+    norm = nn.LayerNorm(8)
+    norm.weight.data += 0.1 * torch.randn(8)
+    for spec, modules in (
+        (VECTOR, [nn.Linear(5, 8), relu, nn.Linear(8, 8), relu, nn.Linear(8, 3)]),
+        (rows, [nn.Linear(5, 8), norm, relu, nn.Flatten(), nn.Linear(32, 3)]),
+    ):
+        network = nn.Sequential(*modules)
+        for streams in (1, 4):
+            chain, gradient = made(network, make_passes)
+            assert isinstance(chain, Chain)
+            seen, slope = observations(spec, 2, streams), torch.randn(2, streams, 3)
+            acted = torch.stack([chain.act(seen[t], t, 2) for t in range(2)])
+            chain.backward(slope)
+            own = gradient.clone()
+            torch.testing.assert_close(own, same_as_autograd(network, seen, slope, acted), rtol=1e-4, atol=1e-4)
+            rounded, _ = made(network, lambda *parts: make_passes(*parts, torch.bfloat16))
+            assert float((rounded(seen[0]) - acted[0]).norm() / acted[0].norm()) < 0.03
+
+
 def test_only_known_layers_are_taken_and_all_others_learn_too() -> None:
     class Own(nn.Linear):
         pass
 
     known = [nn.Flatten(), nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 3)]
     assert is_chain(nn.Sequential(*known))
+    twice, hooked, frozen = nn.Linear(5, 5), nn.Linear(5, 3), nn.Linear(5, 5)
+    hooked.register_forward_hook(lambda module, inputs, output: output.tanh())
+    frozen.requires_grad_(False)
     unknown = (
         nn.Sequential(Own(5, 3)),
+        nn.Sequential(twice, twice, nn.Linear(5, 3)),
+        nn.Sequential(hooked),
+        nn.Sequential(frozen, nn.Linear(5, 3)),
+        nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(5, 3))),
         nn.Sequential(nn.Linear(5, 3, bias=False)),
         nn.Sequential(*known, nn.Tanh()),
         nn.Sequential(nn.Conv2d(1, 1, 3, padding=1), nn.Flatten(), nn.Linear(9, 3)),
@@ -246,7 +276,7 @@ def test_only_known_layers_are_taken_and_all_others_learn_too() -> None:
     )
     for network in unknown:
         assert not is_chain(network), network
-    passes, gradient = made(unknown[2], make_passes)
+    passes, gradient = made(nn.Sequential(*known, nn.Tanh()), make_passes)
     assert isinstance(passes, Autograd)
     seen = torch.randn(2, 4, 5)
     assert not passes.act(seen[0], 0, 2).requires_grad

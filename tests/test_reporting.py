@@ -412,6 +412,7 @@ def test_panel_without_utf8_is_plain_ascii(encoding: str) -> None:
 def test_panel_draws_at_most_once_a_second_and_the_last_state_at_the_end() -> None:
     panel, console, raw = panel_on(80)
     panel.show(SAMPLE)
+    panel._draw_after += 3600.0  # the machine may be busy
     drawn = len(raw.getvalue())
     for step in range(1_300_000, 1_300_020):
         panel.show(report(total_steps=step))

@@ -28,13 +28,13 @@ pytestmark = pytest.mark.faults
 CONFIG = Config(env="catch", workers=2, seed=7)
 
 
-def save(run_dir: Path, steps: int) -> None:
+def save(run_dir: Path, steps: int, first: Path | None = None) -> None:
     """Save the start of a run as if it had made that many steps."""
     spec = describe(CONFIG)
     table = make_table(CONFIG, spec)
     table["steps"][0] = steps
     checkpoint.save(run_dir / checkpoint.LATEST, table, CONFIG, spec, layout(make_network(CONFIG, spec)),
-                    checkpoint.Progress(total_steps=steps))  # fmt: skip
+                    checkpoint.Progress(total_steps=steps), first)  # fmt: skip
 
 
 def steps_of(path: Path) -> int:
@@ -86,9 +86,26 @@ def test_a_checkpoint_with_any_byte_changed_or_cut_is_refused_and_the_one_before
         assert load(tmp_path).total_steps == 10
 
 
+def test_what_the_latest_says_of_the_best_is_true_at_any_instant(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The best one is written first."""
+    best, write = tmp_path / checkpoint.BEST, storage.write
+
+    def killed_between(path: Path, *arguments: object) -> None:
+        if path.name == checkpoint.LATEST.name:
+            raise KeyboardInterrupt
+        write(path, *arguments)  # type: ignore[arg-type]
+
+    save(tmp_path, 10, best)
+    monkeypatch.setattr(storage, "write", killed_between)
+    with pytest.raises(KeyboardInterrupt):
+        save(tmp_path, 20, best)
+    assert (steps_of(best), steps_of(tmp_path / checkpoint.LATEST)) == (20, 10)
+
+
 def test_best_is_the_last_resort_and_without_it_the_run_is_refused(tmp_path: Path) -> None:
-    save(tmp_path, 10)
-    checkpoint.copy(tmp_path / checkpoint.LATEST, tmp_path / checkpoint.BEST)
+    save(tmp_path, 10, tmp_path / checkpoint.BEST)
     for steps in (20, 30):
         save(tmp_path, steps)
     for name in (checkpoint.LATEST, checkpoint.PREVIOUS):

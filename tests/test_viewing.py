@@ -71,10 +71,9 @@ def test_bars_are_proportional_and_the_chosen_one_has_its_colour(random: bool) -
 
 def test_scales_stay_while_values_move() -> None:
     at = stage()
-    before, after = (at.preferences.bar(1.0) for _ in range(2))
-    first = at.decision([moment()])
+    first, before = at.decision([moment()]), at.preferences.bar(1.0)
     at.decision([moment(preferences=np.array([4.0, -2.0, 3.0], np.float32))])
-    assert before == after and np.array_equal(first, at.decision([moment()]))
+    assert before == at.preferences.bar(1.0) and np.array_equal(first, at.decision([moment()]))
 
 
 def test_the_game_is_enlarged_by_a_whole_number_and_inputs_are_shown_as_they_are() -> None:

@@ -34,7 +34,7 @@ from async_rl.processes import WorkerProcesses
 from async_rl.shared import SharedTable
 from async_rl.training import require_memory
 
-COUNTED = ("steps", "updates", "dropped", "odd_steps", "sums", "phases", "exchange", "random_states")
+COUNTED = ("steps", "updates", "dropped", "odd_steps", "largest_reward", "sums", "phases", "exchange", "random_states")
 """Rows of the table of which the driver gets the island's slots."""
 
 _FOLDER = "async_rl_island_"
@@ -135,10 +135,6 @@ class Island:
         """Let the workers finish their segments, exchange once more and end; `collect` tells when that is done."""
         self._asked_to_stop.set()
 
-    def process(self) -> int:
-        """The process, for who wants to hurt it."""
-        return os.getpid()
-
     def _games(self, worker: int, read: int, written: int) -> np.ndarray:
         assert self._order is not None and self._table is not None
         ring = self._table["games"][self._order.workers.start + worker]
@@ -224,7 +220,7 @@ def _exchange_last(exchange: Exchange) -> None:
 def _fill(table: SharedTable, order: Order) -> None:
     """Everything but theta: counts of former incarnations, random states, statistics and target."""
     zero = [row.name for row in table.rows if row.dtype == "int64"]
-    for name in (*zero, "sums", "phases", "exchange", *shared_statistics(order.config)):
+    for name in (*zero, "largest_reward", "sums", "phases", "exchange", *shared_statistics(order.config)):
         table[name].fill(0)
     for name, rows in order.rows.items():
         table[name][order.workers] = rows

@@ -93,13 +93,17 @@ def check_spec(spec: EnvSpec, name: str) -> None:
     sound = (
         isinstance(spec.name, str)
         and isinstance(shape, tuple)
-        and all(type(size) is int and size > 0 for size in shape)
+        and len(shape) > 0
+        and all(type(size) is int and size > 0 for size in (*shape, spec.frames_per_step, spec.stack))
+        and shape[-1] % spec.stack == 0
         and spec.observation_dtype in ("uint8", "float32")
         and isinstance(actions, tuple)
         and len(actions) > 0
+        and all(type(action) is str for action in actions)
     )
     if not sound:
         raise UserError(
             f"{name}() has the spec {shown(spec)}, expected a name, a tuple of sizes above 0 as observation_shape, "
-            "uint8 or float32 as observation_dtype, and a tuple of one name for each action."
+            "uint8 or float32 as observation_dtype, a tuple of one text for each action, a whole number of "
+            "frames_per_step, and a stack that divides the last size."
         )

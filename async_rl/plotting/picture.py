@@ -203,7 +203,7 @@ def _explanation(curves: Sequence[Curve], known: References) -> str:
     numbers = {curve.runs == 1 for curve in curves}
     said = [f"one run: {single}" * (True in numbers), f"several runs: {several}" * (False in numbers)]
     if known.points:
-        said.append("[1] Mnih et al. 2016, figure 3, 16 threads")
+        said.append("[1] Mnih et al. 2016, 16 threads, read by eye by ray-project/rl-experiments")
     if known.beyond:
         said.append("beyond the picture: " + ", ".join(f"{name} {_points(score)}" for name, score in known.beyond))
     return "; ".join(filter(None, said))

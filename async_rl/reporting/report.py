@@ -35,7 +35,7 @@ class Report:
     mean_length_steps: float
     """Mean length of the last 100 games in steps; NaN before the first game has ended."""
     td_loss: float
-    """Mean loss of one step over the interval; NaN without an update."""
+    """Mean squared TD error over the interval, whatever the loss; NaN without an update."""
     q_value: float
     """Mean Q(s, a) of the taken actions over the interval, in clipped reward; NaN without an update."""
     gradient_norm: float
