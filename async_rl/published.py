@@ -28,8 +28,8 @@ AGENTS = {
 class Point:
     """The score of asynchronous one-step Q-learning with 16 threads on the way: after so many steps, or hours.
 
-    Read by eye off the figures of Mnih et al. 2016 by the authors of github.com/ray-project/rl-experiments: right within
-    30 %. After an hour they have the same four figures for A3C.
+    Read by eye off the figures of Mnih et al. 2016 by the authors of github.com/ray-project/rl-experiments: right
+    within 30 %. After an hour they have the same four figures for A3C.
     """
 
     score: float
