@@ -2,11 +2,11 @@
 
 ``make peers && python -m benchmarks.peers``: all contestants play the same game by the same protocol (four frames a
 step, the maximum of the last two, grey 84x84, stacks of four, up to 30 no-ops, no sticky actions, clipped rewards) and
-train the same network (``nips`` of Mnih et al. 2016); ours standardises screens, its default, where the peers divide
-by 255. Each runs once in a round, round after round, so that a machine whose speed drifts is unfair to none; the table
-gives medians over rounds, and ratios to the reference of the same round. Start-up is left out. Where a contestant can
-be run in several ways, all are measured, and the one with the highest median counts. The peers live in an
-environment of their own and keep their own wrappers.
+train the same network (``nips`` of Mnih et al. 2016); ours standardises screens, its default, where the peers divide by
+255, and layers compute in bfloat16 where the processor has it, the peers' in float32. Each runs once in a round, round
+after round, so that a machine whose speed drifts is unfair to none; the table gives medians over rounds, and ratios to
+the reference of the same round. Start-up is left out. Where a contestant can be run in several ways, all are measured,
+and the one with the highest median counts. The peers live in an environment of their own and keep their own wrappers.
 """
 
 import contextlib

@@ -3,7 +3,7 @@
 ``python -m benchmarks.throughput``: real runs of the command in several shapes, and beside each what a step cannot cost
 less than (`benchmarks.floor`). In a round the floor is measured on an idle machine, then every shape runs once; round
 after round, so that a machine whose speed drifts is unfair to none. The table gives medians over rounds, of the ratios
-too: floor divided by measured time, per core. Workers beyond the number of cores count as one core each up to that.
+too: floor divided by measured time, per core. With more workers than cores the time is that of all cores.
 
 Tried and dropped, with one worker on a core of a Zen 4 EPYC, microseconds per step: two or five updates out of one
 segment of 32 or 40 streams, each from its share of the kept passes (8 steps per update: 756 instead of 1,009, 659 at 40
@@ -15,10 +15,12 @@ microseconds per update with 16 streams, of some 8,000: the last layer's gradien
 layer's taken from its two factors, 54 less together, for 90 more lines. The target's weights in oneDNN's own order: 95
 less, but by operators that torch keeps to itself. The hidden layer's gradient as its two factors until RMSProp takes
 it, piece by piece in the nearest cache: 60 less with 16 streams, 90 with 8, 105 with one emulator and five steps. The
-second convolution's gradients as two products of matrices: 164 instead of 254 by itself, but no faster in training,
-where its memory comes out of a far cache. For the same reason neither rectifiers in place nor RMSProp's next pages
-asked for ahead make a difference. The paper's convolutions for one screen as compiled loops would gain about 50 of
-1,250 a step with one emulator. Large pages for vectors: no difference.
+same by rows, without those of units that were silent in the whole batch (two of three are; 40 to 60 % in trained
+networks): 160 less with 8 streams, none with 16; with the decay of their statistics put off until they are next needed,
+too, 230 and 70. The second convolution's gradients as two products of matrices: 164 instead of 254 by itself, but no
+faster in training, where its memory comes out of a far cache. For the same reason neither rectifiers in place nor
+RMSProp's next pages asked for ahead make a difference. The paper's convolutions for one screen as compiled loops would
+gain about 50 of 1,250 a step with one emulator. Large pages for vectors: no difference.
 
 A shape is WORKERSxEMULATORSxT_MAX; emulators times t_max are the steps of an update.
 """
