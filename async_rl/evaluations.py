@@ -73,7 +73,7 @@ class Evaluations:
 
     def finish(self, total_steps: int, interrupted: Callable[[], bool]) -> None:
         """At the end of the training: wait for what has begun or is due, unless ``interrupted``."""
-        if self._match is not None:
+        if self._match is not None or total_steps >= self._due:
             self._say("the training is done; waiting for the evaluation")
         while not interrupted() and (self._match is not None or total_steps >= self._due):
             if self._match is None or not self._match.watch(POLL_SECONDS):
