@@ -41,7 +41,7 @@ def games_table(rows: Sequence[Row]) -> str:
         seed = "" if row.seed == rows[0].seed else f", seed {row.seed}"
         lines.append(
             (
-                game_title(row.game) + seed, _millions(row.total_steps), f"{row.hours:.2f}", _score(row.score_1_hour),
+                game_title(row.game) + seed, _millions(row.total_steps), f"{row.hours:.2f}", _after_an_hour(row),
                 _about(hour), _score(row.score), _about(end), _with_error(row.evaluation_005, row.error_005),
                 _with_error(row.evaluation_001, row.error_001),
                 "" if row.human_normalised is None else f"{row.human_normalised:.2f}",
@@ -129,6 +129,12 @@ def around(readme: Path, part: str) -> tuple[str, str]:
     if not found or not closed:
         raise UserError(f"{readme} has no lines {start.strip()} and {end} for the table.")
     return before + start, end + after
+
+
+def _after_an_hour(row: Row) -> str:
+    """The score then, or where training was over before, the last one and when."""
+    over = row.score_1_hour is None and row.evaluation_005 is not None
+    return f"{_score(row.score)} at {60 * row.hours:.0f} min" if over else _score(row.score_1_hour)
 
 
 def _millions(steps: float) -> str:

@@ -1,11 +1,13 @@
 """What the README shows can be made again: runs go on where they were cut off, and tables say what the files hold."""
 
+import dataclasses
 import json
 import math
 import statistics
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from async_rl import Config, UserError
 from async_rl.schedules import with_drawn_learning_rate
 from benchmarks import reproduce_results, reproduce_studies, reproduce_tables
 from benchmarks import study as studies
+from benchmarks.reproduce_results import Row
 from benchmarks.reproduce_studies import PONG, TOY
 from benchmarks.study import Experiment, Study
 
@@ -104,6 +107,20 @@ def test_scores_are_means_of_a_hundred_games(tmp_path: Path) -> None:
     assert reproduce_results.after(scored, 60.2) == pytest.approx(scored[20].score)  # game 120 ended after 60 s
     assert reproduce_results.after(scored, 10_000) is None
     assert reproduce_results.scores(tmp_path / "nothing") == []
+
+
+def test_a_run_that_was_over_within_an_hour_says_when() -> None:
+    empty = dict.fromkeys((field.name for field in dataclasses.fields(Row)), None)
+    row = Row(
+        **empty | {"game": "breakout", "method": "m", "seed": 0, "total_steps": 10**7, "hours": 0.8, "score": 50.0}
+    )  # type: ignore[arg-type]
+
+    def hour(**changed: object) -> str:
+        return reproduce_tables.games_table([replace(row, **changed)]).splitlines()[-1].split(" | ")[3]  # type: ignore[arg-type]
+
+    assert hour(evaluation_005=1.0, error_005=0.1) == "50.0 at 48 min"
+    assert hour() == ""  # it goes on
+    assert hour(evaluation_005=1.0, error_005=0.1, hours=1.2, score_1_hour=40.0) == "40.0"
 
 
 def test_memory_of_a_run_is_that_of_all_its_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
