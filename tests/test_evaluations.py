@@ -46,7 +46,10 @@ def test_every_evaluation_is_on_record_and_picks_the_best_network(start) -> None
 
     more: Run = start("--resume", str(run.run_dir), "--steps", "24000", name="run")
     assert more.wait() == 0, more.text()
-    assert [int(row["total_steps"]) // 6000 for row in rows(run.run_dir / "evaluations.csv")] == [1, 2, 3, 4]
+    found = rows(run.run_dir / "evaluations.csv")
+    assert [int(row["total_steps"]) // 6000 for row in found] == [1, 2, 3, 4]
+    best = max(found, key=lambda row: (float(row["mean"]), -int(row["total_steps"])))
+    assert read_network(run.run_dir, "best").total_steps == int(best["total_steps"])
 
 
 def test_an_evaluation_that_is_killed_or_hangs_harms_nothing(start) -> None:  # type: ignore[no-untyped-def]
