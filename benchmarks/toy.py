@@ -1,7 +1,8 @@
 """Steps that each method needs to learn the toy.
 
 ``python -m benchmarks.toy``: every method trains on Catch with several seeds; it has learnt when nine of ten balls are
-caught, exploration included: when the mean score of 200 games in a row reaches 0.8.
+caught, exploration included: when the mean score of 200 games in a row reaches 0.8. Settings are those of the study of
+parallel streams (`benchmarks.reproduce_studies.TOY`), in which epsilon is annealed soon and does not set the pace.
 """
 
 import dataclasses
@@ -15,11 +16,9 @@ from typing import Any
 import tyro
 
 from async_rl import Config, train
-from async_rl.config_file import from_toml
 from async_rl.supervisor import MakeWorkers, on_this_machine
 from benchmarks import table
-
-GAMES, SCORE = 200, 0.8
+from benchmarks.reproduce_studies import TOY
 
 METHODS: dict[str, dict[str, Any]] = {
     "one-step Q": {},
@@ -38,7 +37,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "replay": {"replay": 20_000, "learning_starts": 2_000, "t_max": 1},
     "prioritised replay": {"replay": 20_000, "learning_starts": 2_000, "t_max": 1, "prioritized": True},
 }
-"""What each method changes of configs/catch.toml."""
+"""What each method changes of the common settings."""
 
 
 @dataclass(frozen=True)
@@ -60,10 +59,10 @@ def steps_to_learn(config: Config, make_workers: MakeWorkers = on_this_machine) 
     with tempfile.TemporaryDirectory() as folder:
         run_dir = train(config, Path(folder) / "run", quiet=True, make_workers=make_workers).run_dir
         games = [(int(game["total_steps"]), float(game["score"])) for game in table.read(run_dir / "episodes.csv")]
-    last: deque[float] = deque(maxlen=GAMES)
+    last: deque[float] = deque(maxlen=TOY.games)
     for total_steps, score in sorted(games, key=lambda game: game[0]):  # islands tell theirs in turn
         last.append(score)
-        if len(last) == GAMES and statistics.fmean(last) >= SCORE:
+        if len(last) == TOY.games and statistics.fmean(last) >= TOY.score:
             return total_steps
     return float("inf")
 
@@ -71,12 +70,11 @@ def steps_to_learn(config: Config, make_workers: MakeWorkers = on_this_machine) 
 def main() -> None:
     """Measure, print the table and write the CSV file."""
     options = tyro.cli(Options, prog="python -m benchmarks.toy")
-    base = from_toml(Path(__file__).parent.parent / "configs" / "catch.toml")
     header = ("method", "median", "least", "most", "seeds")
     print(f"{header[0]:>30}" + "".join(f"{title:>10}" for title in header[1:]))
     rows = []
     for name in options.methods:
-        config = dataclasses.replace(base, steps=options.steps, **METHODS[name])
+        config = dataclasses.replace(TOY.base, workers=2, steps=options.steps, **METHODS[name])
         needed = [steps_to_learn(dataclasses.replace(config, seed=seed)) for seed in range(options.seeds)]
         rows.append((name, statistics.median(needed), min(needed), max(needed), options.seeds))
         print(f"{name:>30}" + "".join(f"{value:>10,.0f}" for value in rows[-1][1:]), flush=True)
