@@ -155,18 +155,16 @@ def _is_known(before: nn.Module | None, module: nn.Module) -> bool:
         return False
     if type(module) is Dueling:
         return is_chain(module.value) and is_chain(module.advantage)
-    if isinstance(module, nn.Conv2d | nn.Linear | nn.LayerNorm):
-        own = [name for name, _ in module.named_parameters()]
-        if type(module) not in (nn.Conv2d, nn.Linear, nn.LayerNorm) or own != ["weight", "bias"]:
-            return False
-    if isinstance(module, nn.Conv2d):
-        return module.padding == (0, 0) and module.dilation == (1, 1) and module.groups == 1
-    if isinstance(module, nn.Linear):
+    if type(module) in (nn.ReLU, nn.Flatten, FlattenPixels) or isinstance(module, _INPUTS):
         return True
-    if isinstance(module, nn.LayerNorm):
+    if [name for name, _ in module.named_parameters()] != ["weight", "bias"]:
+        return False
+    if type(module) is nn.Conv2d:
+        return module.padding == (0, 0) and module.dilation == (1, 1) and module.groups == 1
+    if type(module) is nn.LayerNorm:
         axes = 3 if isinstance(before, nn.Conv2d) else 1 if isinstance(before, nn.Linear) else None
         return len(module.normalized_shape) == axes
-    return type(module) in (nn.ReLU, nn.Flatten, FlattenPixels) or isinstance(module, _INPUTS)
+    return type(module) is nn.Linear
 
 
 def make_layers(network: nn.Module, rounded: Parameters) -> list[Layer]:

@@ -202,7 +202,7 @@ def _users_own(name: str, spec: EnvSpec, outputs: int) -> nn.Module:
         before = _buffers(network)
         made = network(torch.zeros(1, *spec.observation_shape, dtype=getattr(torch, spec.observation_dtype)))
         shape = tuple(made.shape)
-        changed = [name for name, buffer in _buffers(network).items() if not torch.equal(buffer, before[name])]
+        changed = [buffer for buffer, x in _buffers(network).items() if not torch.equal(x, before[buffer])]
     except UserError:
         raise
     except Exception as error:  # others' code: anything may come

@@ -58,7 +58,7 @@ def test_the_floor_counts_the_arithmetic_of_the_papers_network() -> None:
 def test_footprint_measures_real_runs(tmp_path: Path) -> None:
     benchmark("footprint", "--env", "catch", "--workers", "2", "--seconds", "1", "--output", str(tmp_path / "f.csv"))
     (row,) = rows(tmp_path / "f.csv")
-    assert (tmp_path / "f.png").exists() and int(row["workers"]) == 2 and float(row["uss_mib"]) > 1
+    assert (tmp_path / "f.png").exists() and float(row["start_seconds"]) > 0 and float(row["uss_mib"]) > 1
 
 
 def test_toy_and_conditioning(tmp_path: Path) -> None:
