@@ -8,16 +8,21 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 from conftest import ROOT, rows, wait_for
 from hypothesis import given
 from hypothesis import strategies as st
+from ray.exceptions import RayError
 
 from async_rl import Config, UserError, checkpoint
 from async_rl.build import GAMES_RING, make_table
-from async_rl.cluster.island import Island
+from async_rl.checkpoint import Progress
+from async_rl.cluster.exchange import DivergedError
+from async_rl.cluster.island import Collected, Island
 from async_rl.cluster.islands import Islands, dated_within
 from async_rl.cluster.settings import ClusterSettings, record, recorded
 from async_rl.envs import describe
@@ -220,6 +225,64 @@ def test_games_that_an_island_has_overwritten_are_counted_and_not_taken_twice() 
     island._folder.rmdir()
     newest = np.arange(read - GAMES_RING, read)
     np.testing.assert_array_equal(here["games"][1, newest % GAMES_RING, 2], newest)
+
+
+def test_an_island_that_has_diverged_says_so_and_ends_its_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray starts it again; here nothing does."""
+    codes: list[int] = []
+    monkeypatch.setattr("async_rl.cluster.island._TOLD_SECONDS", 0.0)
+    monkeypatch.setattr("async_rl.cluster.island.os._exit", codes.append)
+    for asked_to_stop, expected in ((False, [1]), (True, [])):
+        codes.clear()
+        diverged = Island()
+        monkeypatch.setattr(diverged, "_train", Mock(side_effect=DivergedError))
+        if asked_to_stop:
+            diverged.stop()
+        diverged._run(SimpleNamespace(island=3), None)  # type: ignore[arg-type]
+        assert codes == expected and diverged._said[0].startswith("island 3 has diverged")
+
+
+def test_an_island_that_was_out_of_reach_has_lost_nothing_and_is_counted_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Answers of one island, as Ray gives them: first it is cut off and trains on, then its process is another one."""
+    config = Config(env="catch", workers=2)
+    table, said = make_table(config, describe(config)), list[str]()
+    cluster = SimpleNamespace(settings=ClusterSettings(islands=1), make_island=Mock(), make_holders=lambda: [Mock()])
+    islands = Islands(cluster, config, table, tmp_path, Progress(), said.append)  # type: ignore[arg-type]
+    (member,) = islands._members
+    answers: list[Any] = []
+
+    def get(call: object, timeout: float | None = None) -> Any:
+        if isinstance(answer := answers.pop(0), Exception):
+            raise answer
+        return answer
+
+    def told(*more: Any) -> None:
+        for answer in more:
+            answers.append(answer)
+            member.call = islands._ask(member) if member.begun else islands._begin(member)
+            islands._take(member)
+
+    def collected(incarnation: int, restarted: int, *lines: str) -> Collected:
+        workers = (restarted, 0) if incarnation == 1 else (4 + restarted, 1)
+        return Collected(incarnation, {}, [], [], workers, restarted, 2, list(lines), {}, False)
+
+    monkeypatch.setattr("async_rl.cluster.islands.ray.get", get)
+    told(1, collected(1, 3, "worker 0 died", "worker 0 died again"))
+    assert (islands.restarted, islands.incarnations, islands.stepping) == (3, (3, 0), 2)
+    told(RayError(), RayError(), RayError(), 1)  # cut off; it answers that it has begun long ago
+    assert (islands.restarted, islands.incarnations, islands.stepping) == (3, (3, 0), 0)
+    told(collected(1, 3))
+    assert member.actor.collect.remote.call_args.args[1] == 2  # lines that are known
+    told(None)  # a new process
+    assert member.incarnation == 1 and not member.begun
+    told(RayError(), 3)
+    assert member.actor.begin.remote.call_args.args[0].worker_incarnations == (4, 1)
+    assert (islands.restarted, islands.incarnations) == (5, (4, 1))
+    told(collected(3, 1, "worker 0 died"))
+    assert (islands.restarted, islands.incarnations, islands.stepping) == (6, (5, 1), 2)
+    assert said.count("island 0 goes on") == 2 and sum("is out of reach" in line for line in said) == 2
 
 
 def test_cluster_settings_come_back_from_a_run(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from async_rl import UserError
 from async_rl.cluster.common import Common, Copy, Pulled
-from async_rl.cluster.exchange import Exchange, Push, ReplacedError, UnavailableError
+from async_rl.cluster.exchange import DivergedError, Exchange, Push, ReplacedError, UnavailableError
 from async_rl.cluster.rules import RULES
 from async_rl.cluster.settings import ClusterSettings
 from async_rl.cluster.wire import PIECE_BYTES, WireType, decode, encode, pieces, shards, whole
@@ -228,6 +228,19 @@ def test_a_change_that_is_not_finite_harms_nobody() -> None:
     after = common.push(0, (1, 1), [bad], slice(0, 1), np.array([40]), "float32")
     assert after.key == (1, 1) and after.steps.tolist() == [40, 0]
     np.testing.assert_array_equal(common.copy().parameters, 0)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_an_island_that_has_diverged_sends_nothing_and_ends(rule: str) -> None:
+    store = Unreliable(np.ones(3, dtype=np.float32), 2, 2, 1, 0, random.Random(0))
+    store.loss = 0.0
+    exchange, table = island(store, rule)
+    exchange.start()
+    table["parameters"][1] = np.inf
+    table["steps"][0] = 2000
+    with pytest.raises(DivergedError):
+        exchange.run(threading.Event())
+    np.testing.assert_array_equal(store.whole(), 1)
 
 
 def test_steps_never_go_back() -> None:

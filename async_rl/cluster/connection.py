@@ -19,6 +19,7 @@ from async_rl.cluster.holder import Holder
 from async_rl.cluster.island import Island
 from async_rl.cluster.settings import ClusterSettings
 from async_rl.types import UserError
+from async_rl.values import reason
 
 OBJECT_STORE_BYTES = 200 << 20
 """Of a cluster that is started here: parameters on their way; a /dev/shm of a container may be small."""
@@ -129,7 +130,7 @@ def _require_answer(address: str | None) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_SECONDS).close()
     except (OSError, OverflowError) as error:
         raise UserError(
-            f"no Ray cluster answers at --address {address} ({getattr(error, 'strerror', None) or error}); start one "
+            f"no Ray cluster answers at --address {address} ({reason(error)}); start one "
             "with ray start --head, or leave --address out to use this machine alone."
         ) from None
 

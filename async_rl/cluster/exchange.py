@@ -43,6 +43,10 @@ class ReplacedError(Exception):
     """Another incarnation of this island is at work: this one has to end."""
 
 
+class DivergedError(Exception):
+    """The island's parameters are not finite any more: it has to begin again."""
+
+
 @dataclass(frozen=True)
 class Push:
     """One change on its way, whole; ``steps``: of the island's workers."""
@@ -106,6 +110,7 @@ class Exchange:
 
         Raises:
             ReplacedError: another incarnation is at work.
+            DivergedError: the parameters are not finite.
         """
         backoff = SHORTEST_BACKOFF_SECONDS
         while not ended.wait(self._wait_seconds()):
@@ -125,6 +130,7 @@ class Exchange:
         Raises:
             UnavailableError: the next one goes on where this has stopped.
             ReplacedError: another incarnation is at work.
+            DivergedError: the parameters are not finite; nothing of that has been sent.
         """
         start, before = time.monotonic(), self._elsewhere
         if not self._rule.follows:
@@ -158,6 +164,8 @@ class Exchange:
         own = self._theta if self._rule.rest is None else self._theta.copy()  # read twice, between workers' updates
         sent = encode(self._rule.change(own, self._view, self._settings.islands), self._settings.wire)
         change = decode(sent)
+        if not np.isfinite(change).all():
+            raise DivergedError
         if self._rule.rest is not None:
             np.add(self._theta, self._rule.rest(own, self._view, change), out=self._theta)
         self._view += change

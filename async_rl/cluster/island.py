@@ -5,7 +5,8 @@ Life of an island's process:
     started by Ray --> begin --> theta pulled --> workers start --> [ watch workers ]* --> last exchange --> ended
                                                                        exchange, in a thread of its own
     any instant: SIGKILL, or the machine is gone. The workers die with it; Ray starts the process again, there or
-    elsewhere, and the driver lets it begin with the next incarnation.
+    elsewhere, and the driver lets it begin with the next incarnation. An island whose parameters are not finite
+    any more ends its process itself, to the same effect.
 """
 
 import contextlib
@@ -25,7 +26,7 @@ import psutil
 
 from async_rl import fork_server
 from async_rl.build import GAMES_RING, shared_statistics, table_rows
-from async_rl.cluster.exchange import Exchange, ReplacedError, Store, UnavailableError
+from async_rl.cluster.exchange import DivergedError, Exchange, ReplacedError, Store, UnavailableError
 from async_rl.cluster.holder import RemoteStore
 from async_rl.cluster.settings import ClusterSettings
 from async_rl.config import Config
@@ -42,6 +43,8 @@ _FOLDER = "async_rl_island_"
 
 _POLL_SECONDS = 0.1
 _LAST_EXCHANGE_SECONDS = 10.0
+_TOLD_SECONDS = 1.0
+"""After which the driver has heard why an island's process ends itself."""
 
 
 @dataclass(frozen=True)
@@ -142,10 +145,14 @@ class Island:
         return ring[numbers % GAMES_RING].copy()
 
     def _run(self, order: Order, store: Store) -> None:
+        again = False
         try:
             self._train(order, store)
         except ReplacedError:
             self._said.append(f"island {order.island}, incarnation {order.incarnation}, has been replaced and ends")
+        except DivergedError:
+            again = not self._asked_to_stop.is_set()
+            self._said.append(f"island {order.island} has diverged: its parameters are not finite; they are dropped")
         except Exception as error:  # whatever it is, the driver has to know
             (self._folder / "island.txt").write_text(traceback.format_exc(), encoding="utf-8")
             self._said.append(f"island {order.island} failed ({type(error).__name__}: {error})")
@@ -155,6 +162,9 @@ class Island:
                 self._workers.kill()
             if not _texts(self._folder):
                 shutil.rmtree(self._folder, ignore_errors=True)
+            if again:  # with the common parameters, and all else new, too
+                time.sleep(_TOLD_SECONDS)
+                os._exit(1)
             self._ended = True
 
     def _train(self, order: Order, store: Store) -> None:
@@ -175,16 +185,16 @@ class Island:
         workers = WorkerProcesses(config, table, self._folder, first, 0, self._said.append, indices)
         self._workers = workers
         workers.start()
-        replaced: list[ReplacedError] = []
-        exchanging = threading.Thread(target=self._exchange, args=(exchange, replaced), daemon=True)
+        failed: list[Exception] = []
+        exchanging = threading.Thread(target=self._exchange, args=(exchange, failed), daemon=True)
         exchanging.start()
-        while workers.any_alive and not self._asked_to_stop.is_set() and not replaced:
+        while workers.any_alive and not self._asked_to_stop.is_set() and not failed:
             workers.watch(_POLL_SECONDS)
         workers.stop()
         self._exchange_ends.set()
         exchanging.join()
-        if replaced:
-            raise replaced[0]
+        if failed:
+            raise failed[0]
         _exchange_last(exchange)
 
     def _pull_first(self, exchange: Exchange) -> bool:
@@ -195,11 +205,11 @@ class Island:
             self._asked_to_stop.wait(0.2)
         return False
 
-    def _exchange(self, exchange: Exchange, replaced: list[ReplacedError]) -> None:
+    def _exchange(self, exchange: Exchange, failed: list[Exception]) -> None:
         try:
             exchange.run(self._exchange_ends)
-        except ReplacedError as error:
-            replaced.append(error)
+        except (ReplacedError, DivergedError) as error:
+            failed.append(error)
 
     def __ray_shutdown__(self) -> None:
         """Called where Ray ends the process politely."""

@@ -40,7 +40,8 @@ class Member:
 
     def __init__(self, index: int, actor: Any, workers: slice, incarnations: tuple[int, ...]):
         self.index, self.actor, self.workers = index, actor, workers
-        self.incarnation = 0
+        self.incarnation = 0  # that was last told to begin
+        self.known = 0  # that is known to have begun
         self.worker_incarnations = incarnations
         self.begun = False
         self.lost = False  # nothing heard of it since it was said to be lost
@@ -48,6 +49,11 @@ class Member:
         self.stepping = self.said = self.restarted = self.restarted_before = 0
         self.call: Any = None
         self.due = 0.0
+
+    @property
+    def next_incarnations(self) -> tuple[int, ...]:
+        """Of its workers, where the island begins, for the first time or again."""
+        return tuple(number + (self.known > 0) for number in self.worker_incarnations)
 
 
 class Islands:
@@ -66,7 +72,6 @@ class Islands:
         self._settings = cluster.settings
         self._errors = run_dir / "errors"
         self._restarted_before = progress.restarted
-        self._began = 0  # workers of islands that have begun, again those that were lost
         count = config.workers // self._settings.islands
         first = [*progress.incarnations, *[0] * config.workers]
         self._members = [
@@ -76,7 +81,8 @@ class Islands:
             for n in range(self._settings.islands)
         ]
         self._holders = cluster.make_holders()
-        self._keeper = Keeper(self._holders, self._first_copy(), say)
+        first_copy = Copy(table["parameters"].copy(), table["steps"].copy(), ((0, 0),) * len(self._members))
+        self._keeper = Keeper(self._holders, first_copy, say)
         self._vectors_call: Any = None
         self._vectors_due = 0.0
         self._vectors = {name: table[name].copy() for name in self._vector_names()} if table.total_steps() else {}
@@ -85,8 +91,7 @@ class Islands:
     @property
     def restarted(self) -> int:
         """Workers started again, one by one or with their island."""
-        each = sum(member.restarted_before + member.restarted for member in self._members)
-        return self._restarted_before + each + max(0, self._began - len(self._table["steps"]))
+        return self._restarted_before + sum(member.restarted_before + member.restarted for member in self._members)
 
     @property
     def incarnations(self) -> tuple[int, ...]:
@@ -164,25 +169,23 @@ class Islands:
             with contextlib.suppress(RayError):
                 ray.kill(actor)
 
-    def _first_copy(self) -> Copy:
-        keys = ((0, 0),) * len(self._members)
-        return Copy(self._table["parameters"].copy(), self._table["steps"].copy(), keys)
-
     def _begin(self, member: Member) -> Any:
         member.incarnation += 1  # however far the one before has come, its pushes count no more
         rows = {name: self._table[name][member.workers].copy() for name in (*COUNTED, "games_written")}
+        if member.known:  # as if never written: the new incarnations draw their own
+            rows["random_states"].fill(np.iinfo(rows["random_states"].dtype).max)
         order = Order(
             config=self._config,
             settings=self._settings,
             island=member.index,
             incarnation=member.incarnation,
             workers=member.workers,
-            worker_incarnations=member.worker_incarnations,
+            worker_incarnations=member.next_incarnations,
             rows=rows,
             vectors=self._vectors,
             parameters=len(self._table["parameters"]),
         )
-        member.begun, member.said = True, 0
+        member.begun = True
         return member.actor.begin.remote(order, self._holders)
 
     def _ask(self, member: Member) -> Any:
@@ -200,10 +203,16 @@ class Islands:
             self._lose(member, None)
         elif isinstance(answer, Collected):
             self._merge(member, answer)
-        elif answer == member.incarnation:
-            self._began += member.workers.stop - member.workers.start
-        else:  # it has trained all the time, and could not be reached
-            member.incarnation = answer
+        else:
+            member.incarnation = answer  # or it has trained all the time, and could not be reached
+            if answer != member.known:
+                self._note_begin(member)
+
+    def _note_begin(self, member: Member) -> None:
+        again = member.workers.stop - member.workers.start if member.known else 0
+        member.restarted_before += member.restarted + again
+        member.restarted = member.said = 0
+        member.worker_incarnations, member.known = member.next_incarnations, member.incarnation
 
     def _lose(self, member: Member, error: RayError | None) -> None:
         """An island's process has gone; Ray starts it again as soon as there is a place for it."""
@@ -213,12 +222,7 @@ class Islands:
             self._say(
                 f"island {member.index} is out of reach{where}; Ray starts it again where there is a place for it"
             )
-            member.restarted_before += member.restarted
-            member.restarted = member.stepping = 0
-        states = self._table["random_states"][member.workers]
-        states.fill(np.iinfo(states.dtype).max)  # as if never written: the new incarnations draw their own
-        member.worker_incarnations = tuple(number + 1 for number in member.worker_incarnations)
-        member.lost, member.begun = True, False
+        member.stepping, member.lost, member.begun = 0, True, False
 
     def _merge(self, member: Member, collected: Collected) -> None:
         if collected.incarnation != member.incarnation:
@@ -267,7 +271,9 @@ class Islands:
     def _take_vectors(self) -> None:
         call, self._vectors_call = self._vectors_call, None
         with contextlib.suppress(RayError):
-            self._vectors = ray.get(call, timeout=5.0) or self._vectors
+            vectors = ray.get(call, timeout=5.0) or {}
+            if all(np.isfinite(vector).all() for vector in vectors.values()):
+                self._vectors = vectors or self._vectors
         for name, vector in self._vectors.items():
             np.copyto(self._table[name], vector)
 

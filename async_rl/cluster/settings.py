@@ -11,7 +11,7 @@ import tomli_w
 from async_rl import storage
 from async_rl.cluster.rules import RULES
 from async_rl.types import UserError
-from async_rl.values import shown
+from async_rl.values import reason, shown
 
 FILE = "cluster.toml"
 
@@ -58,7 +58,7 @@ def record(run_dir: Path, settings: ClusterSettings) -> None:
     try:
         storage.write(run_dir / FILE, tomli_w.dumps(values).encode())
     except OSError as error:
-        raise UserError(f"cannot write into the run directory {run_dir}: {error.strerror}.") from None
+        raise UserError(f"cannot write into the run directory {run_dir}: {reason(error)}.") from None
 
 
 def recorded(run_dir: Path) -> ClusterSettings:
