@@ -17,17 +17,21 @@ from async_rl.export import SavedNetwork
 from async_rl.naming import game_title, method_of
 from async_rl.plotting.groups import group_runs
 from async_rl.plotting.points import Curve, choose_bin_steps, make_curve
-from async_rl.plotting.runs import read_run
+from async_rl.plotting.runs import NoGamesError, read_run
 from async_rl.published import AGENTS, PUBLISHED
 from async_rl.reporting.text import duration
 from async_rl.types import UserError
 
 
 def read_curve(run_dir: Path) -> Curve | None:
-    """The learning curve of a run; None where no games are on record."""
+    """The learning curve of a run; None where no games are on record.
+
+    Raises:
+        UserError: a file is damaged.
+    """
     try:
         groups = group_runs([read_run(run_dir)])
-    except UserError:
+    except NoGamesError:
         return None
     return make_curve(groups[0], choose_bin_steps(groups), np.random.default_rng(0))
 
@@ -114,7 +118,7 @@ def _score_row(one: Evaluation) -> tuple[str, ...]:
 
 def _curve(curve: Curve | None, picture: str | None) -> list[str]:
     if curve is None:
-        return ["No training games are on record: there is no `episodes.csv` in the run's directory."]
+        return ["No training games are on record."]
     words = "Mean score of all training games, exploration included"
     if picture is not None:
         return [f"![Learning curve]({picture})", f"{words}."]

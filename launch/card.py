@@ -32,6 +32,9 @@ def main() -> None:
 
 
 def _run(options: Options) -> None:
+    output = options.output or options.run / "MODEL_CARD.md"
+    if output.suffix != ".md":
+        raise UserError(f"--output must end in .md, got {output}.")
     command.check_run(options.run)
     if not options.run.is_dir():
         raise UserError(f"a model card is made of a run directory, {options.run} is a file.")
@@ -41,7 +44,6 @@ def _run(options: Options) -> None:
 
     saved = command.read_network(options.run, trust_code=True)  # nothing of it is made, so nothing is imported
     curve, evaluations = read_curve(options.run), read_evaluations(options.run)
-    output = options.output or options.run / "MODEL_CARD.md"
     picture = output.with_suffix(".png")
     drawn = curve is not None and importlib.util.find_spec("matplotlib") is not None
     if curve is not None and drawn:

@@ -11,7 +11,7 @@ import tyro
 
 from async_rl.cores import available_cores
 from async_rl.types import UserError
-from async_rl.values import shown_path
+from async_rl.values import reason, shown_path
 
 if TYPE_CHECKING:
     from async_rl.export import SavedNetwork, Which
@@ -58,7 +58,7 @@ def check_run(run_or_file: Path) -> None:
     try:
         exists = run_or_file.exists()
     except (OSError, ValueError) as error:  # too long a name, a NUL in it
-        raise UserError(f"cannot read {shown_path(run_or_file)}: {getattr(error, 'strerror', error)}.") from None
+        raise UserError(f"cannot read {shown_path(run_or_file)}: {reason(error)}.") from None
     if not exists:
         raise UserError(f"there is no run or checkpoint at {run_or_file}.")
 

@@ -9,6 +9,7 @@ import tyro
 
 import async_rl
 from async_rl.types import UserError
+from async_rl.values import reason
 from launch import command
 
 
@@ -42,7 +43,7 @@ def _write(options: Options) -> None:
     try:
         pdoc.pdoc("async_rl", *names, output_directory=options.output)
     except OSError as error:
-        raise UserError(f"cannot write into {options.output}: {error.strerror}.") from None
+        raise UserError(f"cannot write into {options.output}: {reason(error)}.") from None
     print(f"written: {options.output / 'index.html'}")
 
 

@@ -43,7 +43,7 @@ class Options:
         """Raise UserError if a value is out of range."""
         for flag, value, right, rule in (
             ("--episodes", self.episodes, self.episodes >= 1, "at least 1"),
-            ("--max-seconds", self.max_seconds, 0 < self.max_seconds < float("inf"), "a finite number above 0"),
+            ("--max-seconds", self.max_seconds, 0 < self.max_seconds <= 1e6, "above 0, at most 1,000,000"),
             ("--epsilon", self.epsilon, 0 <= self.epsilon <= 1, "between 0 and 1"),
             ("--seed", self.seed, self.seed >= 0, "at least 0"),
         ):

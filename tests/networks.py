@@ -53,3 +53,24 @@ class Failing(gymnasium.Wrapper):
 
 def failing() -> gymnasium.Env:
     return Failing(gymnasium.make("CartPole-v1"))
+
+
+class Growing(gymnasium.Env):
+    """Each game, of all environments of the process, is longer than the one before, whatever the seed."""
+
+    observation_space = gymnasium.spaces.Box(-1, 1, (2,))
+    action_space = gymnasium.spaces.Discrete(2)
+    games = 0
+
+    def reset(self, *, seed=None, options=None):  # type: ignore[no-untyped-def]
+        Growing.games += 1
+        self.left = 3 * Growing.games
+        return self.observation_space.sample(), {}
+
+    def step(self, action):  # type: ignore[no-untyped-def]
+        self.left -= 1
+        return self.observation_space.sample(), 0.5, self.left == 0, False, {}
+
+
+def make_growing() -> Growing:
+    return Growing()

@@ -114,6 +114,24 @@ def test_fields_of_the_published_networks_and_of_a_users_own() -> None:
     assert crop(picture, own[0].field, np.array([0, 0]))[1:, 1:].tolist() == picture[:2, :2].tolist()
 
 
+def test_a_rectifier_that_several_layers_share_is_none_of_theirs() -> None:
+    class Sharing(Own):
+        def __init__(self) -> None:
+            super().__init__()
+            self.relu, self.hidden = nn.ReLU(), nn.Linear(27, 27)
+
+        def forward(self, observation: torch.Tensor) -> torch.Tensor:
+            x = self.relu(self.first(observation.permute(0, 3, 1, 2).float() / 255))
+            x = self.relu(self.second(self.pool(x))).flatten(1)
+            return self.head(self.relu(self.hidden(x)))
+
+    network = Sharing().requires_grad_(False)
+    observations = RANDOM.integers(0, 256, (5, 16, 16, 1), np.uint8)
+    found = convolutions(network, observations[0])
+    assert [layer.output for layer in found] == [network.first, network.second]
+    assert [one.activation.shape for one in peaks(network, found, observations)] == [(5, 2), (5, 3)]
+
+
 @pytest.mark.parametrize("norm", ["none", "layer"])
 def test_a_unit_depends_on_its_field_alone(norm: str) -> None:
     network = make_network(Config(network="nature", norm=norm), SCREENS).requires_grad_(False)
@@ -171,6 +189,14 @@ def test_tsne_repeats_and_keeps_neighbours() -> None:
     assert np.array_equal(found, tsne(points, seed=3))
     ends = found[:15].mean(axis=0), found[15:].mean(axis=0)
     assert all(np.linalg.norm(p - ends[n >= 15]) < np.linalg.norm(p - ends[n < 15]) for n, p in enumerate(found))
+
+
+@pytest.mark.parametrize("count", [1, 2, 40])
+def test_tsne_of_states_that_are_all_the_same(count: int) -> None:
+    """As of a network whose hidden units are all silent; scikit-learn divides by 0 then."""
+    pytest.importorskip("sklearn", reason="t-SNE needs the extra 'explain'")
+    found = tsne(np.full((count, 60), 3.0, np.float32), seed=0)
+    assert found.shape == (count, 2) and not found.any()
 
 
 def test_missing_scikit_learn_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

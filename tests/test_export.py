@@ -115,6 +115,7 @@ def test_an_agent_takes_one_observation_or_many() -> None:
     assert agent.act(many[2]) == values[2].argmax() and not any(p.requires_grad for p in agent.network.parameters())
     actions = agent.act(np.repeat(many[:1], 4000, axis=0), epsilon=0.5, random=np.random.default_rng(1))
     assert np.mean(actions == values[0].argmax()) == pytest.approx(0.75, abs=0.03)
+    assert torch.is_grad_enabled()
     with pytest.raises(ValueError, match="has no policy"):
         agent.policy(many)
     for wrong in (many[None], many.astype(np.float64), many[:, :2]):
@@ -190,3 +191,6 @@ def test_a_card_holds_what_is_known_of_a_run(tmp_path: Path, toy_run: Path) -> N
     assert "not on record" in text and f"| {result.mean:,.2f} |" in text and not (tmp_path / "CARD.png").exists()
     with pytest.raises(UserError, match="is a file"):
         card._run(card.Options(tmp_path / "CARD.md"))
+    for output in (Path("."), tmp_path / "card.png"):
+        with pytest.raises(UserError, match=r"--output must end in .md"):
+            card._run(card.Options(run_dir, output))

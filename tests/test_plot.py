@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from conftest import ROOT, rows
@@ -16,9 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from async_rl import Config, UserError, train
+from async_rl.card import read_curve
 from async_rl.plotting.groups import group_runs, make_labels
 from async_rl.plotting.intervals import interquartile_mean, stratified_bootstrap
-from async_rl.plotting.picture import _reached, draw
+from async_rl.plotting.picture import _explanation, _reached, draw
 from async_rl.plotting.points import choose_bin_steps, make_curve
 from async_rl.plotting.references import references, spread
 from async_rl.plotting.runs import Run, read_run
@@ -97,6 +99,13 @@ def test_runs_that_differ_in_the_seed_only_are_one_group() -> None:
         group_runs([run_of(1), run_of(2, game="breakout", algorithm="a3c")])
 
 
+def test_what_is_not_learnt_from_parts_no_seeds() -> None:
+    runs = [run_of(1), run_of(2)]
+    runs[0].settings.update(evaluate_every=1000, pin="core", report_seconds=1.0)
+    runs[1].settings.update(evaluate_every=0, pin="node", report_seconds=10.0)
+    assert len(group_runs(runs)) == 1
+
+
 def test_labels_are_the_fewest_settings_that_tell_groups_apart() -> None:
     plain = {"algorithm": "one-step-q", "lr": 7e-4, "double": False, "steps": 10}
     assert make_labels([plain]) == ["one-step-q"]
@@ -151,6 +160,12 @@ def test_several_games_are_human_normalised() -> None:
         make_curve(group, 10, np.random.default_rng(0))
 
 
+def test_more_points_than_a_picture_has_columns_are_refused() -> None:
+    (group,) = group_runs([run_of(0, scores=[1.0] * 2002), run_of(1)])
+    with pytest.raises(UserError, match=r"--bin-steps must be at least 11 for 20,020 steps, got 10\."):
+        make_curve(group, 10, np.random.default_rng(0))
+
+
 def test_bins_are_round_and_hold_some_games() -> None:
     groups = group_runs([run_of(1, scores=[0.0] * 10_000)])
     assert choose_bin_steps(groups) == 2000  # 50 points of 100,000 steps
@@ -165,6 +180,27 @@ def test_published_scores_that_are_drawn() -> None:
     assert [name for name, _ in near.lines] == ["random play", "human"]
     assert [name for name, _ in near.beyond] == ["DQN", "A3C"]
     assert references(["catch"], 0, 1).lines == () and references(["pong", "qbert"], 0, 1).lines[1] == ("human", 1.0)
+
+
+def test_a_single_point_can_be_seen_with_its_band(tmp_path: Path) -> None:
+    """A line and a band need two."""
+    (group,) = group_runs([run_of(0)])
+    curve = make_curve(group, 100, np.random.default_rng(0))
+    assert len(curve.score) == 1
+    draw([curve], ["catch"], ("steps",), tmp_path / "one.png")
+    picture = cv2.imread(str(tmp_path / "one.png"))
+    upper = picture[: len(picture) * 3 // 4].reshape(-1, 3)  # not the legend
+    blue, faint = np.array([0xB2, 0x72, 0]), np.round(0.2 * np.array([0xB2, 0x72, 0]) + 0.8 * 255)
+    assert 20 < (upper == blue).all(axis=1).sum() < 400
+    assert (np.abs(upper - faint) <= 1).all(axis=1).sum() > 100
+
+
+def test_a_band_is_told_of_only_where_there_is_one() -> None:
+    (group,) = group_runs([run_of(0), run_of(1)])
+    nothing = references(["catch"], 0, 1)
+    for apart in (False, True):
+        curve = make_curve(group, 10, np.random.default_rng(0), by_epsilon=apart)
+        assert ("band" in _explanation([curve], nothing)) is not apart
 
 
 @pytest.mark.parametrize(("games", "shown"), [(49, True), (40, False)])
@@ -236,6 +272,12 @@ def test_the_streams_of_each_final_epsilon(toys: list[Path], tmp_path: Path) -> 
     assert {key for key in rows(table)[0] if key.startswith("score_")} == {f"score_epsilon_{e:g}" for e in drawn}
 
 
+def test_a_label_is_no_formula(toys: list[Path], tmp_path: Path) -> None:
+    (group,) = group_runs([read_run(toys[0])], [r"costs $\foo$ 5"])
+    draw([make_curve(group, 500, np.random.default_rng(0))], ["catch"], ("steps",), tmp_path / "formula.svg")
+    assert r"costs $\foo$ 5" in (tmp_path / "formula.svg").read_text(encoding="utf-8")
+
+
 def test_the_same_runs_give_the_same_picture(toys: list[Path], tmp_path: Path) -> None:
     groups = group_runs([read_run(run) for run in toys])
     for name in ("1.svg", "2.svg"):
@@ -252,6 +294,26 @@ def test_a_run_that_is_being_written_can_be_drawn(toys: list[Path], tmp_path: Pa
     (copy / "run.json").write_text("{", encoding="utf-8")
     (copy / "metrics.csv").unlink()
     assert (read_run(copy).game, read_run(copy).frames_per_step) == ("catch", 1)
+
+
+def test_a_game_with_a_reward_that_is_no_number_is_left_out(toys: list[Path], tmp_path: Path) -> None:
+    copy = copied(toys[0], tmp_path)
+    last = (copy / "episodes.csv").read_text(encoding="utf-8").splitlines()[-1].split(",")
+    last[4] = "nan"
+    with (copy / "episodes.csv").open("a", encoding="utf-8") as file:
+        file.write(",".join(last) + "\n")
+    np.testing.assert_array_equal(read_run(copy).scores, read_run(toys[0]).scores)
+    assert read_curve(copy) is not None
+
+
+def test_a_card_does_without_games_but_not_with_damaged_ones(toys: list[Path], tmp_path: Path) -> None:
+    copy = copied(toys[0], tmp_path)
+    with (copy / "episodes.csv").open("a", encoding="utf-8") as file:
+        file.write("x\n")
+    with pytest.raises(UserError, match=r"episodes.csv is damaged"):
+        read_curve(copy)
+    (copy / "episodes.csv").unlink()
+    assert read_curve(copy) is None
 
 
 def copied(run: Path, tmp_path: Path) -> Path:
@@ -298,6 +360,8 @@ def test_damaged_runs_are_refused_in_one_sentence(
         (("RUN", "--output", "/proc/curves.png"), "cannot write /proc/curves.png"),
         (("RUN", "--csv", "/proc/curves.csv"), "cannot write /proc/curves.csv"),
         (("RUN", "--bin-steps", "0"), "--bin-steps must be at least 1"),
+        (("RUN", "--labels", ""), "--labels must not be empty"),
+        (("RUN", "--labels", "_x"), "nor begin with _"),
         (("RUN", "--x", "time", "time"), "--x must name one to three different axes"),
         (("RUN", "OTHER", "--by-epsilon"), "--by-epsilon is for runs of one configuration, got 2"),
         ((), "name at least one run directory"),

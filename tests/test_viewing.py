@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import networks
@@ -27,7 +28,7 @@ pytest.importorskip("PIL", reason="videos need the extra 'video'")
 from async_rl.viewing import canvas as colours  # noqa: E402
 from async_rl.viewing.panels import Scales  # noqa: E402
 from async_rl.viewing.play import Moment, Play  # noqa: E402
-from async_rl.viewing.recording import Wish, record  # noqa: E402
+from async_rl.viewing.recording import Camera, Wish, record  # noqa: E402
 from async_rl.viewing.saliency import input_gradient, saliency  # noqa: E402
 from async_rl.viewing.scene import Scene, observation_picture  # noqa: E402
 from async_rl.viewing.stage import Stage, Titles, enlarged, overlay  # noqa: E402
@@ -204,6 +205,24 @@ def test_videos_hold_every_frame(tmp_path: Path, env: str, steps: int, ending: s
     assert np.abs(frames[0][4, 4].astype(int) - colours.BACKGROUND).max() < 12  # not black, not torn
 
 
+@pytest.mark.parametrize("steps", [3, 4, 5])
+def test_the_last_picture_has_the_game_in_it(steps: int) -> None:
+    """Of 50 pictures a second, one a step, a GIF takes each third; the last one need not be among them."""
+    scene = SimpleNamespace(pictures=[PICTURE], frames_per_second=50.0, note="")
+    camera = Camera(untrained(Config(env="catch")), Wish(Path("agent.gif")), scene)  # type: ignore[arg-type]
+    box = camera.set_up(Scales(preferences=(-2.0, 4.0), advantage=2.0, value=(-1.0, 3.0))).game
+    seen = moment(observation=np.zeros((10, 5, 1), np.uint8))
+    taken = [picture.copy() for step in range(steps) for picture in camera.take(dataclasses.replace(seen, step=step))]
+    assert len(taken) == 1
+    for picture in camera.end():
+        assert (picture[box.y : box.bottom, box.x : box.right] == 77).all()
+
+
+def test_a_game_that_does_not_repeat_is_recorded_whole_and_said(tmp_path: Path) -> None:
+    done = record(untrained(Config(env="networks:make_growing")), Wish(tmp_path / "agent.mp4"), lambda *_: None)
+    assert done.steps == 2 * done.scores[0] and "others than those looked at before" in done.note
+
+
 def test_what_cannot_be_drawn_is_shown_as_it_is_seen(tmp_path: Path) -> None:
     class Blind:
         spec = EnvSpec("blind", (3,), "float32", ("a", "b"))
@@ -216,6 +235,7 @@ def test_what_cannot_be_drawn_is_shown_as_it_is_seen(tmp_path: Path) -> None:
     assert scene.pictures[0][0, :, 0].tolist() == [0, 127, 255] and "no module named paint" in scene.note
     colour = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
     assert np.array_equal(observation_picture(colour), colour)
+    assert observation_picture(np.full((2, 2, 4), 0.5, np.float32)).tolist() == [[[127] * 3] * 2] * 2
     wish = Wish(tmp_path / "agent.mp4", max_seconds=1)
     assert record(untrained(Config(env="CartPole-v1")), wish, lambda *_: None).steps > 5
 
@@ -242,6 +262,7 @@ def test_record_works_on_a_run_and_tells_bad_input_in_one_line(
         ((str(tmp_path / "empty"), *usual), "no checkpoints"),
         ((str(run), "--output", "agent.avi"), "must end in .mp4 or .gif"),
         ((str(run), "--output", str(tmp_path / "file" / "agent.mp4")), "cannot write"),
+        ((str(run), "--max-seconds", "1e30"), "--max-seconds must be above 0, at most 1,000,000"),
         ((str(run), "--epsilon", "2"), "--epsilon must be between 0 and 1"),
     ):
         monkeypatch.setattr(sys, "argv", ["record", *arguments])
@@ -253,7 +274,7 @@ def test_record_works_on_a_run_and_tells_bad_input_in_one_line(
 
 def test_ctrl_c_ends_a_recording_without_a_traceback_and_leaves_nothing(tmp_path: Path, toy_run: Path) -> None:
     line = [sys.executable, "-m", "launch.record", str(toy_run), "--output", str(tmp_path / "agent.mp4")]
-    long = ("--episodes", "1000000", "--max-seconds", "100000")
+    long = ("--episodes", "1000000", "--max-seconds", "4000")
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored, and inherited, in background jobs
     try:
         process = subprocess.Popen([*line, *long], cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True)

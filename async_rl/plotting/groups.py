@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from async_rl.config import NOTHING_LEARNT
 from async_rl.naming import method_name, setting_text
 from async_rl.plotting.runs import Run
 from async_rl.types import UserError
 
-SAME_LEARNING = frozenset({"seed", "pin", "heartbeat_seconds", "checkpoint_seconds", "report_seconds", "profile"})
+SAME_LEARNING = frozenset({"seed", *NOTHING_LEARNT})
 """Settings that may differ within a group: they change the random numbers, or nothing that is learnt."""
 
 NAMING_ORDER = (

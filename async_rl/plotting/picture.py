@@ -39,7 +39,7 @@ class Scale:
 
 
 def check_output(path: Path) -> None:
-    """Raise `UserError` if a picture cannot be written to ``path``: its ending, matplotlib, the directory."""
+    """Raise `UserError` if no picture can be made for ``path``: its ending is another, or matplotlib is missing."""
     if path.suffix.lower() not in ENDINGS:
         raise UserError(f"--output must end in {' or '.join(ENDINGS)}, got {path}.")
     try:
@@ -107,11 +107,12 @@ def _draw_panel(panel: Any, curves: Sequence[Curve], axis: Axis, known: Referenc
     for number, curve in enumerate(curves):
         colour, dashes = COLOURS[number % len(COLOURS)], ("-", "--")[number // len(COLOURS) % 2]
         x = _x(curve, axis) / scale.size
+        marker = "o" if len(x) == 1 else None  # a line needs two points
         if not curve.by_epsilon:
-            panel.fill_between(x, curve.low, curve.high, color=colour, alpha=0.2, linewidth=0)
-        panel.plot(x, curve.score, color=colour, linewidth=3, linestyle=dashes, label=_legend(curve))
+            panel.fill_between(x, curve.low, curve.high, color=colour, alpha=0.2, linewidth=0 if marker is None else 6)
+        panel.plot(x, curve.score, color=colour, linewidth=3, linestyle=dashes, marker=marker, label=_legend(curve))
         for (epsilon, scores), own in zip(curve.by_epsilon.items(), COLOURS[1:] * 9, strict=False):
-            panel.plot(x, scores, color=own, linewidth=1.8, label=f"final ε {epsilon:g}")
+            panel.plot(x, scores, color=own, linewidth=1.8, marker=marker, label=f"final ε {epsilon:g}")
     for _, score in known.lines:
         panel.axhline(score, color="0.35", linestyle=(0, (2, 3)), linewidth=1.3, zorder=1)
     for point in known.points:
@@ -159,7 +160,8 @@ def _points(score: float) -> str:
 
 
 def _legend(curve: Curve) -> str:
-    return curve.label if curve.runs == 1 else f"{curve.label} ({curve.runs} runs)"
+    label = curve.label.replace("$", r"\$")  # no formula
+    return label if curve.runs == 1 else f"{label} ({curve.runs} runs)"
 
 
 def _frame(
@@ -199,7 +201,8 @@ def _explanation(curves: Sequence[Curve], known: References) -> str:
     """What line and band are, and what lies outside the picture."""
     bands = not curves[0].by_epsilon and any((curve.low < curve.high).any() for curve in curves if curve.runs == 1)
     single = "mean; band: quartiles of single games" if bands else "mean of all training games"
-    several = "interquartile mean of the runs; band: 95 % stratified bootstrap interval"
+    several = "interquartile mean of the runs"
+    several += "; band: 95 % stratified bootstrap interval" * (not curves[0].by_epsilon)
     numbers = {curve.runs == 1 for curve in curves}
     said = [f"one run: {single}" * (True in numbers), f"several runs: {several}" * (False in numbers)]
     if known.points:

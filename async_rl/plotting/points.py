@@ -16,6 +16,9 @@ MOST_POINTS = 60
 GAMES_PER_POINT = 20
 """Bins are chosen so that there are about as many games in each, but never more than `MOST_POINTS` of them."""
 
+MOST_BINS = 2_000
+"""With chosen ones; a picture has no more columns, and the bootstrap takes memory for each."""
+
 
 @dataclass(frozen=True)
 class Curve:
@@ -63,8 +66,12 @@ def make_curve(group: Group, bin_steps: int, random: np.random.Generator, by_eps
     bootstrap. A bin without a finished game takes its score from its neighbours.
 
     Raises:
-        UserError: several games, one of them without published human and random scores; or the runs share no bin.
+        UserError: several games, one of them without published human and random scores; the runs share no bin; or
+            more than `MOST_BINS` bins.
     """
+    if (longest := max(run.total_steps[-1] for run in group.runs)) > MOST_BINS * bin_steps:
+        least = math.ceil(longest / MOST_BINS)
+        raise UserError(f"--bin-steps must be at least {least:,} for {longest:,.0f} steps, got {bin_steps:,}.")
     runs = [(run, _scores(run, normalised=len(group.games) > 1)) for run in group.runs]
     last = min(_last_bin(run, bin_steps) for run, _ in runs)
     first = max(_bins(run, bin_steps)[0] for run, _ in runs)

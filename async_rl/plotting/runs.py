@@ -14,11 +14,12 @@ from async_rl.config import Config
 from async_rl.config_file import to_toml
 from async_rl.run_directory import CONFIG, RECORD
 from async_rl.types import UserError
+from async_rl.values import reason
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run and its N finished games, in the order in which they ended.
+    """A run and its N finished games with scores that are numbers, in the order in which they ended.
 
     Attributes:
         settings: of ``config.toml``, by the names used there; what it does not say has its default.
@@ -40,11 +41,16 @@ class Run:
     final_epsilons: np.ndarray
 
 
+class NoGamesError(UserError):
+    """A run of which no finished game is on record."""
+
+
 def read_run(directory: Path) -> Run:
     """Read a run from its directory, also while it is under way.
 
     Raises:
-        UserError: it is no run directory, no game is finished yet, or a file is damaged.
+        NoGamesError: no game is finished yet, or none is on record.
+        UserError: it is no run directory, or a file is damaged.
     """
     if not directory.is_dir():
         raise UserError(
@@ -52,8 +58,10 @@ def read_run(directory: Path) -> Run:
         )
     settings = _settings(directory / CONFIG)
     games = _columns(directory / "episodes.csv", ("total_steps", "seconds", "worker", "stream", "score"))
+    known = np.isfinite(games["score"])  # of a game with a reward that was no number it is not
+    games = {name: column[known] for name, column in games.items()}
     if not len(games["score"]):
-        raise UserError(f"the run {directory} has no finished game yet; let it train a while longer.")
+        raise NoGamesError(f"the run {directory} has no finished game yet; let it train a while longer.")
     if not all(np.isfinite(column).all() for column in games.values()):
         raise UserError(f"{directory / 'episodes.csv'} is damaged: a number in it is not finite.")
     metrics = _columns(directory / "metrics.csv", ("total_steps", "total_frames"))
@@ -76,7 +84,7 @@ def _settings(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(to_toml(Config())) | tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UserError(f"{path.parent} is no run directory: cannot read {path.name}: {error.strerror}.") from None
+        raise UserError(f"{path.parent} is no run directory: cannot read {path.name}: {reason(error)}.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is damaged: {error}.") from None
 
@@ -86,7 +94,7 @@ def _columns(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
     try:
         text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}.") from None
+        raise UserError(f"cannot read {path}: {reason(error)}.") from None
     text = text[: text.rfind("\n") + 1]
     if text.count("\n") < 2:
         return {name: np.empty(0) for name in names}
@@ -96,8 +104,8 @@ def _columns(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
     try:
         table = np.loadtxt(io.StringIO(text), delimiter=",", skiprows=1, ndmin=2, comments=None)
     except ValueError as error:
-        reason = str(error).partition(";")[0]
-        raise UserError(f"{path} is damaged: {reason}; mend or delete that row.") from None
+        first = str(error).partition(";")[0]
+        raise UserError(f"{path} is damaged: {first}; mend or delete that row.") from None
     if table.shape[1] != len(header):
         raise UserError(f"{path} is damaged: {table.shape[1]} numbers in a row of {len(header)} columns.")
     return {name: table[:, header.index(name)] for name in names}

@@ -97,7 +97,7 @@ def convolutions(network: nn.Module, observation: np.ndarray) -> list[Convolutio
         if isinstance(layer, nn.Conv2d):
             output: nn.Module = layer
             for after in used[place + 1 :]:
-                if not isinstance(after, (*_NORMS, nn.ReLU)):
+                if not isinstance(after, (*_NORMS, nn.ReLU)) or used.count(after) > 1:  # of other layers, too
                     break
                 output = after
                 if isinstance(after, nn.ReLU):

@@ -1,7 +1,8 @@
 """A video of an agent at play.
 
 The games are played twice with the same seed: first blindly, for the ranges of all that is shown, so that no scale has
-to change while the video runs and no picture has to be kept; then with pictures.
+to change while the video runs and no picture has to be kept; then with pictures. Environments that draw their own
+random numbers play another game then.
 """
 
 import itertools
@@ -67,7 +68,7 @@ class Recorded:
 
 
 Tell = Callable[[str, int, int], None]
-"""Called now and then with what is being done, how much is done and how much there is (0: not known)."""
+"""Called now and then with what is being done, how much is done and how much there is."""
 
 
 def record(agent: Agent, wish: Wish, tell: Tell) -> Recorded:
@@ -167,16 +168,17 @@ class Camera:
         self._canvas = self._stage.decision(list(self._recent))
         heat = _heat(self._agent, self._wish, moment)
         for picture in self._scene.pictures:
-            shown = picture if heat is None else overlay(picture, heat, self._scales.heat)
+            self._shown = picture if heat is None else overlay(picture, heat, self._scales.heat)
             self._seen += 1
             if self._seen % self._every == 0:
-                self._stage.place(self._canvas, shown)
+                self._stage.place(self._canvas, self._shown)
                 self.frames += 1
                 yield self._canvas
 
     def end(self) -> Iterator[np.ndarray]:
         """The last picture for a second, with the final score."""
         last = self._recent[-1]
+        self._stage.place(self._canvas, self._shown)  # which may have been left out: not all are taken
         self._stage.numbers(self._canvas, replace(last, score=last.score + last.reward, step=last.step + 1))
         for _ in range(round(_END_SECONDS * self.frames_per_second)):
             self.frames += 1
@@ -186,7 +188,7 @@ class Camera:
 def _film(wish: Wish, play: Play, camera: Camera, scales: Scales, steps: int, tell: Tell) -> Recorded:
     assert play.scene is not None
     scores: dict[int, float] = {}
-    moments = _some(play, wish, steps)
+    moments = _some(play, wish, camera.limit)
     first = next(moments)
     stage = camera.set_up(scales)
     with video(wish.output, stage.size, camera.frames_per_second) as add:
@@ -197,4 +199,6 @@ def _film(wish: Wish, play: Play, camera: Camera, scales: Scales, steps: int, te
             tell("recording", number, steps)
         for picture in camera.end():
             add(picture)
-    return Recorded(tuple(scores.values()), steps, camera.frames, play.scene.note)
+    others = "the games were others than those looked at before, so the scales may not fit them" * (number != steps)
+    note = "; ".join(filter(None, (play.scene.note, others)))
+    return Recorded(tuple(scores.values()), number, camera.frames, note)

@@ -36,7 +36,8 @@ class States:
 
     def picture(self, number: int) -> np.ndarray:
         """What a person saw, [height, width, 3] uint8."""
-        return np.asarray(cv2.imdecode(np.frombuffer(self.pictures[number], np.uint8), cv2.IMREAD_COLOR_RGB))
+        bgr = np.asarray(cv2.imdecode(np.frombuffer(self.pictures[number], np.uint8), cv2.IMREAD_COLOR))
+        return np.ascontiguousarray(bgr[:, :, ::-1])
 
 
 def sample(agent: Agent, count: int, seed: int, tell: Callable[[str, int, int], None]) -> States:

@@ -66,11 +66,13 @@ class Scene:
 def observation_picture(observation: np.ndarray) -> np.ndarray:
     """An observation as a picture [height, width, 3] uint8.
 
-    Three channels are colours, of any other number the last one is shown in grey (the newest of a stack of screens). A
-    vector becomes rows of cells, dark to bright from -1 to 1.
+    Three channels are colours, of any other number the last one is shown in grey (the newest of a stack of screens);
+    float32 is dark to bright from 0 to 1. A vector becomes rows of cells, from -1 to 1.
     """
     if observation.ndim == 3:
         channels = observation if observation.shape[2] == 3 else observation[:, :, -1:].repeat(3, axis=2)
+        if channels.dtype != np.uint8:
+            channels = (np.clip(channels, 0, 1) * 255).astype(np.uint8)
         return np.ascontiguousarray(channels)
     cells = np.zeros(-(-observation.size // _CELLS_PER_ROW) * _CELLS_PER_ROW, np.float32)
     cells[: observation.size] = np.clip(observation.ravel(), -1, 1)

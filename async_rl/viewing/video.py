@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from async_rl.types import UserError
+from async_rl.values import reason
 
 ENDINGS = (".mp4", ".gif")
 _GIF_FRAMES_PER_SECOND = 20.0
@@ -29,7 +30,7 @@ def check_output(path: Path) -> None:
         with _beside(path) as beside:
             beside.touch()
     except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}.") from None
+        raise UserError(f"cannot write {path}: {reason(error)}.") from None
 
 
 def ffmpeg() -> str:
@@ -150,6 +151,5 @@ def _to_gif(lossless: Path, gif: Path) -> None:
 
 def _last_line(error: OSError) -> str:
     """What ffmpeg said last, or the system's words."""
-    text = error.strerror or str(error)
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    lines = [line.strip() for line in reason(error).splitlines() if line.strip()]
     return (lines[-1] if lines else "ffmpeg failed").rstrip(".")
