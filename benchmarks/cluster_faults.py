@@ -22,7 +22,7 @@ from async_rl import checkpoint
 from benchmarks import table
 from benchmarks.cluster_partition import Partitioned, wait_for, why_not
 from benchmarks.cluster_runs import ClusterRun, Machines, toy
-from benchmarks.endurance_launcher import most_lost_seconds
+from benchmarks.endurance_launcher import lost_seconds
 from benchmarks.endurance_run import HEADER, print_row, require
 
 GAMES = 100
@@ -58,6 +58,7 @@ class Trial:
 
     def __init__(self, machines: Machines | Partitioned, folder: Path, chance: random.Random):
         self.machines, self.chance, self.run_dir = machines, chance, folder / "run"
+        self.lost_seconds = 0.0  # of training, at most, by a kill of the driver
         self.run = self.start(toy(self.run_dir, "--islands", "2", "--workers", "1", "--exchange-interval", "250"))
 
     def start(self, arguments: list[str]) -> ClusterRun:
@@ -100,6 +101,7 @@ class Trial:
             time.sleep(0.1)
         saved = checkpoint.read(self.run_dir)
         require(all(np.isfinite(array).all() for array in saved.arrays.values()), "a checkpoint is finite")
+        self.lost_seconds = max(self.lost_seconds, lost_seconds(self.run_dir))
         self.run = self.start(["--resume", str(self.run_dir)])
 
     def partition(self, seconds: float) -> None:
@@ -159,7 +161,7 @@ def hurt(fault: str, options: Options) -> tuple[str, int, int, str]:
                 trial.finish()
             finally:
                 trial.run.destroy()
-        driver = f"at most {most_lost_seconds(trial.run_dir):.1f} s of training" if fault == "driver" else ""
+        driver = f"at most {trial.lost_seconds:.1f} s of training" if fault == "driver" else ""
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     end = f" for {options.partition_seconds:.0f} s" if fault == "partition" else ": SIGKILL"

@@ -10,6 +10,7 @@ from typing import Any
 
 import psutil
 
+from benchmarks import table
 from benchmarks.endurance_run import Run
 
 OBJECT_STORE_BYTES = 100 << 20
@@ -95,8 +96,6 @@ class ClusterRun(Run):
 
     def games(self) -> list[dict[str, str]]:
         """Rows of ``episodes.csv``."""
-        from benchmarks import table
-
         return table.read(self.run_dir / "episodes.csv")
 
 

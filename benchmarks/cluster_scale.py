@@ -140,7 +140,7 @@ def draw(rows: Sequence[Row], path: Path) -> None:
         of = [row for row in rows if row[0] == kind]
         check.plot([row[2] for row in of], [row[6] for row in of], style, label=kind)
     check.set_title("Toy on this machine: staleness", fontsize=12)
-    for gigabits, colour in zip(GIGABITS, COLOURS[:4:1], strict=False):
+    for gigabits, colour in zip(GIGABITS, COLOURS, strict=False):
         label = f"{gigabits:g} Gbit/s"
         one = [row for row in rows if row[0] == "one shard" and row[1] == gigabits]
         more = [row for row in rows if row[0] == "shards as needed" and row[1] == gigabits]

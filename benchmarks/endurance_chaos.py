@@ -80,9 +80,10 @@ def run(options: Chaos) -> list[tuple[str, int, int, str]]:
 
 
 def make_faults(running: Run, options: Chaos) -> list[Fault]:
-    """Faults at random moments. A worker that is being hurt already is left alone, and so is the last one that is not:
-    else all could stand still at once, and nobody could see whether others wait."""
+    """Faults at random moments, each kind as often. A worker that is being hurt already is left alone, and so is the
+    last one that is not: else all could stand still at once, and nobody could see whether others wait."""
     chance = random.Random(options.seed)
+    kinds = [kind for _ in range(0, options.faults, len(FAULTS)) for kind in chance.sample(list(FAULTS), len(FAULTS))]
     made: list[Fault] = []
     hurt: dict[int, psutil.Process] = {}
     while len(made) < options.faults:
@@ -91,7 +92,7 @@ def make_faults(running: Run, options: Chaos) -> list[Fault]:
         ready = {i: p for i, p in running.workers().items() if hurt.get(i) != p and catches_faults(p)}
         if len(ready) < 2:
             continue
-        worker, name = chance.choice(sorted(ready)), chance.choice(list(FAULTS))
+        worker, name = chance.choice(sorted(ready)), kinds[len(made)]
         fault = Fault(worker, name, float(running.reports()[-1]["seconds"]))
         try:
             ready[worker].send_signal(FAULTS[name][0])

@@ -1,12 +1,10 @@
 """The launcher of one run of the toy is killed at random moments, again and again, and the run resumed each time."""
 
-import math
 import os
 import random
 import re
 import signal
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -45,36 +43,31 @@ def run(options: Launcher) -> list[tuple[str, int, int, str]]:
     """Kill, check everything that is promised, and return a row for each phase in which it was killed."""
     chance = random.Random(options.seed)
     tried = {"during start-up": 0, "in training": 0}
-    gone_after = [0.0]
+    gone_after, lost = [0.0], [0.0]
     for number in range(options.kills):
         saved_steps = steps_saved(options.run_dir)
         training, seconds = kill(options, chance, after_first_report=bool(number % 2))
         tried["in training" if training else "during start-up"] += 1
         gone_after.append(seconds)
         check_readable(options.run_dir, saved_steps)
+        lost.append(lost_seconds(options.run_dir))
         if (number + 1) % 10 == 0:
             print(f"{number + 1} kills, T = {steps_saved(options.run_dir):,}", flush=True)
     check_end(options)
     print(f"all gone after {max(gone_after):.2f} s at most")
-    return results(options, tried)
+    told = {"during start-up": "nothing", "in training": f"at most {max(lost):.1f} s"}
+    return [(f"SIGKILL of the launcher {when}", count, count, told[when]) for when, count in tried.items()]
 
 
-def results(options: Launcher, tried: Mapping[str, int]) -> list[tuple[str, int, int, str]]:
-    """A row for each phase, of a run that has been brought to its end."""
-    lost = {"during start-up": "nothing", "in training": f"at most {most_lost_seconds(options.run_dir):.1f} s"}
-    return [(f"SIGKILL of the launcher {when}", count, count, lost[when]) for when, count in tried.items()]
-
-
-def most_lost_seconds(run_dir: Path) -> float:
-    """The longest training that was lost at once: what resumes have moved aside, as it was beyond the checkpoint."""
-    reports = table.read(run_dir / "metrics.discarded.csv")
-    most = first = last = -math.inf
-    for seconds in (float(report["seconds"]) for report in reports):
-        if not last <= seconds <= last + 6 * REPORT_SECONDS:  # another session, not a slow disk
-            first = seconds
-        last = seconds
-        most = max(most, last - first + REPORT_SECONDS)
-    return max(most, 0.0)
+def lost_seconds(run_dir: Path) -> float:
+    """Training that a kill has lost: what was reported after the last checkpoint, and the time to the next report."""
+    reports = table.read(run_dir / "metrics.csv")
+    try:
+        saved = checkpoint.read(run_dir).progress.seconds
+    except UserError:  # none yet
+        saved = 0.0
+    beyond = float(reports[-1]["seconds"]) - saved if reports else 0.0
+    return beyond + REPORT_SECONDS if beyond > 0 else 0.0
 
 
 def kill(options: Launcher, chance: random.Random, after_first_report: bool) -> tuple[bool, float]:

@@ -18,6 +18,7 @@ from async_rl.cores import available_cores
 from async_rl.envs import describe
 from async_rl.evaluation import make_protocol
 from async_rl.types import UserError
+from async_rl.values import reason
 from benchmarks import reproduce_atari, reproduce_pictures, reproduce_studies, reproduce_tables, table
 from benchmarks import reproduce_results as results
 from benchmarks.reproduce_studies import PONG, TOY
@@ -107,7 +108,7 @@ def _check(options: Options, study: Study) -> None:
     try:
         options.output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"cannot make the directory {options.output}: {error.strerror}.") from None
+        raise UserError(f"cannot make the directory {options.output}: {reason(error)}.") from None
 
 
 def _experiments(part: Part, options: Options) -> list[Experiment]:

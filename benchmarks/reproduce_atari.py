@@ -48,9 +48,10 @@ def one_step(games: Sequence[str], workers: int, steps: int, seeds: Sequence[int
 def methods(games: Sequence[str], workers: int, steps: int, seeds: Sequence[int]) -> list[Experiment]:
     """The other online methods on those of ``games`` that are `METHOD_GAMES`."""
     bases = {name: dataclasses.replace(base, workers=workers) for name, base in METHODS.items()}
-    sprint = _runs("methods", ["pong"], {SPRINT: bases["lambda"]}, min(steps, SPRINT_STEPS), seeds)
     others = _runs("methods", [game for game in METHOD_GAMES if game in games], bases, steps, seeds)
-    return (sprint if "pong" in games else []) + others
+    if "pong" not in games or steps <= SPRINT_STEPS:  # the sprint would be the long run itself
+        return others
+    return _runs("methods", ["pong"], {SPRINT: bases["lambda"]}, SPRINT_STEPS, seeds) + others
 
 
 def replay(workers: int, steps: int, seeds: Sequence[int]) -> list[Experiment]:

@@ -8,6 +8,7 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from async_rl.config import Config
@@ -128,9 +129,10 @@ class Learnt:
     seconds: float
 
 
-def learnt(study: Study, experiment: Experiment, task: Task) -> Learnt:
+def learnt(run_dir: Path, task: Task) -> Learnt:
     """When the mean score of ``task.games`` games in a row was ``task.score`` first."""
-    games = table.read(study.run_dir(experiment) / "episodes.csv")
+    rows = table.read(run_dir / "episodes.csv")
+    games = sorted(rows, key=lambda game: int(game["total_steps"]))  # islands tell theirs in turn
     total = 0.0
     for end, game in enumerate(games):
         total += float(game["score"]) - (float(games[end - task.games]["score"]) if end >= task.games else 0.0)
@@ -170,7 +172,7 @@ def stream_rows(study: Study, experiments: Sequence[Experiment], task: Task) -> 
         one: Learnt | None = None
         for index, count in enumerate(STREAMS):
             runs = [each for each in experiments if each.method == method and each.config.workers == count]
-            times = [learnt(study, each, task) for each in study.finished(runs)]
+            times = [learnt(study.run_dir(each), task) for each in study.finished(runs)]
             if not times:
                 continue
             steps = [each.steps for each in times]

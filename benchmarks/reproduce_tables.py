@@ -9,6 +9,7 @@ from typing import Any
 from async_rl.naming import game_title
 from async_rl.published import PUBLISHED
 from async_rl.types import UserError
+from async_rl.values import reason
 from benchmarks.reproduce_results import Row
 from benchmarks.reproduce_studies import OPTIMIZERS, Task
 
@@ -115,7 +116,7 @@ def fill_in(readme: Path, part: str, text: str) -> None:
     try:
         readme.write_text(f"{before}{text}\n{after}", encoding="utf-8")
     except OSError as error:
-        raise UserError(f"cannot fill in {readme}: {error.strerror}.") from None
+        raise UserError(f"cannot fill in {readme}: {reason(error)}.") from None
 
 
 def around(readme: Path, part: str) -> tuple[str, str]:
@@ -124,7 +125,7 @@ def around(readme: Path, part: str) -> tuple[str, str]:
     try:
         before, found, rest = readme.read_text(encoding="utf-8").partition(start)
     except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {readme}: {getattr(error, 'strerror', None) or error}.") from None
+        raise UserError(f"cannot read {readme}: {reason(error)}.") from None
     _, closed, after = rest.partition(end)
     if not found or not closed:
         raise UserError(f"{readme} has no lines {start.strip()} and {end} for the table.")

@@ -41,7 +41,7 @@ def observe_together(
         runs: list[subprocess.Popen[bytes]] = []
         try:
             for one, run_dir, own in zip(settings, run_dirs, cores, strict=True):
-                runs.append(start(one, run_dir, own))
+                runs.append(start({**one, "report-seconds": min(1.0, max(0.1, seconds / 4))}, run_dir, own))
             return wait_for_reports(runs, run_dirs, [int(str(one["workers"])) for one in settings], seconds)
         finally:
             for run in runs:
@@ -52,7 +52,7 @@ def observe_together(
 
 def start(settings: Mapping[str, object], run_dir: Path, cores: Sequence[int] | None) -> subprocess.Popen[bytes]:
     """Start the command, and all its processes, on ``cores``."""
-    every = {**settings, "report-seconds": 1, "run-dir": run_dir}
+    every = {**settings, "run-dir": run_dir}
     flags = [text for name, value in every.items() for text in (f"--{name}", str(value))]
     pin = (lambda: os.sched_setaffinity(0, cores)) if cores is not None and hasattr(os, "sched_setaffinity") else None
     command = [sys.executable, "-m", "launch.async", *flags]
@@ -65,7 +65,7 @@ def wait_for_reports(
     """Of each run, the reports from the one at which all workers of all runs take steps to ``seconds`` later."""
     starts: list[int] = []
     while all(run.poll() is None for run in runs):
-        time.sleep(0.5)
+        time.sleep(min(0.5, seconds / 4))
         reports = [table.read(run_dir / "metrics.csv") for run_dir in run_dirs]
         if not starts:
             if all(

@@ -100,9 +100,9 @@ def cost_settings(options: Options) -> list[Setting]:
     return [default, *(s for s in [*emulators, *networks] if replace(s, section="defaults") != default)]
 
 
-def bandwidths(count: int) -> dict[int, float]:
-    """Number of cores -> bytes per second, of one core and of ``count``."""
-    return {n: copy_bandwidth(usable_cores()[:n], seconds=2.0) for n in sorted({1, count})}
+def bandwidths(count: int, seconds: float) -> dict[int, float]:
+    """Number of cores -> bytes per second, of one core and of ``count``, each measured for so many seconds."""
+    return {n: copy_bandwidth(usable_cores()[:n], seconds) for n in sorted({1, count})}
 
 
 def sizes(options: Options) -> dict[str, int]:
@@ -133,7 +133,7 @@ def main() -> None:
         raise SystemExit(f"--workers needs {most} cores, this process may use {available_cores()}")
     if not hasattr(os, "sched_setaffinity"):
         print("This system cannot pin processes to cores: every run may use all of them, so losses are not told apart.")
-    parameters, bandwidth = sizes(options), bandwidths(most)
+    parameters, bandwidth = sizes(options), bandwidths(most, min(2.0, options.seconds))
     pinned = in_rounds(pinned_settings(options), options.env, options.seconds, options.rounds)
     cost = in_rounds(cost_settings(options), options.env, options.cost_seconds, options.cost_rounds)
     model = model_of(pinned, parameters[options.networks[0]], bandwidth)

@@ -34,6 +34,7 @@ import tyro
 
 from async_rl.config import Config
 from async_rl.cores import available_cores
+from async_rl.envs.atari import find_game
 from async_rl.run_directory import machine
 from benchmarks import table
 from benchmarks.floor import Floor, measure_floor
@@ -135,10 +136,12 @@ def main() -> None:
     shapes = [tuple(int(number) for number in shape.split("x")) for shape in options.shapes]
     if any(len(shape) != 3 for shape in shapes):
         raise SystemExit("a shape is WORKERSxEMULATORSxT_MAX, such as 2x16x1")
+    if others := [env for env in options.envs if find_game(env) is None]:
+        raise SystemExit(f"the floor is measured on Atari games, and {others[0]} is none")
     samples: dict[tuple[str, Shape], list[Sample]] = {(env, shape): [] for env in options.envs for shape in shapes}
     for number in range(options.rounds):
         for env in options.envs:
-            floor = measure_floor(Config(env=env), seconds=3.0)
+            floor = measure_floor(Config(env=env), seconds=min(3.0, options.seconds))
             for shape in shapes:
                 samples[env, shape].append(sample(options, env, shape, floor))
                 done = row(env, shape, samples[env, shape][-1:])

@@ -8,7 +8,6 @@ parallel streams (`benchmarks.reproduce_studies.TOY`), in which epsilon is annea
 import dataclasses
 import statistics
 import tempfile
-from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ import tyro
 from async_rl import Config, train
 from async_rl.supervisor import MakeWorkers, on_this_machine
 from benchmarks import table
-from benchmarks.reproduce_studies import TOY
+from benchmarks.reproduce_studies import TOY, learnt
 
 METHODS: dict[str, dict[str, Any]] = {
     "one-step Q": {},
@@ -57,14 +56,7 @@ class Options:
 def steps_to_learn(config: Config, make_workers: MakeWorkers = on_this_machine) -> float:
     """T at which the score was reached first; infinite where it never was."""
     with tempfile.TemporaryDirectory() as folder:
-        run_dir = train(config, Path(folder) / "run", quiet=True, make_workers=make_workers).run_dir
-        games = [(int(game["total_steps"]), float(game["score"])) for game in table.read(run_dir / "episodes.csv")]
-    last: deque[float] = deque(maxlen=TOY.games)
-    for total_steps, score in sorted(games, key=lambda game: game[0]):  # islands tell theirs in turn
-        last.append(score)
-        if len(last) == TOY.games and statistics.fmean(last) >= TOY.score:
-            return total_steps
-    return float("inf")
+        return learnt(train(config, Path(folder) / "run", quiet=True, make_workers=make_workers).run_dir, TOY).steps
 
 
 def main() -> None:

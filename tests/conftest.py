@@ -1,6 +1,5 @@
 """Real runs of the command in processes of their own."""
 
-import csv
 import os
 import shutil
 import signal
@@ -17,11 +16,14 @@ import torch
 from hypothesis import settings
 
 from benchmarks.cluster_runs import environment
+from benchmarks.table import read as rows
 
 os.environ |= environment()  # before Ray is imported, which reads it then
 torch.set_num_threads(1)  # as in workers; more wait for each other where cores are busy
 settings.register_profile("no deadline", deadline=None)  # the machine may be busy
 settings.load_profile("no deadline")
+
+InProcess = Callable[..., tuple[int, str, str]]
 
 ROOT = Path(__file__).parent.parent
 TIMEOUT_SECONDS = 120.0
@@ -38,12 +40,19 @@ def wait_for(condition: Callable[[], Any], what: str) -> Any:
     raise AssertionError(f"waited in vain for {what}")
 
 
-def rows(path: Path) -> list[dict[str, str]]:
-    """The rows of a CSV file; none if it is not there yet."""
-    if not path.exists():
-        return []
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> InProcess:
+    """Calls a command's ``main`` here, with arguments; exit code, standard output and standard error."""
+
+    def call(main: Callable[[], None], *arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["command", *arguments])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert isinstance(ended.value.code, int)
+        return ended.value.code, *capsys.readouterr()
+
+    return call
 
 
 def command(*arguments: str) -> list[str]:

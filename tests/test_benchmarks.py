@@ -15,7 +15,7 @@ from async_rl.cores import available_cores
 from async_rl.networks import make_network
 from async_rl.stopwatch import PHASES
 from async_rl.types import EnvSpec
-from benchmarks import cluster_cost, peers
+from benchmarks import cluster_cost, peers, throughput
 from benchmarks.floor import operations
 from benchmarks.scaling_model import SCENARIOS, Model, Scenario, fit, refetched
 
@@ -28,7 +28,7 @@ def benchmark(name: str, *arguments: str) -> str:
 
 
 def test_throughput_and_phases_measure_real_runs(tmp_path: Path) -> None:
-    shape = ("--shapes", "1x2x2", "--rounds", "1", "--seconds", "2")
+    shape = ("--shapes", "1x2x2", "--rounds", "1", "--seconds", "1")
     benchmark("throughput", "--envs", "pong", *shape, "--output", str(tmp_path / "throughput"))
     (row,) = rows(tmp_path / "throughput.csv")
     assert (row["workers"], row["envs_per_worker"], row["t_max"]) == ("1", "2", "2")
@@ -44,6 +44,12 @@ def test_throughput_and_phases_measure_real_runs(tmp_path: Path) -> None:
     assert min(took[name] for name in ("emulate", "preprocess", "act", "target", "gradient", "apply")) > 1
     for name in ("throughput", "phases"):
         assert (tmp_path / name).with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_only_atari_games_have_a_floor(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["throughput", "--envs", "pong", "catch"])
+    with pytest.raises(SystemExit, match="measured on Atari games, and catch is none"):
+        throughput.main()
 
 
 def test_the_floor_counts_the_arithmetic_of_the_papers_network() -> None:
@@ -110,7 +116,7 @@ def test_peers_read_what_a_peer_prints(tmp_path: Path) -> None:
 
 def test_scaling_measures_pinned_runs_and_predicts(tmp_path: Path) -> None:
     most = min(2, available_cores())
-    short = ("--rounds", "1", "--seconds", "1", "--cost-seconds", "1", "--workers", str(most))
+    short = ("--rounds", "1", "--seconds", "0.5", "--cost-seconds", "0.5", "--workers", str(most))
     small = ("--env", "catch", "--networks", "mlp", "--emulators", "1", "--oversubscription", "2")
     output = tmp_path / "results" / "scaling"
     printed = benchmark("scaling", *small, *short, "--output", str(output))

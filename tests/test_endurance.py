@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from conftest import Run, wait_for
+from conftest import Run, rows, wait_for
 
 from async_rl import Config, checkpoint, errors, recovery, resuming, run_directory, train
 from async_rl.build import make_table
@@ -46,13 +46,26 @@ def running(process: psutil.Process) -> bool:
 def test_faults_of_workers_cost_nothing_but_their_games(tmp_path: Path) -> None:
     options = Chaos(faults=8, workers=3, interval_seconds=0.5, learn_steps=60_000, run_dir=tmp_path / "run")
     results = endurance_chaos.run(options)
-    assert sum(tried for _, tried, _, _ in results) == 8
-    assert all(tried == survived for _, tried, survived, _ in results) and len(results) == len(FAULTS)
+    assert [(tried, survived) for _, tried, survived, _ in results] == [(2, 2)] * len(FAULTS)
+    last = rows(tmp_path / "run" / "metrics.csv")[-1]
+    assert (last["workers_restarted"], last["workers_alive"]) == ("8", "0")
 
 
 def test_a_killed_launcher_leaves_a_run_that_goes_on(tmp_path: Path) -> None:
     results = endurance_launcher.run(Launcher(kills=4, workers=2, longest_seconds=3, run_dir=tmp_path / "run"))
     assert sum(survived for _, _, survived, _ in results) == 4
+
+
+def test_what_a_kill_has_lost_is_what_was_reported_after_the_checkpoint(tmp_path: Path, toy_run: Path) -> None:
+    run_dir = shutil.copytree(toy_run, tmp_path / "run")
+    assert endurance_launcher.lost_seconds(run_dir) == 0
+    (*_, last) = lines = (run_dir / "metrics.csv").read_text(encoding="utf-8").splitlines()
+    for beyond in (0.4, 0.9):
+        cells = last.split(",")
+        cells[2] = str(checkpoint.read(run_dir).progress.seconds + beyond)
+        lines.append(",".join(cells))
+    (run_dir / "metrics.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    assert endurance_launcher.lost_seconds(run_dir) == pytest.approx(0.9 + endurance_launcher.REPORT_SECONDS)
 
 
 def test_stopped_workers_die_with_a_killed_launcher(start: Start) -> None:
@@ -108,7 +121,7 @@ def test_a_killed_fork_server_is_replaced_and_no_slot_has_two_workers(start: Sta
 
 
 def test_a_worker_that_leaves_by_itself_is_started_again(start: Start) -> None:
-    run = start("--env", "tests.broken_environment:make_leaving", "--workers", "1", "--steps", "1000000")
+    run = start("--env", "tests.broken_environment:make", "--workers", "1", "--steps", "1000000")
     assert run.wait() == 1
     assert "ended by itself, long before the run; started again" in run.text() and "given up" in run.text()
 

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from conftest import ROOT, Run, rows
 
 from async_rl import load
@@ -72,14 +71,3 @@ def test_pong_for_real(start) -> None:  # type: ignore[no-untyped-def]
     assert values.shape == (6,) and agent.act(observation) == int(values.argmax())
     with pytest.raises(ValueError, match=r"expected an observation .*84, 84, 4"):
         agent.act(observation[:, :, 0])
-
-
-def test_an_agent_explores_with_epsilon(start) -> None:  # type: ignore[no-untyped-def]
-    run: Run = start("--env", "CartPole-v1", "--workers", "1", "--steps", "500")
-    assert run.wait() == 0, run.text()
-    agent, random = load(run.run_dir), np.random.default_rng(0)
-    observation = np.zeros(4, np.float32)
-    best = agent.act(observation)
-    actions = [agent.act(observation, 0.5, random) for _ in range(2000)]
-    assert actions.count(best) / 2000 == pytest.approx(0.75, abs=0.04)
-    assert torch.is_grad_enabled()

@@ -77,15 +77,17 @@ def test_a_fork_server_that_dies_while_it_is_asked_is_asked_again(
 
 def test_16_workers_lose_no_step_and_refresh_the_target_once_an_interval(start: Start) -> None:
     run = start("--env", "catch", "--workers", "16", "--envs-per-worker", "1", "--t-max", "5", "--seed", "1",
-                "--steps", "203000", "--target-interval", "5000", "--lr-schedule", "constant")  # fmt: skip
+                "--steps", "53000", "--target-interval", "5000", "--lr-schedule", "constant",
+                "--report-seconds", "0.2")  # fmt: skip
     assert run.wait() == 0, run.text()
     arrays = checkpoint.read(run.run_dir).arrays
     steps, updates = arrays["steps"], arrays["updates"]
     assert len(steps) == 16 and (steps > 0).all()
     np.testing.assert_array_equal(steps, updates * 5)
-    assert 203_000 <= steps.sum() < 203_000 + 16 * 5
-    last = rows(run.run_dir / "metrics.csv")[-1]
-    assert int(last["total_steps"]) == steps.sum() and int(last["target_refreshes"]) == 40
+    assert 53_000 <= steps.sum() < 53_000 + 16 * 5
+    counts = [(int(row["total_steps"]), int(row["target_refreshes"])) for row in rows(run.run_dir / "metrics.csv")]
+    assert counts[-1] == (steps.sum(), 10)
+    assert all(0 <= total_steps // 5000 - refreshes <= 3 for total_steps, refreshes in counts)  # late by its turns
     games = rows(run.run_dir / "episodes.csv")
     assert all(game["length"] == "9" for game in games) and len({game["worker"] for game in games}) == 16
     for worker in range(16):  # 9 steps a game: all but the running one are in the log
@@ -93,28 +95,19 @@ def test_16_workers_lose_no_step_and_refresh_the_target_once_an_interval(start: 
         assert 0 <= steps[worker] - played < 9
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
-def test_a_killed_worker_is_noticed_and_replaced(start: Start, number: signal.Signals) -> None:
+def test_a_killed_worker_is_noticed_and_replaced(start: Start) -> None:
+    """The other kinds of deaths, silence among them: see test_endurance."""
     run = start(*FOREVER, "--workers", "3")
     run.wait_for_steps(1000)
     victim = run.workers()[0]
-    victim.send_signal(number)
-    wait_for(lambda: f"worker 0 died ({number.name}" in run.text(), "the report of the death")
+    victim.kill()
+    wait_for(lambda: "worker 0 died (SIGKILL" in run.text(), "the report of the death")
     run.wait_for_steps(run.steps() + 5000)
     assert len(run.workers()) == 3 and victim not in run.workers()
     run.signal(signal.SIGINT)
     assert run.wait() == 130
     last = rows(run.run_dir / "metrics.csv")[-1]
     assert last["workers_restarted"] == "1" and last["workers_alive"] == "0"
-
-
-def test_a_silent_worker_is_replaced(start: Start) -> None:
-    run = start(*FOREVER, "--workers", "2", "--heartbeat-seconds", "5")
-    run.wait_for_steps(1000)
-    run.workers()[0].suspend()
-    wait_for(lambda: "was silent for 5 s; started again" in run.text(), "the report of the silence")
-    run.signal(signal.SIGTERM)
-    assert run.wait() == 143
 
 
 def test_the_refresher_is_replaced(start: Start) -> None:
@@ -129,14 +122,6 @@ def test_the_refresher_is_replaced(start: Start) -> None:
         wait_for(lambda: len(run.workers()) == 2, "the next incarnation")
     before = refreshes()
     wait_for(lambda: refreshes() > before + 2, "refreshes of the target")
-
-
-def test_a_worker_that_fails_at_once_is_given_up_and_the_run_fails(start: Start, tmp_path: Path) -> None:
-    run = start("--env", "tests.broken_environment:make", "--workers", "1", "--steps", "1000")
-    assert run.wait() == 1
-    assert "ZeroDivisionError" in run.text() and "given up" in run.text()
-    errors = sorted((run.run_dir / "errors").iterdir())
-    assert len(errors) == 5 and "Traceback" in errors[0].read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -156,7 +141,7 @@ def test_a_signal_saves_and_leaves_nothing_behind(start: Start, number: signal.S
     assert f"{ending} at T = {run.steps():,}" in run.text() and f"--resume {run.run_dir}" in run.text()
 
 
-@pytest.mark.parametrize("seconds", [0.2, 1.0, 2.0, 3.0, 4.0])
+@pytest.mark.parametrize("seconds", [0.2, 0.6, 1.0, 1.5, 2.5])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_during_the_start_ends_everything_without_a_traceback(
     start: Start, seconds: float, number: signal.Signals

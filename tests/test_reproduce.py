@@ -1,6 +1,7 @@
 """What the README shows can be made again: runs go on where they were cut off, and tables say what the files hold."""
 
 import dataclasses
+import itertools
 import json
 import math
 import statistics
@@ -11,11 +12,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, rows, wait_for
+from conftest import ROOT, InProcess, rows, wait_for
 
 from async_rl import Config, UserError
 from async_rl.schedules import with_drawn_learning_rate
-from benchmarks import reproduce_results, reproduce_studies, reproduce_tables
+from benchmarks import reproduce, reproduce_atari, reproduce_results, reproduce_studies, reproduce_tables
 from benchmarks import study as studies
 from benchmarks.reproduce_results import Row
 from benchmarks.reproduce_studies import PONG, TOY
@@ -24,7 +25,7 @@ from benchmarks.study import Experiment, Study
 HEADER = "total_steps,seconds,worker,stream,score,length,epsilon\n"
 
 
-def reproduce(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     where = ("--runs", str(folder / "runs"), "--output", str(folder / "results"), "--readme", str(folder / "README.md"))
     command = [sys.executable, "-m", "benchmarks.reproduce", *arguments, *where]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
@@ -42,7 +43,7 @@ def test_small_versions_are_made_and_not_made_twice(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text(f"before\n{marks}after\n", encoding="utf-8")
     small = ("--games", "pong", "--steps", "600", "--workers", "1", "--toy-seeds", "1", "--toy-steps", "400")
     arguments = ("--parts", "games", "robustness", *small, "--episodes", "1")
-    done = reproduce(tmp_path, *arguments)
+    done = run(tmp_path, *arguments)
     assert done.returncode == 0, done.stderr
     (row,) = rows(tmp_path / "results" / "games.csv")
     assert row["game"] == "pong" and int(row["total_steps"]) >= 600 and float(row["evaluation_005"]) <= 0
@@ -55,7 +56,7 @@ def test_small_versions_are_made_and_not_made_twice(tmp_path: Path) -> None:
     assert (tmp_path / "results" / "robustness.png").read_bytes().startswith(b"\x89PNG")
     readme = (tmp_path / "README.md").read_text()
     assert readme.startswith("before") and readme.endswith("after\n") and "old" not in readme and "| Pong |" in readme
-    again = reproduce(tmp_path, *arguments)
+    again = run(tmp_path, *arguments)
     assert again.returncode == 0 and "runs are finished" not in again.stdout
     assert (tmp_path / "README.md").read_text() == readme
 
@@ -71,11 +72,12 @@ def test_small_versions_are_made_and_not_made_twice(tmp_path: Path) -> None:
         (("--readme", "no/such/file"), "cannot read no/such/file"),
     ],
 )
-def test_bad_input_is_told_before_anything_is_trained(tmp_path: Path, arguments: tuple[str, ...], told: str) -> None:
+def test_bad_input_is_told_before_anything_is_trained(
+    tmp_path: Path, in_process: InProcess, arguments: tuple[str, ...], told: str
+) -> None:
     where = ("--runs", str(tmp_path / "runs"), "--output", str(tmp_path / "results"))
-    command = [sys.executable, "-m", "benchmarks.reproduce", *where, *arguments]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100)
-    assert done.returncode == 2 and told in done.stderr and done.stderr.count("\n") <= 2
+    code, _, error = in_process(reproduce.main, *where, *arguments)
+    assert code == 2 and told in error and error.count("\n") <= 2
     assert not list(tmp_path.iterdir())
 
 
@@ -94,6 +96,15 @@ def test_a_run_that_was_cut_off_goes_on_and_other_settings_are_refused(tmp_path:
     other = Experiment("part/run", Config(env="catch", workers=1, steps=800, target_interval=501, seed=3), "method")
     with pytest.raises(UserError, match="other settings"):
         study.train_all([other])
+
+
+@pytest.mark.parametrize("steps", [1000, reproduce_atari.SPRINT_STEPS, 10_000_000])
+def test_no_run_of_a_part_is_another_one_again(steps: int) -> None:
+    for part in (reproduce_atari.one_step, reproduce_atari.methods):
+        configs = [each.config for each in part(reproduce_atari.GAMES, 2, steps, [0, 1])]
+        assert all(a != b for a, b in itertools.combinations(configs, 2))
+    methods = [each.method for each in reproduce_atari.methods(["pong"], 2, steps, [0])]
+    assert (reproduce_atari.SPRINT in methods) is (steps > reproduce_atari.SPRINT_STEPS)
 
 
 def test_scores_are_means_of_a_hundred_games(tmp_path: Path) -> None:
@@ -153,10 +164,10 @@ def test_when_the_toy_is_learnt(tmp_path: Path) -> None:
     games = [(number, 1 + number / 4, -1.0 if number <= 100 else 1.0) for number in range(1, 400)]
     write_games(tmp_path / "run", games)
     study = Study(tmp_path)
-    learnt = reproduce_studies.learnt(study, Experiment("run", Config(env="catch"), "method"), TOY)
+    learnt = reproduce_studies.learnt(tmp_path / "run", TOY)
     assert learnt.steps == 280 and learnt.seconds == pytest.approx((280 - 1) / 4)
     write_games(tmp_path / "never", games[:150])
-    assert reproduce_studies.learnt(study, Experiment("never", Config(env="catch"), "m"), TOY).steps == math.inf
+    assert reproduce_studies.learnt(tmp_path / "never", TOY).steps == math.inf
     assert reproduce_studies.final_score(study, Experiment("run", Config(env="catch"), "m"), TOY) == 1.0
     nothing = reproduce_studies.robustness(TOY, runs=1, workers=1, steps=10)[:1]
     write_games(study.run_dir(nothing[0]), [])  # over before any game was
