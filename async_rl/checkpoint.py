@@ -18,7 +18,7 @@ from async_rl.config import Config
 from async_rl.shared import SharedTable
 from async_rl.shared.bind import Layout
 from async_rl.types import EnvSpec, UserError
-from async_rl.values import shown_path
+from async_rl.values import reason, shown_path
 
 __all__ = ["BEST", "LATEST", "PREVIOUS", "SUFFIX", "Checkpoint", "Progress", "read", "read_network", "restore",
            "save", "set_aside", "transfer"]  # fmt: skip
@@ -109,11 +109,6 @@ def _content(path: Path) -> bytes:
         return path.read_bytes()
     except (OSError, MemoryError) as error:
         raise UserError(f"cannot read the checkpoint {path}: {reason(error)}.") from None
-
-
-def reason(error: BaseException) -> str:
-    """What the system says, without number and file."""
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 def set_aside(saved: Checkpoint, run_dir: Path) -> None:

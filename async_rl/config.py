@@ -228,6 +228,18 @@ def _positive(value: float) -> bool:
     return _finite(value) and value > 0
 
 
+NOTHING_LEARNT = (
+    "report_seconds",
+    "checkpoint_seconds",
+    "heartbeat_seconds",
+    "evaluate_every",
+    "evaluate_episodes",
+    "profile",
+    "pin",
+)
+"""Settings that change nothing of what is learnt: where workers stay, and how often something is reported, saved or
+evaluated."""
+
 _RULES: tuple[tuple[str, Any, str], ...] = (
     ("env", lambda value: bool(value.strip()) and value.isprintable(), "the name of a game"),
     (
@@ -255,9 +267,9 @@ _RULES: tuple[tuple[str, Any, str], ...] = (
     ("batch_size", _within(1, 10**6), "between 1 and 10^6"),
     ("learning_starts", _within(0, 10**15), "between 0 and 10^15"),
     ("rms_decay", lambda value: 0 <= value < 1, "at least 0 and below 1"),
-    ("rms_epsilon", _positive, "a finite number above 0"),
+    ("rms_epsilon", _within(1e-37, 1e37), "between 1e-37 and 1e37"),  # float32 has no smaller ones
     ("momentum_decay", lambda value: 0 <= value < 1, "at least 0 and below 1"),
-    ("adam_epsilon", _positive, "a finite number above 0"),
+    ("adam_epsilon", _within(1e-37, 1e37), "between 1e-37 and 1e37"),
     ("final_epsilons", lambda v: len(v) > 0 and all(0 <= e <= 1 for e in v), "one or more numbers between 0 and 1"),
     (
         "final_epsilon_probabilities",

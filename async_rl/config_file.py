@@ -11,7 +11,7 @@ import tomli_w
 from async_rl.config import Config
 from async_rl.cores import available_cores
 from async_rl.types import UserError
-from async_rl.values import shown, shown_path
+from async_rl.values import reason, shown, shown_path
 
 
 def from_toml(path: Path) -> Config:
@@ -24,7 +24,7 @@ def from_toml(path: Path) -> Config:
     try:
         return from_text(path.read_bytes().decode("utf-8"))
     except OSError as error:
-        raise UserError(f"cannot read the configuration {shown_path(path)}: {error.strerror}.") from None
+        raise UserError(f"cannot read the configuration {shown_path(path)}: {reason(error)}.") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: the text is no valid TOML: {error}.") from None
     except UserError as error:

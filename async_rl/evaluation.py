@@ -12,6 +12,7 @@ from typing import Any
 from async_rl import storage
 from async_rl.published import human_normalised
 from async_rl.types import UserError
+from async_rl.values import reason
 
 FOLDER = "evaluations"
 """In a run directory."""
@@ -174,6 +175,6 @@ def read(path: Path) -> Evaluation:
         kept |= {"protocol": Protocol(**kept["protocol"])}
         return Evaluation(**kept | {name: tuple(kept[name]) for name in ("scores", "lengths")})
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}.") from None
+        raise UserError(f"cannot read {path}: {reason(error)}.") from None
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is no evaluation of async_rl ({type(error).__name__}: {error}).") from None

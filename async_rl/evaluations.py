@@ -19,6 +19,7 @@ from async_rl.export import read_network
 from async_rl.match import Match
 from async_rl.reporting.csv_log import CsvLog
 from async_rl.types import UserError
+from async_rl.values import reason
 
 COLUMNS = ("total_steps", "seconds", "mean", "median", "standard_error", "episodes", "epsilon")
 """Of ``evaluations.csv``: T and seconds of training when the network was saved, figures of the scores, protocol."""
@@ -95,7 +96,7 @@ class Evaluations:
             self._seconds = saved.seconds
             self._match = Match(saved, self._protocol, 1, self._run_dir / "errors", self._say, NICENESS)
         except (OSError, UserError) as error:
-            self._say(f"cannot evaluate: {getattr(error, 'strerror', None) or error}")
+            self._say(f"cannot evaluate: {reason(error)}")
             self._forget()
 
     def _conclude(self, match: Match) -> None:

@@ -4,24 +4,14 @@ import dataclasses
 from pathlib import Path
 
 from async_rl import checkpoint, recovery, run_directory
-from async_rl.config import Config
+from async_rl.config import NOTHING_LEARNT, Config
 from async_rl.config_file import from_toml
 from async_rl.schedules import with_drawn_learning_rate
 from async_rl.types import UserError
 
-MAY_DIFFER = (
-    "steps",
-    "report_seconds",
-    "checkpoint_seconds",
-    "heartbeat_seconds",
-    "evaluate_every",
-    "evaluate_episodes",
-    "profile",
-    "pin",
-)
-"""Settings in which two runs of the same configuration may differ: how long it is trained, where its workers stay, and
-how often something is reported, saved or evaluated. Everything else changes what is learnt, ``workers`` included: on
-machines with different numbers of cores it has to be given."""
+MAY_DIFFER = ("steps", *NOTHING_LEARNT)
+"""Settings in which two runs of the same configuration may differ. Everything else changes what is learnt, ``workers``
+included: on machines with different numbers of cores it has to be given."""
 
 
 def has_only_begun(run_dir: Path) -> bool:

@@ -17,7 +17,7 @@ from async_rl.config import Config
 from async_rl.config_file import to_toml
 from async_rl.cores import available_cores
 from async_rl.types import EnvSpec, UserError
-from async_rl.values import shown_path
+from async_rl.values import reason, shown_path
 
 RECORD = "run.json"
 CONFIG = "config.toml"
@@ -43,9 +43,7 @@ def make_run_dir(run_dir: Path) -> Path:
         taken = (run_dir / CONFIG).exists()
         run_dir.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise UserError(
-            f"cannot make the run directory {shown_path(run_dir)}: {getattr(error, 'strerror', error)}."
-        ) from None
+        raise UserError(f"cannot make the run directory {shown_path(run_dir)}: {reason(error)}.") from None
     if taken:
         raise UserError(f"{run_dir} already holds a run; go on with --resume {run_dir} or choose another --run-dir.")
     return run_dir
@@ -76,7 +74,7 @@ def record(run_dir: Path, config: Config, spec: EnvSpec, seeds: dict[str, Any], 
         storage.write(run_dir / CONFIG, to_toml(config).encode())
         storage.write(path, (json.dumps({"sessions": entries}, indent=2) + "\n").encode())
     except OSError as error:
-        raise UserError(f"cannot write into the run directory {run_dir}: {error.strerror}.") from None
+        raise UserError(f"cannot write into the run directory {run_dir}: {reason(error)}.") from None
 
 
 def sessions(run_dir: Path) -> list[dict[str, Any]]:

@@ -22,6 +22,7 @@ import numpy as np
 import safetensors.numpy
 
 from async_rl.types import UserError
+from async_rl.values import reason
 
 DESCRIPTION = "async_rl"
 SUM = "sha256"
@@ -104,7 +105,7 @@ def write_result(path: Path, content: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         write(path, content)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise UserError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}.") from None
+        raise UserError(f"cannot write {path}: {reason(error)}.") from None
 
 
 def _link(path: Path, second: Path) -> None:

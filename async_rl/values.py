@@ -56,6 +56,11 @@ def shown_path(path: Path) -> str:
     return text if len(text) <= _PATH_CHARACTERS and text.isprintable() else f"{text[:_PATH_CHARACTERS]!r}..."
 
 
+def reason(error: BaseException) -> str:
+    """What the system says of an error, without number and file."""
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
 def shown(value: Any) -> str:
     """``value`` in one line of an error message, cut where it is long."""
     try:

@@ -9,6 +9,7 @@ from async_rl.reporting.csv_log import NEW_RUN, CsvLog
 from async_rl.reporting.report import GAME_COLUMNS, REPORT_COLUMNS, EpisodeStatistics, Report
 from async_rl.reporting.tensorboard_log import TensorBoardLog
 from async_rl.types import Game
+from async_rl.values import reason
 
 
 class Logs:
@@ -79,6 +80,6 @@ def open_logs(
     try:
         statistics = EpisodeStatistics.from_csv(episodes_path, last_step)
     except OSError as error:
-        say(f"cannot read {episodes_path.name} ({error.strerror}); games are counted from 0")
+        say(f"cannot read {episodes_path.name} ({reason(error)}); games are counted from 0")
         statistics = EpisodeStatistics()
     return Logs(metrics, episodes, TensorBoardLog(run_dir, settings, resume_at_steps, say), statistics)

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+from async_rl.values import reason
+
 
 class Outage:
     """Turns repeated failures of one log into one message when they begin and one when they end.
@@ -24,8 +26,7 @@ class Outage:
     def failed(self, error: Exception) -> None:
         """Note a failed write; only the first one since the last success is said."""
         if not self.failing:
-            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-            self._say(f"cannot write {self._name} ({reason}); training goes on, {self._comfort}")
+            self._say(f"cannot write {self._name} ({reason(error)}); training goes on, {self._comfort}")
         self.failing = True
 
     def succeeded(self) -> None:
