@@ -2,6 +2,7 @@
 
 import math
 import platform
+import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -91,6 +92,7 @@ def table_rows(config: Config, parameters: int) -> list[Row]:
         Row("phases", (workers, len(PHASES)), "float64", "own worker", "seconds in each of PHASES"),
         Row("exchange", (workers, len(EXCHANGE)), "float64", "own island", "totals of EXCHANGE, at its first worker"),
         Row("heartbeat", (workers,), "float64", "own worker", "time.monotonic() of the last sign of life, seconds"),
+        Row("preparing", (workers,), "float64", "own worker", "time.monotonic() of its last new environment, seconds"),
         Row("games", (workers, GAMES_RING, len(GAME_FIELDS)), "float64", "own worker", "ring of finished games"),
         Row("games_written", (workers,), "int64", "own worker", "games ever put into the ring"),
         Row("random_states", (workers, streams, 2, STATE_SIZE), "uint64", "own worker", "emulator, policy generators"),
@@ -143,7 +145,12 @@ def make_parts(config: Config, index: int, incarnation: int, table: SharedTable)
     emulators, policies = stream_generators(config.seed, index, incarnation, config.envs_per_worker)
     _restore_generators(emulators, policies, table["random_states"][index])
     stopwatch = Stopwatch()
-    streams = Streams([make_environment(config, generator, stopwatch) for generator in emulators])
+
+    def prepared() -> None:
+        """Show a sign of life: to make an environment, or to begin its first game, may take seconds."""
+        table["preparing"][index] = time.monotonic()
+
+    streams = Streams((make_environment(config, generator, stopwatch) for generator in emulators), prepared)
     spec, algorithm = streams.spec, make_algorithm(config)
     network, shared = make_network(config, spec), table.tensor("parameters")
     parameters = shared.clone() if algorithm.copies_parameters else shared
@@ -216,7 +223,7 @@ def _experience(config: Config, spec: EnvSpec, random: np.random.Generator) -> E
     if not config.replay:
         return Online()
     share, batch = config.replay // config.workers, Segment(spec, 1, config.batch_size)
-    starts = min(config.learning_starts // config.workers, share // 2)
+    starts = min(config.learning_starts // config.workers, share // 4)  # games of one step take two rows for each
     if not config.prioritized:
         memory = Replay(spec, share, config.envs_per_worker, Uniform(), random)
         return FromReplay(memory, batch, starts)

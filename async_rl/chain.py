@@ -99,7 +99,8 @@ class DuelingHeads:
     def backward(self, gradient: Tensor, needed: bool) -> Tensor:
         """See `Layer`."""
         of_value = backward(self._value, gradient.sum(dim=-1, keepdim=True), needed)
-        return of_value + backward(self._advantage, gradient - gradient.mean(dim=-1, keepdim=True), needed)
+        of_advantage = backward(self._advantage, gradient - gradient.mean(dim=-1, keepdim=True), needed)
+        return of_value + of_advantage if needed else gradient
 
 
 def forward(layers: list[Layer], x: Tensor, rows: Rows | None) -> Tensor:

@@ -16,7 +16,7 @@ from async_rl.build import shared_statistics
 from async_rl.checkpoint_content import COUNTS, Checkpoint, Progress, decode, decode_network, encode
 from async_rl.config import Config
 from async_rl.shared import SharedTable
-from async_rl.shared.bind import Layout
+from async_rl.shared.bind import Layout, same_layout
 from async_rl.types import EnvSpec, UserError
 from async_rl.values import reason, shown_path
 
@@ -154,7 +154,7 @@ def restore(checkpoint: Checkpoint, table: SharedTable, config: Config, spec: En
             f"{checkpoint.path} was trained on {checkpoint.spec.name} with {len(checkpoint.spec.action_names)} "
             f"actions, not on {spec.name} with {len(spec.action_names)}; resume it with --env {checkpoint.config.env}."
         )
-    if checkpoint.layout != layout:
+    if not same_layout(checkpoint.layout, layout):
         raise UserError(
             f"{checkpoint.path} holds another network than these settings make; resume it with its own --network "
             f"{checkpoint.config.network}, --algorithm {checkpoint.config.algorithm}, --dueling and --norm."
@@ -171,7 +171,8 @@ def restore(checkpoint: Checkpoint, table: SharedTable, config: Config, spec: En
         table[name][0] = checkpoint.arrays[name].sum()
     if "largest_reward" in checkpoint.arrays:
         table["largest_reward"].fill(checkpoint.arrays["largest_reward"].max())
-    table["target_refreshes"][0] = table.total_steps() // config.target_interval
+    if config.uses_target:
+        table["target_refreshes"][0] = table.total_steps() // config.target_interval
     saved = checkpoint.arrays["random_states"]
     workers, streams = (min(a, b) for a, b in zip(saved.shape[:2], table["random_states"].shape[:2], strict=True))
     table["random_states"][:workers, :streams] = saved[:workers, :streams]

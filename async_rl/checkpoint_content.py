@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from async_rl import storage
 from async_rl.build import shared_statistics
@@ -66,11 +65,6 @@ class Checkpoint:
     progress: Progress
     arrays: dict[str, Any]
     passed_over: tuple[str, ...] = ()
-
-    @property
-    def parameters(self) -> torch.Tensor:
-        """theta as one vector ``[P]``, in the order of ``layout``."""
-        return torch.from_numpy(self.arrays["parameters"])
 
 
 def encode(table: SharedTable, config: Config, spec: EnvSpec, layout: Layout, progress: Progress) -> bytes:

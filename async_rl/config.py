@@ -64,7 +64,8 @@ class Config:
     max_gradient_norm: float | None = None
     """Longer gradients are scaled to this Euclidean norm; default: 40 for a3c ([1], authors' mail), else no limit."""
     clip_gradients: Literal["whole", "layer"] = "whole"
-    """What --max-gradient-norm limits: the norm of the whole gradient, or that of each layer's. [1]: whole."""
+    """What --max-gradient-norm limits: the norm of the whole gradient, or that of each layer's weight and of its bias.
+    [1]: whole."""
     optimizer: Literal["rmsprop", "momentum", "adam"] = "rmsprop"
     """Update rule. [1]: RMSProp without momentum."""
     statistics: Literal["shared", "local"] = "shared"
@@ -111,7 +112,8 @@ class Config:
     batch_size: int = 32
     """Replay: steps drawn for an update. [2]: 32."""
     learning_starts: int = 50_000
-    """Replay: steps that the memories hold before the first update; half of --replay, if that is less. [2]: 50,000."""
+    """Replay: steps that the memories hold before the first update; a quarter of --replay, if that is less. [2]:
+    50,000."""
     prioritized: bool = False
     """Replay: draw steps in proportion to their TD error to the power 0.6, with importance weights whose exponent rises
     from 0.4 to 1 over the run. [4], arXiv 1511.05952."""

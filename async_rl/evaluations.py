@@ -53,7 +53,7 @@ class Evaluations:
         say: Callable[[str], None],
     ):
         self._every = config.evaluate_every
-        self._due = (resumed_at // self._every + 1) * self._every if self._every else math.inf
+        self._due = math.inf
         self._run_dir = run_dir
         self._save, self._done, self._say = save, done, say
         self._match: Match | None = None
@@ -63,11 +63,12 @@ class Evaluations:
             self._protocol = make_protocol(config.algorithm, episodes=config.evaluate_episodes, seed=config.seed)
             self._best = best_mean(run_dir)
             self._log = CsvLog(run_dir / FILE, COLUMNS, resumed_at, say)
+            self._due = self._next(max((row[0] for row in _rows(run_dir / FILE)), default=0))  # one may be overdue
 
     def look(self, total_steps: int) -> None:
         """Start what is due at T = ``total_steps``, and see to what has begun; to be called often."""
         if self._match is None and total_steps >= self._due:
-            self._due = (total_steps // self._every + 1) * self._every
+            self._due = self._next(total_steps)
             self._start()
         elif self._match is not None and not self._match.watch(0):
             self._conclude(self._match)
@@ -87,6 +88,9 @@ class Evaluations:
             self._forget()
         if self._every:
             self._log.close()
+
+    def _next(self, total_steps: float) -> float:
+        return (total_steps // self._every + 1) * self._every
 
     def _start(self) -> None:
         try:
@@ -127,18 +131,19 @@ class Evaluations:
 
 def best_mean(run_dir: Path) -> float:
     """Highest mean score of the evaluations so far, those included that a resumed run has moved aside."""
-    means = [-math.inf]
-    for name in (FILE, FILE.replace(".csv", ".discarded.csv")):
-        try:
-            with (run_dir / name).open(encoding="utf-8", errors="replace", newline="") as file:
-                for row in csv.DictReader(line.replace("\0", "") for line in file):
-                    try:
-                        means.append([float(row[column]) for column in COLUMNS][2])
-                    except (KeyError, TypeError, ValueError):
-                        continue  # a torn row
-        except OSError:
-            continue  # there are none
-    return max(mean for mean in means if not math.isnan(mean))
+    files = (FILE, FILE.replace(".csv", ".discarded.csv"))
+    means = [row[2] for name in files for row in _rows(run_dir / name)]
+    return max((mean for mean in means if not math.isnan(mean)), default=-math.inf)
+
+
+def _rows(path: Path) -> list[list[float]]:
+    """The numbers of `COLUMNS` of each whole row; none if there is no file."""
+    rows = []
+    with contextlib.suppress(OSError), path.open(encoding="utf-8", errors="replace", newline="") as file:
+        for row in csv.DictReader(line.replace("\0", "") for line in file):
+            with contextlib.suppress(KeyError, TypeError, ValueError):  # a torn row
+                rows.append([float(row[column]) for column in COLUMNS])
+    return rows
 
 
 def _row(result: Evaluation, seconds: float) -> list[float]:

@@ -18,7 +18,7 @@ from async_rl.config import Config
 from async_rl.envs import atari_game
 from async_rl.networks import make_network
 from async_rl.shared import bind
-from async_rl.shared.bind import Layout, layout
+from async_rl.shared.bind import Layout, layout, same_layout
 from async_rl.types import EnvSpec, UserError
 from async_rl.user_code import code_named
 
@@ -61,7 +61,7 @@ class SavedNetwork:
             UserError: the settings in the file make another network, as where a function of the user's has changed.
         """
         network = make_network(self.config, self.spec)
-        if layout(network) != self.layout:
+        if not same_layout(layout(network), self.layout):
             raise UserError(
                 f"{self.path} holds another network than --network {self.config.network} makes now; "
                 "put the code back as it was when the network was trained."

@@ -7,7 +7,6 @@ Life of a game:  waiting --> played, its length counts up --> its score is in th
 
 import dataclasses
 import multiprocessing
-import signal
 import tempfile
 import time
 from collections.abc import Callable
@@ -25,6 +24,7 @@ from async_rl.evaluation import Evaluation, Protocol
 from async_rl.export import SavedNetwork
 from async_rl.players import environment_config, player_process
 from async_rl.shared import Row, SharedTable
+from async_rl.signals import signal_name
 from async_rl.types import UserError
 
 FRUITLESS_STARTS = 3
@@ -164,7 +164,7 @@ class Match:
         if code == 1 and self._error_file(games).is_file():
             self.failure = self._error_file(games).read_text(encoding="utf-8").partition("\n")[0]
             return
-        cause = f"died ({signal.Signals(-code).name})" if code and code < 0 else f"ended with exit code {code}"
+        cause = f"died ({signal_name(-code)})" if code and code < 0 else f"ended with exit code {code}"
         self._died(left, cause)
 
     def _died(self, left: tuple[int, ...], cause: str) -> None:

@@ -19,7 +19,7 @@ import torch
 from async_rl.algorithms import Network, make_algorithm
 from async_rl.algorithms.segment import Policy
 from async_rl.config import Config
-from async_rl.envs import make_environment
+from async_rl.envs import close, make_environment
 from async_rl.evaluation import Protocol
 from async_rl.export import SavedNetwork
 from async_rl.parent import worker_dies_with_parents
@@ -55,9 +55,7 @@ class Play:
         self._table["length"][self._number] += 1
         if outcome.over:
             self._table["score"][self._number] = self._score  # last: the game counts as finished from here on
-            close = getattr(self._environment, "close", None)
-            if callable(close):
-                close()
+            close(self._environment)
         return outcome.over
 
 

@@ -17,6 +17,7 @@ from async_rl.cores import available_cores
 from async_rl.fork_server import START_METHOD
 from async_rl.memory import OutOfMemory
 from async_rl.shared import SharedTable
+from async_rl.signals import signal_name
 from async_rl.worker import worker_process
 
 STOP_SECONDS = 8.0
@@ -175,7 +176,8 @@ class WorkerProcesses:
         member.error_file = errors.file_for(self._error_dir, member.index, member.incarnation)
         member.steps_at_start = int(self._table["steps"][member.index])
         member.heartbeat_at_start = time.monotonic()
-        self._table["heartbeat"][member.index] = member.heartbeat_at_start  # the time to start up counts, too
+        for name in ("heartbeat", "preparing"):  # the time to start up counts, too
+            self._table[name][member.index] = member.heartbeat_at_start
         process = self._context.Process(  # type: ignore[attr-defined]
             target=worker_process,
             args=(self._config, member.index, member.incarnation, self._table, member.error_file, self._crowded),
@@ -216,7 +218,8 @@ class WorkerProcesses:
             self._listening_since = now
         self._listened = now
         for member, process in self._alive():
-            last = max(float(self._table["heartbeat"][member.index]), self._listening_since)
+            signs = (float(self._table[name][member.index]) for name in ("heartbeat", "preparing"))
+            last = max(*signs, self._listening_since)
             if now - last > self._config.heartbeat_seconds and not member.killed_for:
                 hint = f" in {self._config.env}, whose step may never end" if ":" in self._config.env else ""
                 member.killed_for = f"was silent for {self._config.heartbeat_seconds:.0f} s{hint}"
@@ -235,7 +238,7 @@ class WorkerProcesses:
         if code is not None and code < 0:
             starved = code == -signal.SIGKILL and self._out_of_memory.has_killed()
             why = ", out of memory: the kernel has killed for want of it" if starved else ""
-            return f"died ({_signal_name(-code)}{why}{where})"
+            return f"died ({signal_name(-code)}{why}{where})"
         if code == _LOST_CODE:
             return "was lost with the fork server"
         return f"failed ({last_line.rstrip('.')}{where})" if last_line else f"ended with exit code {code}"
@@ -258,10 +261,3 @@ class WorkerProcesses:
         alive = [member.index for member, _ in self._alive()]
         if alive and self._table["refresher"][0] not in alive:
             self._table["refresher"][0] = alive[0]
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:  # a real-time signal
-        return f"signal {number}"

@@ -5,6 +5,14 @@ import threading
 from types import FrameType, TracebackType
 
 
+def signal_name(number: int) -> str:
+    """``SIGKILL``, or ``signal 40`` for one without a name."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal
+        return f"signal {number}"
+
+
 class StopAtOnceError(BaseException):
     """A second Ctrl-C: no more waiting, no checkpoint. As KeyboardInterrupt it is none that others' code may catch."""
 

@@ -31,12 +31,11 @@ _NO_SUM = "0" * hashlib.sha256().digest_size * 2
 
 
 class NotSealedError(ValueError):
-    """A file with a description, but without a sum; ``names`` are those of its arrays."""
+    """A file with a description, but without a sum."""
 
-    def __init__(self, description: Any, names: set[str]):
+    def __init__(self, description: Any):
         super().__init__("it has no checksum")
         self.description = description
-        self.names = names
 
 
 def seal(
@@ -56,10 +55,9 @@ def unseal(content: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         Exception: of whatever class, where the content is anything else, or damaged.
     """
     header = content[8 : 8 + int.from_bytes(content[:8], "little")]
-    entries = json.loads(header)
-    metadata = entries.pop("__metadata__")
+    metadata = json.loads(header)["__metadata__"]
     if SUM not in metadata:
-        raise NotSealedError(json.loads(metadata[DESCRIPTION]), set(entries))
+        raise NotSealedError(json.loads(metadata[DESCRIPTION]))
     found = metadata[SUM]
     if hashlib.sha256(content.replace(_entry(found), _entry(_NO_SUM), 1)).hexdigest() != found:
         raise ValueError("its checksum does not agree")

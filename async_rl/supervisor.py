@@ -27,10 +27,11 @@ from async_rl.health import Health
 from async_rl.meter import Clock, Meter
 from async_rl.processes import WorkerProcesses
 from async_rl.reporting import Logs, Outage, Report, Terminal
+from async_rl.reporting.report import GAMES_AVERAGED
 from async_rl.shared import SharedTable
 from async_rl.shared.bind import Layout
 from async_rl.signals import Signals, StopAtOnceError
-from async_rl.types import EnvSpec, Game
+from async_rl.types import EnvSpec, Game, UserError
 
 POLL_SECONDS = 0.1
 
@@ -131,7 +132,7 @@ class Supervisor:
         self._best_score = progress.best_score
         self._workers = make_workers(config, table, run_dir, progress, terminal.say)
         self._evaluations = Evaluations(
-            config, run_dir, table.total_steps(), self._write, self._evaluated, terminal.say
+            config, run_dir, table.total_steps(), self._write_finite, self._evaluated, terminal.say
         )
         self._evaluation: Evaluation | None = None
         self._games_read = np.zeros(config.workers, dtype=np.int64)
@@ -251,7 +252,7 @@ class Supervisor:
         if self.diverged:
             return
         statistics = self._logs.statistics
-        score = statistics.mean_score if statistics.games >= 100 else None
+        score = statistics.mean_score if statistics.games >= GAMES_AVERAGED else None
         better = score is not None and np.isfinite(score) and (self._best_score is None or score > self._best_score)
         best_before, self._best_score = self._best_score, score if better else self._best_score
         latest, best = self._run_dir / checkpoint.LATEST, self._run_dir / checkpoint.BEST
@@ -263,6 +264,13 @@ class Supervisor:
             self._checkpoint_outage.failed(error)
         else:
             self._checkpoint_outage.succeeded()
+
+    def _write_finite(self, path: Path) -> None:
+        """The same, but raise UserError where the numbers are not finite any more."""
+        self._divergence.look()
+        if self.diverged:
+            raise UserError("the numbers are no longer finite.")
+        self._write(path)
 
     def _write(self, path: Path, first: Path | None = None) -> None:
         """Write a checkpoint of now, see `checkpoint.save`; raises OSError."""

@@ -2,9 +2,12 @@
 
 import contextlib
 import dataclasses
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from async_rl import checkpoint, fork_server, recovery, reporting, resuming, run_directory, seeding
 from async_rl.build import final_epsilons, has_bfloat16, initialise, make_table, stored_bytes
@@ -98,6 +101,8 @@ class _Run:
     def train(self, run_dir: Path, resumed: bool) -> Ending:
         """Train in a directory that is there, and once more from the last finite checkpoint if training diverges."""
         saved = self.restore_last(run_dir) if resumed else None
+        if self._donor is not None:  # else a run that is killed before its first checkpoint would forget it
+            self._save(run_dir, Progress())
         supervisor = self.session(run_dir, saved, saved.progress if saved else Progress())
         ending = supervisor.run()
         if supervisor.diverged and ending is Ending.FAILED and not recovery.used(run_dir):
@@ -139,11 +144,14 @@ class _Run:
         if saved is not None:
             checkpoint.restore(saved, self.table, self.config, self._spec, self._layout)
         progress = recovery.progress_after(saved, now)
-        with contextlib.suppress(OSError):  # so that a resumed run has the new learning rate, too
-            latest = run_dir / checkpoint.LATEST
-            checkpoint.save(latest, self.table, self.config, self._spec, self._layout, progress)
+        self._save(run_dir, progress)  # so that a resumed run has the new learning rate, too
         note = recovery.note(before, self.config, now, progress)
         return self.session(run_dir, saved, progress, **{recovery.KEY: note})
+
+    def _save(self, run_dir: Path, progress: Progress) -> None:
+        """Where that fails, the checkpoints to come will say why."""
+        with contextlib.suppress(OSError):
+            checkpoint.save(run_dir / checkpoint.LATEST, self.table, self.config, self._spec, self._layout, progress)
 
     def _take_from_donor(self) -> list[str]:
         return [] if self._donor is None else checkpoint.transfer(self._donor, self.table, self._layout)
@@ -185,7 +193,10 @@ def require_memory(config: Config, spec: EnvSpec, share: float = 1.0) -> None:
             f"lower --replay, which is {config.replay:,} steps."
         )
     steps = share * config.workers * (config.steps_per_segment + (config.batch_size if config.replay else 0))
-    segments_gib = 2 * steps * stored_bytes(spec) * spec.stack / 2**30  # what is seen before and after each step
+    pixels, size = math.prod(spec.observation_shape), np.dtype(spec.observation_dtype).itemsize
+    # What is seen before and after a step, and the former in float32 for the network; what its layers keep takes a
+    # quarter of that (of the paper's network: 210 kB a step were measured in all).
+    segments_gib = 1.25 * steps * pixels * (2 * size + 4) / 2**30
     if replay_gib + segments_gib > free_gib:
         raise UserError(
             f"the steps between two updates need {segments_gib:.1f} GiB, {free_gib - replay_gib:.1f} GiB are free; "

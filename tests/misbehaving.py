@@ -32,6 +32,19 @@ class Base(gymnasium.Env[np.ndarray, int]):
         return self.np_random.random(2, dtype=np.float32)
 
 
+class SlowToBegin(Base):
+    """Its making and its first game take half a second each."""
+
+    def __init__(self) -> None:
+        time.sleep(0.5)
+        self.begun = False
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        time.sleep(0.0 if self.begun else 0.5)
+        self.begun = True
+        return super().reset(seed=seed, options=options)
+
+
 class WrongShape(Base):
     def see(self) -> Any:
         return np.zeros(1, np.float32)  # which NumPy would write into any shape

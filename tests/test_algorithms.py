@@ -442,6 +442,14 @@ def test_scaled_rewards_have_one_scale_that_a_checkpoint_keeps(tmp_path: Path) -
     assert table["largest_reward"].tolist() == [1.0, 1.0]
 
 
+def test_a_run_without_a_target_has_none_refreshed_when_it_goes_on(tmp_path: Path) -> None:
+    config = Config(env="catch", workers=1, steps=3000, target="none", target_interval=500)
+    saved = checkpoint.read(train(config, tmp_path / "run", quiet=True).run_dir)
+    table = make_table(saved.config, saved.spec)
+    checkpoint.restore(saved, table, saved.config, saved.spec, saved.layout)
+    assert table.total_steps() >= 3000 and table["target_refreshes"][0] == 0
+
+
 def test_the_ladder_spans_all_streams_of_all_workers() -> None:
     config = Config(exploration="ladder", workers=3, envs_per_worker=2)
     ladder = np.concatenate([final_epsilons(config, worker) for worker in range(3)])

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import psutil
@@ -23,7 +24,7 @@ from async_rl.envs import describe
 from async_rl.lock import locked
 from async_rl.processes import WorkerProcesses
 from async_rl.seeding import stream_generators
-from async_rl.signals import Signals, StopAtOnceError
+from async_rl.signals import Signals, StopAtOnceError, signal_name
 from async_rl.supervisor import Ending
 from async_rl.types import UserError
 from benchmarks import endurance_chaos, endurance_launcher
@@ -176,6 +177,20 @@ def test_a_run_that_has_only_begun_starts_with_its_own_settings(tmp_path: Path, 
     assert saved.progress.total_steps >= 2000 and saved.config.seed == 7
 
 
+def test_a_run_from_another_network_does_not_forget_it_before_its_first_checkpoint(
+    tmp_path: Path, toy_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("async_rl.supervisor.Supervisor.run", Mock(side_effect=StopAtOnceError))  # killed at once
+    config = Config(env="catch", workers=1, steps=6000)
+    with pytest.raises(StopAtOnceError):
+        train(config, tmp_path / "run", init_from=toy_run, quiet=True)
+    saved = checkpoint.read(tmp_path / "run")
+    np.testing.assert_array_equal(saved.arrays["parameters"], checkpoint.read(toy_run).arrays["parameters"])
+    assert saved.progress.total_steps == 0
+    monkeypatch.undo()
+    assert train(config, resume=tmp_path / "run", quiet=True).ending is Ending.FINISHED
+
+
 def test_resume_auto_means_the_newest_run_of_the_same_settings(tmp_path: Path) -> None:
     base = Config(env="catch", workers=1, steps=1000, lr_range=(1e-4, 1e-2))
     runs = tmp_path / "runs"
@@ -296,6 +311,11 @@ def test_a_batch_system_sends_sigterm_more_than_once(start: Start) -> None:
         os.killpg(run.process.pid, signal.SIGTERM)
     assert run.wait() == 143
     assert checkpoint.read(run.run_dir).progress.total_steps == run.steps() and "Traceback" not in run.text()
+
+
+def test_every_signal_has_a_name() -> None:
+    """Real-time signals have none of their own; whoever dies by one must not take others along."""
+    assert (signal_name(9), signal_name(40)) == ("SIGKILL", "signal 40")
 
 
 def test_only_a_second_ctrl_c_interrupts_and_only_once() -> None:

@@ -4,13 +4,17 @@ import signal
 from pathlib import Path
 
 import psutil
+import pytest
 from conftest import ROOT, Run, rows, wait_for
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from async_rl import evaluation
-from async_rl.checkpoint import BEST
-from async_rl.evaluations import best_mean
+from async_rl import Config, evaluation
+from async_rl.checkpoint import BEST, Progress
+from async_rl.envs import describe
+from async_rl.evaluations import COLUMNS, Evaluations, best_mean
 from async_rl.export import read_network
+from async_rl.supervisor import on_this_machine
+from async_rl.training import _Run
 
 CATCH = ("--config", str(ROOT / "configs" / "catch.toml"), "--workers", "1")
 
@@ -77,3 +81,40 @@ def test_the_best_mean_is_remembered_beyond_what_a_resumed_run_discards(tmp_path
     assert best_mean(tmp_path) == 2.5  # the last row is torn
     (tmp_path / "evaluations.discarded.csv").write_text(header + "40,1,12,2,0.1,30,nan\n")
     assert best_mean(tmp_path) == 12
+
+
+def test_numbers_that_are_not_finite_are_never_evaluated(tmp_path: Path) -> None:
+    config = Config(env="catch", workers=1, steps=3000, evaluate_every=1000)
+    (tmp_path / "run").mkdir()
+    run, said = _Run(config, describe(config), None, True, on_this_machine), list[str]()
+    supervisor = run.session(tmp_path / "run", None, Progress())
+    supervisor._evaluations._say = said.append
+    run.table["parameters"][5] = float("nan")
+    supervisor._evaluations.look(1000)
+    assert said == ["cannot evaluate: the numbers are no longer finite."]
+    assert not list((tmp_path / "run").rglob("*.safetensors"))
+    supervisor._evaluations.close()
+    run.logs.close()
+
+
+@pytest.mark.parametrize(("done", "due"), [([], True), ([5016], True), ([5016, 10016], False), ([5016, 11000], True)])
+def test_an_evaluation_that_was_not_made_before_a_run_was_stopped_is_made_when_it_goes_on(
+    tmp_path: Path, done: list[int], due: bool
+) -> None:
+    """Every 5,000 steps, resumed at T = 10,016; what has been evaluated beyond that does not count."""
+    lines = [f"{steps},1,2,2,0.1,30,0.05\n" for steps in done]
+    (tmp_path / "evaluations.csv").write_text(",".join(COLUMNS) + "\n" + "".join(lines))
+    saved: list[Path] = []
+
+    def save(path: Path) -> None:
+        saved.append(path)
+        raise OSError
+
+    config = Config(env="catch", evaluate_every=5000)
+    evaluations = Evaluations(config, tmp_path, 10_016, save, lambda result: None, lambda line: None)
+    evaluations.look(10_016)
+    assert bool(saved) is due
+    evaluations.look(14_999)
+    evaluations.look(15_000)
+    assert len(saved) == 1 + due
+    evaluations.close()

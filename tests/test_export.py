@@ -15,8 +15,9 @@ from networks import light_run, untrained
 
 from async_rl import AsGymnasium, Config, UserError, load
 from async_rl.agent import Agent
+from async_rl.build import make_table
 from async_rl.card import model_card, read_curve
-from async_rl.checkpoint import BEST
+from async_rl.checkpoint import BEST, Checkpoint, Progress, restore
 from async_rl.evaluation import Protocol
 from async_rl.export import read_network, write_network
 from async_rl.traced import agreement, random_observations, write_torchscript
@@ -102,6 +103,17 @@ def test_damage_is_noticed_and_the_checkpoint_before_is_used(tmp_path: Path) -> 
     assert (read_network(tmp_path, "best").path, read_network(tmp_path, "best").passed_over) == (tmp_path / BEST, ())
     with pytest.raises(UserError, match="checksum does not agree"):
         load(saved.path)
+
+
+def test_the_same_parameters_in_another_order_are_another_network() -> None:
+    saved = untrained(CONFIGS["vector"])
+    turned = dict(reversed(saved.layout.items()))
+    with pytest.raises(UserError, match="holds another network than"):
+        dataclasses.replace(saved, layout=turned).make()
+    table = make_table(saved.config, saved.spec)
+    whole = Checkpoint(saved.path, saved.config, saved.spec, turned, Progress(), {})
+    with pytest.raises(UserError, match="holds another network than"):
+        restore(whole, table, saved.config, saved.spec, saved.layout)
 
 
 def test_an_agent_takes_one_observation_or_many() -> None:

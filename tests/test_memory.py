@@ -1,5 +1,6 @@
 """Small machines and containers: memory that may be used, and what the kernel did for want of it."""
 
+import dataclasses
 import mmap
 import os
 import signal
@@ -75,6 +76,15 @@ def test_a_run_that_does_not_fit_into_the_container_is_refused(cgroups: Path) ->
     require_memory(Config(workers=1, replay=200_000), spec)
     with pytest.raises(UserError, match=r"replay memories need 2\.6 GiB, 2\.0 GiB are free; lower --replay"):
         require_memory(Config(workers=1, replay=400_000), spec)
+
+
+def test_what_the_network_keeps_of_a_segment_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """210 kB a step of the paper's network were measured, 56 of them screens."""
+    monkeypatch.setattr("async_rl.training.free_bytes", lambda: 8 * GIB)
+    config = Config(env="pong", workers=1, t_max=5000)
+    with pytest.raises(UserError, match=r"the steps between two updates need 15\.\d GiB, 8\.0 GiB are free"):
+        require_memory(config, describe(config))
+    require_memory(dataclasses.replace(config, t_max=2000), describe(config))
 
 
 @pytest.mark.parametrize("name", ["memory.events", "memory/memory.oom_control", "vmstat"])

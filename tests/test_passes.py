@@ -10,7 +10,7 @@ from torch import nn
 from async_rl.chain import Chain, is_chain
 from async_rl.config import Config
 from async_rl.layers import MOST_ROWS_IN_FLOAT32, FullyConnected
-from async_rl.networks import FlattenPixels, Pixels, StandardizedPixels, UnitPixels, make_network
+from async_rl.networks import Dueling, FlattenPixels, Pixels, StandardizedPixels, UnitPixels, make_network
 from async_rl.passes import Autograd, Passes, make_passes
 from async_rl.shared import bind, bind_gradients, flatten
 from async_rl.types import EnvSpec
@@ -228,6 +228,62 @@ def test_layers_in_any_order_in_bfloat16() -> None:
             reference.backward(slope)
             assert float((acted - exact).norm() / exact.norm()) < 0.02
             assert float((own - expected).norm() / expected.norm()) < 0.02
+
+
+def test_normalization_hands_on_whatever_comes_after_it_in_bfloat16() -> None:
+    """The last linear layer computes in float32; nothing need be between the two, or after."""
+    torch.manual_seed(0)
+    screens = EnvSpec("screens", (8, 8, 4), "uint8", ("a", "b", "c"), stack=4)
+    for spec, modules in (
+        (VECTOR, [nn.Linear(5, 8), nn.LayerNorm(8), nn.Linear(8, 3)]),
+        (VECTOR, [nn.Linear(5, 8), nn.Linear(8, 3), nn.LayerNorm(3)]),
+        (screens, [UnitPixels(), nn.Conv2d(4, 2, 3), nn.LayerNorm([2, 6, 6]), nn.Flatten(), nn.Linear(72, 3)]),
+    ):
+        network = nn.Sequential(*modules)
+        seen, slope = observations(spec, 1, 16), torch.randn(1, 16, 3)
+        passes, gradient = made(network, lambda *parts: make_passes(*parts, torch.bfloat16))
+        assert isinstance(passes, Chain)
+        passes.act(seen[0], 0, 1)
+        passes.backward(slope)
+        own = gradient.clone()
+        reference, expected = made(network, by_autograd)
+        reference.acted(seen)
+        reference.backward(slope)
+        assert float((own - expected).norm() / expected.norm()) < 0.05
+
+
+def test_a_pass_that_keeps_nothing_changes_nothing_of_the_one_that_was_kept() -> None:
+    """With one filter an image lies in memory in both orders at once; the layers behind it may take either."""
+    torch.manual_seed(0)
+    norm = nn.LayerNorm([8, 6, 6])
+    norm.weight.data += 0.5 * torch.randn_like(norm.weight)
+    network = nn.Sequential(
+        UnitPixels(), nn.Conv2d(4, 1, 1), nn.ReLU(), nn.Conv2d(1, 8, 3), norm, nn.ReLU(), FlattenPixels(),
+        nn.Linear(288, 3),
+    )  # fmt: skip
+    screens = EnvSpec("screens", (8, 8, 4), "uint8", ("a", "b", "c"), stack=4)
+    seen, slope = observations(screens, 2, 4), torch.randn(2, 4, 3)
+    chain, gradient = made(network, make_passes)
+    assert isinstance(chain, Chain)
+    acted = torch.stack([chain.act(seen[t], t, 2) for t in range(2)])
+    torch.testing.assert_close(chain(seen[0]), acted[0])
+    chain.backward(slope)
+    own = gradient.clone()
+    torch.testing.assert_close(own, same_as_autograd(network, seen, slope, acted), rtol=1e-4, atol=1e-4)
+
+
+def test_heads_of_different_widths_with_nothing_that_learns_before_them() -> None:
+    torch.manual_seed(0)
+    value = nn.Sequential(nn.Linear(5, 16), nn.ReLU(), nn.Linear(16, 1))
+    advantage = nn.Sequential(nn.Linear(5, 32), nn.ReLU(), nn.Linear(32, 3))
+    network = nn.Sequential(nn.Flatten(), Dueling(value, advantage))
+    seen, slope = observations(VECTOR, 1, 4), torch.randn(1, 4, 3)
+    chain, gradient = made(network, make_passes)
+    assert isinstance(chain, Chain)
+    acted = chain.act(seen[0], 0, 1)[None]
+    chain.backward(slope)
+    own = gradient.clone()
+    torch.testing.assert_close(own, same_as_autograd(network, seen, slope, acted), rtol=1e-4, atol=1e-4)
 
 
 def test_a_layer_without_parameters_may_stand_twice_and_linear_ones_on_many_axes() -> None:

@@ -11,7 +11,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from async_rl import Config
 from async_rl.algorithms import Segment
+from async_rl.build import _experience
 from async_rl.replay import Proportional, Replay, Rings, Sampler, SumTree, Uniform
 from async_rl.types import EnvSpec
 
@@ -305,3 +307,15 @@ def test_what_cannot_work_is_refused() -> None:
         Rings(EnvSpec("no stack", (5, 3), "uint8", ("a",), stack=4), 100, 1)
     with pytest.raises(ValueError, match="all 0"):
         Replay(SCREENS, 10, 2, Uniform(), np.random.default_rng()).sample(Segment(SCREENS, 1, 4))
+
+
+@pytest.mark.parametrize("spec", [VECTOR, SCREENS], ids=["vector", "screens"])
+@pytest.mark.parametrize("replay", [80, 81, 1000, 5000, 10_000])
+def test_games_of_one_step_are_learnt_from_too(replay: int, spec: EnvSpec) -> None:
+    """Each takes two rows: the step and what was seen after it."""
+    config = Config(workers=1, envs_per_worker=16, replay=replay, learning_starts=10**6)
+    experience, segment = _experience(config, spec, np.random.default_rng(0)), Segment(spec, 1, 16)
+    for field in (segment.observation, segment.next_observation, segment.reward, segment.discount, segment.continues):
+        field.zero_()
+    segment.action.zero_()
+    assert any(experience.batch(segment, 0) is not None for _ in range(replay // 16))

@@ -117,6 +117,16 @@ def test_resume_moves_rows_beyond_the_checkpoint_aside(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.tmp"))
 
 
+def test_what_a_run_begins_anew_hides_all_events_before(tmp_path: Path) -> None:
+    """As the rows of CSV files: it was resumed before its first checkpoint, or has gone back to its begin."""
+    for steps in ((100, 200, 300), (50, 150)):
+        logs = reporting.open_logs(tmp_path, {}, None)
+        for step in steps:
+            logs.report(report(total_steps=step))
+        logs.close()
+    assert [step for step, _ in scalar(tmp_path, "losses/td_loss")] == [50, 150] == steps_of(tmp_path / "metrics.csv")
+
+
 def test_a_new_run_in_a_used_directory_begins_with_empty_logs(tmp_path: Path) -> None:
     said: list[str] = []
     small_log(tmp_path / "a.csv", said).write([(0, 1.0), (5, 2.0)])

@@ -8,7 +8,7 @@ from gymnasium.spaces import Box, Discrete
 
 from async_rl.config import Config
 from async_rl.envs.atari import FRAMES_PER_SECOND, FRAMES_PER_STEP, Atari
-from async_rl.envs.registry import atari_game, describe, make_environment
+from async_rl.envs.registry import atari_game, close, describe, make_environment
 from async_rl.types import Environment, UserError
 
 
@@ -75,9 +75,7 @@ class AsGymnasium(gymnasium.Env[np.ndarray, np.int64]):
 
     def close(self) -> None:
         """Release what the environment holds."""
-        close = getattr(self._environment, "close", None)
-        if callable(close):
-            close()
+        close(self._environment)
         self._environment = None
 
     def _empty(self) -> np.ndarray:

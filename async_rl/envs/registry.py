@@ -72,10 +72,15 @@ def make_ready(config: Config) -> None:
 def describe(config: Config) -> EnvSpec:
     """What `make_environment` makes of ``config``; see there for the errors."""
     environment = make_environment(config, np.random.default_rng(config.seed))
-    close = getattr(environment, "close", None)
-    if callable(close):
-        close()
+    close(environment)
     return environment.spec
+
+
+def close(environment: Environment | None) -> None:
+    """Release what an environment holds, if it has a way to do so."""
+    own = getattr(environment, "close", None)
+    if callable(own):
+        own()
 
 
 def _from_gymnasium(name: str, random: np.random.Generator, render: bool) -> Environment:

@@ -1,6 +1,6 @@
 """The environments of one worker, stepped together."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +20,8 @@ class Streams:
     """E environments of the same spec that all take one step at a time; finished games are followed by new ones.
 
     Args:
-        environments: E environments; each is reset here.
+        environments: E environments, which may be made as they are asked for; each is reset here.
+        prepared: called after each is made, and after each is reset.
 
     Raises:
         UserError: their specs differ.
@@ -32,8 +33,12 @@ class Streams:
         finished: the games that ended in the last step, by cut or by their own end.
     """
 
-    def __init__(self, environments: Sequence[Environment]) -> None:
-        self.environments = tuple(environments)
+    def __init__(self, environments: Iterable[Environment], prepared: Callable[[], None] = lambda: None) -> None:
+        made = []
+        for environment in environments:
+            made.append(environment)
+            prepared()
+        self.environments = tuple(made)
         self.spec = self.environments[0].spec
         _require_equal([environment.spec for environment in self.environments])
         count = len(self.environments)
@@ -48,6 +53,7 @@ class Streams:
         self._lengths = [0] * count
         for environment, observation in zip(self.environments, self._seen, strict=True):
             environment.reset(observation)
+            prepared()
 
     @property
     def odd_steps(self) -> int:

@@ -82,4 +82,4 @@ def open_logs(
     except OSError as error:
         say(f"cannot read {episodes_path.name} ({reason(error)}); games are counted from 0")
         statistics = EpisodeStatistics()
-    return Logs(metrics, episodes, TensorBoardLog(run_dir, settings, resume_at_steps, say), statistics)
+    return Logs(metrics, episodes, TensorBoardLog(run_dir, settings, last_step, say), statistics)

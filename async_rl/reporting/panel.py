@@ -93,7 +93,7 @@ def cells(report: Report) -> list[Cell]:
     """The numbers of a report in the order in which they fill the columns of the panel, from top to bottom."""
     restarted, dropped = report.workers_restarted, report.dropped_gradients
     return [
-        Cell("score", f"{number(report.mean_score, ',.1f')} (last {min(report.games, 100)})", "bold cyan"),
+        Cell("score", f"{number(report.mean_score, ',.1f')} (last {report.games_averaged})", "bold cyan"),
         Cell("best", number(report.best_score, ",.1f")),
         *_evaluated(report),
         Cell("games", f"{report.games:,}"),

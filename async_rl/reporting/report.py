@@ -11,6 +11,9 @@ from pathlib import Path
 from async_rl.stopwatch import PHASES
 from async_rl.types import Game
 
+GAMES_AVERAGED = 100
+"""Of the newest games the mean is reported."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
@@ -79,6 +82,11 @@ class Report:
         """Fraction of the run that is done, from 0 to 1."""
         return min(1.0, self.total_steps / self.steps_goal) if self.steps_goal > 0 else 1.0
 
+    @property
+    def games_averaged(self) -> int:
+        """Of which ``mean_score`` is the mean."""
+        return min(self.games, GAMES_AVERAGED)
+
     def row(self) -> list[float]:
         """The numbers of `REPORT_COLUMNS`."""
         return [*(getattr(self, name) for name in _FIELDS), *(self.phases.get(phase, math.nan) for phase in PHASES)]
@@ -93,16 +101,16 @@ _LONGEST_LINE = 10_000  # characters; beyond it a line of a damaged file is no r
 
 
 class EpisodeStatistics:
-    """Scores (points) and lengths (steps) of the last ``window`` games, the number of games and the best score."""
+    """Scores (points) and lengths (steps) of the newest games, the number of games and the best score."""
 
-    def __init__(self, window: int = 100) -> None:
-        self._scores: deque[float] = deque(maxlen=window)
-        self._lengths: deque[int] = deque(maxlen=window)
+    def __init__(self) -> None:
+        self._scores: deque[float] = deque(maxlen=GAMES_AVERAGED)
+        self._lengths: deque[int] = deque(maxlen=GAMES_AVERAGED)
         self.games = 0
         self.best_score = math.nan
 
     @classmethod
-    def from_csv(cls, path: Path, up_to_steps: int, window: int = 100) -> "EpisodeStatistics":
+    def from_csv(cls, path: Path, up_to_steps: int) -> "EpisodeStatistics":
         """Statistics of the games in ``episodes.csv`` that ended at T <= ``up_to_steps``; none if there is no file.
 
         Rows that cannot be read are passed over.
@@ -110,7 +118,7 @@ class EpisodeStatistics:
         Raises:
             OSError: the file exists but cannot be read.
         """
-        statistics = cls(window)
+        statistics = cls()
         try:
             file = path.open(encoding="utf-8", errors="replace", newline="")
         except FileNotFoundError:
@@ -135,12 +143,12 @@ class EpisodeStatistics:
 
     @property
     def mean_score(self) -> float:
-        """Mean score of the last ``window`` games, in points; NaN before the first."""
+        """Mean score of the last `GAMES_AVERAGED` games, in points; NaN before the first."""
         return sum(self._scores) / len(self._scores) if self._scores else math.nan
 
     @property
     def mean_length_steps(self) -> float:
-        """Mean length of the last ``window`` games, in steps; NaN before the first."""
+        """Mean length of the last `GAMES_AVERAGED` games, in steps; NaN before the first."""
         return sum(self._lengths) / len(self._lengths) if self._lengths else math.nan
 
     def _count(self, score: float, length: int) -> None:

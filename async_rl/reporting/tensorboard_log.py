@@ -36,13 +36,13 @@ _BOOKKEEPING = ("heartbeat_seconds", "checkpoint_seconds", "report_seconds", "pr
 class TensorBoardLog:
     """Writes the scalars of each report and, once, the settings of the run.
 
-    A resumed run starts a new event file in the same directory, which hides all events beyond ``last_step`` (None:
-    a new run, nothing to hide). No method raises when events cannot be written: that is told to ``say`` once, and
-    the reports are tried again with the next one.
+    A resumed run starts a new event file in the same directory, which hides all events beyond ``last_step``
+    (`csv_log.NEW_RUN`: all that there are). No method raises when events cannot be written: that is told to ``say``
+    once, and the reports are tried again with the next one.
     """
 
     def __init__(
-        self, directory: Path, settings: Mapping[str, object], last_step: int | None, say: Callable[[str], None]
+        self, directory: Path, settings: Mapping[str, object], last_step: int, say: Callable[[str], None]
     ) -> None:
         self._directory = directory
         self._settings = settings
@@ -76,7 +76,7 @@ class TensorBoardLog:
             _check_room(self._directory)
             writer = self._writer = self._writer or self._open()
             if self._settings_are_due:
-                _write_settings(writer, self._settings, self._last_step or 0)
+                _write_settings(writer, self._settings, max(0, self._last_step))
             for step, wall_time, values in self._pending:
                 for tag, value in values.items():
                     writer.add_scalar(tag, value, step, walltime=wall_time)
@@ -93,8 +93,7 @@ class TensorBoardLog:
         from torch.utils.tensorboard import SummaryWriter  # takes two seconds, and no test of other parts needs it
 
         # Only the first file of a session hides events; one begun after a failure continues this session.
-        first = self._settings_are_due and self._last_step is not None
-        purge_step = (self._last_step or 0) + 1 if first else None
+        purge_step = self._last_step + 1 if self._settings_are_due else None
         return SummaryWriter(str(self._directory), purge_step=purge_step)
 
     def _abandon(self) -> None:

@@ -133,7 +133,7 @@ def line(report: Report, remaining_seconds: float) -> str:
         f"T {report.total_steps:>{len(f'{report.steps_goal:,}')},} ({report.progress:5.1%})",
         f"{number(report.steps_per_second, ',.0f'):>6} steps/s",
         f"{number(report.frames_per_second, ',.0f'):>7} frames/s",
-        f"score {number(report.mean_score, ',.1f'):>6} (last {min(report.games, 100)})  games {report.games:,}",
+        f"score {number(report.mean_score, ',.1f'):>6} (last {report.games_averaged})  games {report.games:,}",
         f"eps {report.epsilon_min:.2f}-{report.epsilon_max:.2f}",
         f"lr {report.lr:.1e}",
         f"loss {number(report.td_loss, '.2g'):>6}",

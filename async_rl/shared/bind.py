@@ -13,6 +13,11 @@ def layout(module: nn.Module) -> Layout:
     return {name: tuple(parameter.shape) for name, parameter in module.named_parameters()}
 
 
+def same_layout(one: Layout, other: Layout) -> bool:
+    """Whether a flat vector of the one is one of the other: names, shapes and their order."""
+    return list(one.items()) == list(other.items())
+
+
 def parameter_count(module: nn.Module) -> int:
     """Length of the flat vector that holds all parameters of ``module``."""
     return sum(parameter.numel() for parameter in module.parameters())

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from async_rl.agent import Agent
-from async_rl.envs import make_environment
+from async_rl.envs import close, make_environment
 from async_rl.viewing.scene import Scene
 
 See = Literal["nothing", "stills", "frames"]
@@ -96,9 +96,7 @@ class Play:
 
     def close(self) -> None:
         """Release what the environment holds."""
-        close = getattr(self._environment, "close", None)
-        if callable(close):
-            close()
+        close(self._environment)
 
     def _decide(self, observation: np.ndarray, game: int, step: int, score: float) -> Moment:
         preferences, value = think(self._agent, observation)
