@@ -104,7 +104,7 @@ def test_no_run_of_a_part_is_another_one_again(steps: int) -> None:
         configs = [each.config for each in part(reproduce_atari.GAMES, 2, steps, [0, 1])]
         assert all(a != b for a, b in itertools.combinations(configs, 2))
     methods = [each.method for each in reproduce_atari.methods(["pong"], 2, steps, [0])]
-    assert (reproduce_atari.SPRINT in methods) is (steps > reproduce_atari.SPRINT_STEPS)
+    assert (reproduce_atari.SPRINT in methods) is (steps >= reproduce_atari.SPRINT_STEPS)
 
 
 def test_scores_are_means_of_a_hundred_games(tmp_path: Path) -> None:
