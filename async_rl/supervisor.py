@@ -266,7 +266,7 @@ class Supervisor:
             self._checkpoint_outage.succeeded()
 
     def _write_finite(self, path: Path) -> None:
-        """The same, but raise UserError where the numbers are not finite any more."""
+        """Write a checkpoint to be evaluated; raises OSError, and UserError where the numbers are not finite."""
         self._divergence.look()
         if self.diverged:
             raise UserError("the numbers are no longer finite.")

@@ -28,8 +28,8 @@ METHODS = {
 }
 
 SPRINT, SPRINT_STEPS = "lambda, 20 minutes", 4_500_000
-"""The preset itself, with as many steps as two cores make in 20 minutes, on Pong, where it learns sooner. On Breakout it
-had learnt nothing after 700,000 steps, of which it explored in 250,000: 0.9 points."""
+"""The preset itself, with as many steps as two cores make in 20 minutes, on Pong, where it learns sooner. On Breakout
+it had learnt nothing after 700,000 steps, of which it explored in 250,000: 0.9 points."""
 
 REPLAY_STEPS = 1_000_000
 """Length of the runs with replay, which take several times as long for a step, and of the one beside them."""
