@@ -63,8 +63,8 @@ class Evaluations:
             self._protocol = make_protocol(config.algorithm, episodes=config.evaluate_episodes, seed=config.seed)
             self._best = best_mean(run_dir)
             self._log = CsvLog(run_dir / FILE, COLUMNS, resumed_at, say)
-            done = (row[0] for row in _rows(run_dir / FILE) if row[0] <= resumed_at)
-            self._due = self._next(max(done, default=0))  # which may be long ago
+            evaluated = (row[0] for row in _rows(run_dir / FILE) if row[0] <= resumed_at)
+            self._due = self._next(max(evaluated, default=0))  # which may be long ago
 
     def look(self, total_steps: int) -> None:
         """Start what is due at T = ``total_steps``, and see to what has begun; to be called often."""
