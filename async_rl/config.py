@@ -269,7 +269,7 @@ _RULES: tuple[tuple[str, Any, str], ...] = (
     ("batch_size", _within(1, 10**6), "between 1 and 10^6"),
     ("learning_starts", _within(0, 10**15), "between 0 and 10^15"),
     ("rms_decay", lambda value: 0 <= value < 1, "at least 0 and below 1"),
-    ("rms_epsilon", _within(1e-37, 1e37), "between 1e-37 and 1e37"),  # float32 has no smaller ones
+    ("rms_epsilon", _within(1e-37, 1e37), "between 1e-37 and 1e37"),  # float32 has no smaller normal ones
     ("momentum_decay", lambda value: 0 <= value < 1, "at least 0 and below 1"),
     ("adam_epsilon", _within(1e-37, 1e37), "between 1e-37 and 1e37"),
     ("final_epsilons", lambda v: len(v) > 0 and all(0 <= e <= 1 for e in v), "one or more numbers between 0 and 1"),

@@ -101,7 +101,7 @@ class _Run:
     def train(self, run_dir: Path, resumed: bool) -> Ending:
         """Train in a directory that is there, and once more from the last finite checkpoint if training diverges."""
         saved = self.restore_last(run_dir) if resumed else None
-        if self._donor is not None:  # else a run that is killed before its first checkpoint would forget it
+        if self._donor is not None and saved is None:  # lest a run killed before its first checkpoint forget it
             self._save(run_dir, Progress())
         supervisor = self.session(run_dir, saved, saved.progress if saved else Progress())
         ending = supervisor.run()

@@ -21,7 +21,7 @@ METHOD_GAMES = ("pong", "breakout")
 _PQN = from_toml(CONFIGS / "pqn.toml")
 
 METHODS = {
-    # With the learning rate of its paper, and epsilon annealed over the first tenth of the run.
+    # With the learning rate of its paper, and epsilon annealed over a tenth of 10 million steps.
     "lambda": dataclasses.replace(_PQN, lr=2.5e-4, epsilon_anneal_steps=1_000_000),
     "n-step Q": Config(algorithm="n-step-q", t_max=5),
     "A3C": Config(algorithm="a3c", t_max=5),

@@ -131,8 +131,7 @@ class Learnt:
 
 def learnt(run_dir: Path, task: Task) -> Learnt:
     """When the mean score of ``task.games`` games in a row was ``task.score`` first."""
-    rows = table.read(run_dir / "episodes.csv")
-    games = sorted(rows, key=lambda game: int(game["total_steps"]))  # islands tell theirs in turn
+    games = _games(run_dir)
     total = 0.0
     for end, game in enumerate(games):
         total += float(game["score"]) - (float(games[end - task.games]["score"]) if end >= task.games else 0.0)
@@ -141,9 +140,14 @@ def learnt(run_dir: Path, task: Task) -> Learnt:
     return Learnt(math.inf, math.inf)
 
 
+def _games(run_dir: Path) -> list[dict[str, str]]:
+    """In the order of T; islands tell theirs in turn."""
+    return sorted(table.read(run_dir / "episodes.csv"), key=lambda game: int(game["total_steps"]))
+
+
 def final_score(study: Study, experiment: Experiment, task: Task) -> float | None:
     """Mean score of the last ``task.games`` games; None where the run was over before any game was."""
-    games = table.read(study.run_dir(experiment) / "episodes.csv")
+    games = _games(study.run_dir(experiment))
     if not games:
         return None
     return statistics.fmean(float(game["score"]) for game in games[-task.games :])

@@ -1,4 +1,4 @@
-"""Real runs of the command in processes of their own."""
+"""Real runs of the command in processes of their own, and commands called here."""
 
 import os
 import shutil

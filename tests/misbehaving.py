@@ -1,6 +1,7 @@
 """Environments that break their word, each in its own way; the launcher, which only describes them, sees no fault."""
 
 import itertools
+import os
 import time
 from typing import Any
 
@@ -43,6 +44,13 @@ class SlowToBegin(Base):
         time.sleep(0.0 if self.begun else 0.5)
         self.begun = True
         return super().reset(seed=seed, options=options)
+
+
+class Leaving(Base):
+    """It ends the worker's process."""
+
+    def step(self, action: int) -> Any:
+        os._exit(0)
 
 
 class WrongShape(Base):

@@ -242,47 +242,94 @@ def test_an_island_that_has_diverged_says_so_and_ends_its_process(monkeypatch: p
         assert codes == expected and diverged._said[0].startswith("island 3 has diverged")
 
 
-def test_an_island_that_was_out_of_reach_has_lost_nothing_and_is_counted_once(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """Answers of one island, as Ray gives them: first it is cut off and trains on, then its process is another one."""
-    config = Config(env="catch", workers=2)
-    table, said = make_table(config, describe(config)), list[str]()
-    cluster = SimpleNamespace(settings=ClusterSettings(islands=1), make_island=Mock(), make_holders=lambda: [Mock()])
-    islands = Islands(cluster, config, table, tmp_path, Progress(), said.append)  # type: ignore[arg-type]
-    (member,) = islands._members
-    answers: list[Any] = []
+class Scripted:
+    """The islands of a run that has one, whose answers are given by the test, as Ray would give them."""
 
-    def get(call: object, timeout: float | None = None) -> Any:
-        if isinstance(answer := answers.pop(0), Exception):
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, run_dir: Path):
+        config = Config(env="catch", workers=2)
+        self.table, self.said = make_table(config, describe(config)), list[str]()
+        made = {"make_island": Mock(), "make_holders": lambda: [Mock()]}
+        cluster: Any = SimpleNamespace(settings=ClusterSettings(islands=1), **made)
+        self.islands = Islands(cluster, config, self.table, run_dir, Progress(), self.said.append)
+        (self.member,) = self.islands._members
+        self._answers: list[Any] = []
+        monkeypatch.setattr("async_rl.cluster.islands.ray.get", self._get)
+
+    def _get(self, call: object) -> Any:
+        if isinstance(answer := self._answers.pop(0), Exception):
             raise answer
         return answer
 
-    def told(*more: Any) -> None:
-        for answer in more:
-            answers.append(answer)
-            member.call = islands._ask(member) if member.begun else islands._begin(member)
-            islands._take(member)
+    def told(self, *answers: Any) -> None:
+        for answer in answers:
+            self._answers.append(answer)
+            member = self.member
+            member.call = self.islands._ask(member) if member.begun else self.islands._begin(member)
+            self.islands._take(member)
 
-    def collected(incarnation: int, restarted: int, *lines: str) -> Collected:
-        workers = (restarted, 0) if incarnation == 1 else (4 + restarted, 1)
-        return Collected(incarnation, {}, [], [], workers, restarted, 2, list(lines), {}, False)
+    def counts(self) -> tuple[int, tuple[int, ...], int]:
+        return self.islands.restarted, self.islands.incarnations, self.islands.stepping
 
-    monkeypatch.setattr("async_rl.cluster.islands.ray.get", get)
-    told(1, collected(1, 3, "worker 0 died", "worker 0 died again"))
-    assert (islands.restarted, islands.incarnations, islands.stepping) == (3, (3, 0), 2)
-    told(RayError(), RayError(), RayError(), 1)  # cut off; it answers that it has begun long ago
-    assert (islands.restarted, islands.incarnations, islands.stepping) == (3, (3, 0), 0)
-    told(collected(1, 3))
-    assert member.actor.collect.remote.call_args.args[1] == 2  # lines that are known
-    told(None)  # a new process
-    assert member.incarnation == 1 and not member.begun
-    told(RayError(), 3)
-    assert member.actor.begin.remote.call_args.args[0].worker_incarnations == (4, 1)
-    assert (islands.restarted, islands.incarnations) == (5, (4, 1))
-    told(collected(3, 1, "worker 0 died"))
-    assert (islands.restarted, islands.incarnations, islands.stepping) == (6, (5, 1), 2)
-    assert said.count("island 0 goes on") == 2 and sum("is out of reach" in line for line in said) == 2
+
+def collected(
+    incarnation: int, workers: tuple[int, ...], restarted: int, *lines: str, diverged: bool = False
+) -> Collected:
+    return Collected(incarnation, {}, [], [], workers, restarted, 2, list(lines), {}, False, diverged)
+
+
+def test_an_island_that_was_out_of_reach_has_lost_nothing_and_is_counted_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """First it is cut off and trains on, then its process is another one."""
+    run = Scripted(monkeypatch, tmp_path)
+    actor = run.member.actor
+    run.told(1, collected(1, (3, 0), 3, "worker 0 died", "worker 0 died again"))
+    assert run.counts() == (3, (3, 0), 2)
+    run.told(RayError(), RayError(), RayError(), 1)  # cut off; it answers that it has begun long ago
+    assert run.counts() == (3, (3, 0), 0)
+    run.told(collected(1, (3, 0), 3))
+    assert actor.collect.remote.call_args.args[1] == 2  # lines that are known
+    run.told(None)  # a new process
+    assert run.member.incarnation == 1 and not run.member.begun
+    run.told(RayError(), 3)
+    assert actor.begin.remote.call_args.args[0].worker_incarnations == (4, 1)
+    assert run.counts()[:2] == (5, (4, 1))
+    run.told(collected(3, (5, 1), 1, "worker 0 died"))
+    assert run.counts() == (6, (5, 1), 2)
+    assert run.said.count("island 0 goes on") == 2 and sum("is out of reach" in line for line in run.said) == 2
+
+
+def test_an_island_whose_first_begin_was_not_answered_may_have_begun(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    run = Scripted(monkeypatch, tmp_path)
+    run.told(RayError(), 1)
+    assert run.counts()[:2] == (0, (0, 0))
+    run = Scripted(monkeypatch, tmp_path)
+    run.told(RayError(), 2)
+    assert run.counts()[:2] == (2, (1, 1))
+
+
+def test_a_run_whose_islands_diverge_again_and_again_has_diverged(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    run = Scripted(monkeypatch, tmp_path)
+    for incarnation, finite in ((1, True), (2, False)):
+        answer = collected(incarnation, (0, 0), 0, diverged=True)
+        run.told(incarnation, answer, answer)
+        run.islands._take_parameters()
+        assert np.isfinite(run.table["parameters"]).all() == finite
+        run.told(RayError())
+
+
+def test_an_island_that_ends_while_it_is_to_stop_is_not_started_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    run = Scripted(monkeypatch, tmp_path)
+    run.told(1, collected(1, (0, 0), 0))
+    run.islands._stopping = True
+    run.told(RayError())
+    assert not run.islands.any_alive
 
 
 def test_cluster_settings_come_back_from_a_run(tmp_path: Path) -> None:

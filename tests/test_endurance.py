@@ -122,7 +122,7 @@ def test_a_killed_fork_server_is_replaced_and_no_slot_has_two_workers(start: Sta
 
 
 def test_a_worker_that_leaves_by_itself_is_started_again(start: Start) -> None:
-    run = start("--env", "tests.broken_environment:make", "--workers", "1", "--steps", "1000000")
+    run = start("--env", "tests.misbehaving:Leaving", "--workers", "1", "--steps", "1000000")
     assert run.wait() == 1
     assert "ended by itself, long before the run; started again" in run.text() and "given up" in run.text()
 

@@ -166,7 +166,7 @@ def test_the_run_names_worker_and_environment_and_gives_up(tmp_path: Path, said:
 
 
 def test_environments_that_are_slow_to_make_and_to_begin_are_no_silence(tmp_path: Path, said: list[str]) -> None:
-    config = Config(env=env("SlowToBegin"), workers=1, envs_per_worker=4, steps=1000, heartbeat_seconds=1)
+    config = Config(env=env("SlowToBegin"), workers=1, envs_per_worker=6, steps=1000, heartbeat_seconds=4)
     assert train(config, tmp_path / "run", quiet=True).ending is Ending.FINISHED
     assert not said
 

@@ -78,6 +78,7 @@ class Collected:
     said: list[str]
     errors: dict[str, str]
     ended: bool
+    diverged: bool
 
 
 class Island:
@@ -89,7 +90,7 @@ class Island:
         self._workers: WorkerProcesses | None = None
         self._said: list[str] = []
         self._asked_to_stop, self._exchange_ends = threading.Event(), threading.Event()
-        self._ended = False
+        self._ended = self._diverged = False
         _sweep()
         self._folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER}{os.getpid()}_"))
         # Workers import the main module of this process, which is Ray's own, and with it all of Ray; they need neither.
@@ -99,8 +100,8 @@ class Island:
         """Start to train, once in the life of this process; the incarnation that trains."""
         if self._order is not None:
             return self._order.incarnation
-        self._order = order
         fork_server.prepare(order.config)
+        self._order = order
         store = RemoteStore(holders, order.island, order.workers, order.settings.wire)
         threading.Thread(target=self._run, args=(order, store), daemon=True).start()
         return order.incarnation
@@ -126,6 +127,7 @@ class Island:
             said=self._said[said:],
             errors=_texts(self._folder) if workers and workers.restarted else {},
             ended=ended,
+            diverged=self._diverged,
         )
 
     def vectors(self) -> dict[str, np.ndarray] | None:
@@ -145,13 +147,12 @@ class Island:
         return ring[numbers % GAMES_RING].copy()
 
     def _run(self, order: Order, store: Store) -> None:
-        again = False
         try:
             self._train(order, store)
         except ReplacedError:
             self._said.append(f"island {order.island}, incarnation {order.incarnation}, has been replaced and ends")
         except DivergedError:
-            again = not self._asked_to_stop.is_set()
+            self._diverged = True
             self._said.append(f"island {order.island} has diverged: its parameters are not finite; they are dropped")
         except Exception as error:  # whatever it is, the driver has to know
             (self._folder / "island.txt").write_text(traceback.format_exc(), encoding="utf-8")
@@ -162,9 +163,8 @@ class Island:
                 self._workers.kill()
             if not _texts(self._folder):
                 shutil.rmtree(self._folder, ignore_errors=True)
-            if again:  # with the common parameters, and all else new, too
-                time.sleep(_TOLD_SECONDS)
-                os._exit(1)
+            if self._diverged and not self._asked_to_stop.wait(_TOLD_SECONDS):
+                os._exit(1)  # it begins again with the common parameters, and all else new, too
             self._ended = True
 
     def _train(self, order: Order, store: Store) -> None:

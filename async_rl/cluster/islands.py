@@ -22,6 +22,7 @@ from async_rl.cluster.common import Copy
 from async_rl.cluster.connection import Cluster
 from async_rl.cluster.island import COUNTED, Collected, Order
 from async_rl.cluster.keeper import Keeper
+from async_rl.cluster.member import Member
 from async_rl.cluster.settings import record
 from async_rl.config import Config
 from async_rl.shared import SharedTable
@@ -33,27 +34,6 @@ COLLECT_SECONDS, RETRY_SECONDS = 0.2, 0.5
 """Between two questions to an island, and before one that did not answer is asked again."""
 
 _VECTORS_SECONDS = 10.0
-
-
-class Member:
-    """One island: its actor, and what is known of it."""
-
-    def __init__(self, index: int, actor: Any, workers: slice, incarnations: tuple[int, ...]):
-        self.index, self.actor, self.workers = index, actor, workers
-        self.incarnation = 0  # that was last told to begin
-        self.known = 0  # that is known to have begun
-        self.worker_incarnations = incarnations
-        self.begun = False
-        self.lost = False  # nothing heard of it since it was said to be lost
-        self.ended = False
-        self.stepping = self.said = self.restarted = self.restarted_before = 0
-        self.call: Any = None
-        self.due = 0.0
-
-    @property
-    def next_incarnations(self) -> tuple[int, ...]:
-        """Of its workers, where the island begins, for the first time or again."""
-        return tuple(number + (self.known > 0) for number in self.worker_incarnations)
 
 
 class Islands:
@@ -85,6 +65,7 @@ class Islands:
         self._keeper = Keeper(self._holders, first_copy, say)
         self._vectors_call: Any = None
         self._vectors_due = 0.0
+        self._stopping = False
         self._vectors = {name: table[name].copy() for name in self._vector_names()} if table.total_steps() else {}
         record(run_dir, self._settings)
 
@@ -138,7 +119,7 @@ class Islands:
         ready, _ = ray.wait(list(calls), num_returns=len(calls), timeout=0) if ready else (ready, [])
         for call in ready:
             self._take(calls[call])
-        np.copyto(self._table["parameters"], self._keeper.parameters)
+        self._take_parameters()
         if self._config.uses_target:
             self._table["target_refreshes"][0] = self._table.total_steps() // self._config.target_interval
         if not ready or all(member.call is None for member in self._members):
@@ -147,6 +128,7 @@ class Islands:
     def stop(self) -> None:
         """Ask all islands to end, and take what they have to say; then one more copy of theta."""
         deadline = time.monotonic() + STOP_SECONDS
+        self._stopping = True
         for member in self._members:
             with contextlib.suppress(RayError):
                 member.actor.stop.remote()
@@ -159,7 +141,7 @@ class Islands:
                 self._say(f"island {member.index} has not ended in time; what it did since its last push is lost")
         self._last_vectors()
         self._keeper.finish()
-        np.copyto(self._table["parameters"], self._keeper.parameters)
+        self._take_parameters()
 
     def kill(self) -> None:
         """End every island and the holder at once."""
@@ -169,10 +151,15 @@ class Islands:
             with contextlib.suppress(RayError):
                 ray.kill(actor)
 
+    def _take_parameters(self) -> None:
+        """Where an island has diverged more than once, NaN in their place, for the supervisor to see."""
+        hopeless = any(len(member.diverged_in) > 1 for member in self._members)
+        np.copyto(self._table["parameters"], np.nan if hopeless else self._keeper.parameters)
+
     def _begin(self, member: Member) -> Any:
         member.incarnation += 1  # however far the one before has come, its pushes count no more
         rows = {name: self._table[name][member.workers].copy() for name in (*COUNTED, "games_written")}
-        if member.known:  # as if never written: the new incarnations draw their own
+        if member.incarnation > 1:  # as if never written: the new incarnations draw their own
             rows["random_states"].fill(np.iinfo(rows["random_states"].dtype).max)
         order = Order(
             config=self._config,
@@ -204,18 +191,10 @@ class Islands:
         elif isinstance(answer, Collected):
             self._merge(member, answer)
         else:
-            member.incarnation = answer  # or it has trained all the time, and could not be reached
-            if answer != member.known:
-                self._note_begin(member)
-
-    def _note_begin(self, member: Member) -> None:
-        again = member.workers.stop - member.workers.start if member.known else 0
-        member.restarted_before += member.restarted + again
-        member.restarted = member.said = 0
-        member.worker_incarnations, member.known = member.next_incarnations, member.incarnation
+            member.note_begin(answer)
 
     def _lose(self, member: Member, error: RayError | None) -> None:
-        """An island's process has gone; Ray starts it again as soon as there is a place for it."""
+        """An island's process has gone, or cannot be reached; Ray starts it again where there is a place for it."""
         member.due = time.monotonic() + RETRY_SECONDS
         if not member.lost and not member.ended:
             where = f" ({type(error).__name__})" if error is not None else ""
@@ -223,6 +202,7 @@ class Islands:
                 f"island {member.index} is out of reach{where}; Ray starts it again where there is a place for it"
             )
         member.stepping, member.lost, member.begun = 0, True, False
+        member.ended |= self._stopping
 
     def _merge(self, member: Member, collected: Collected) -> None:
         if collected.incarnation != member.incarnation:
@@ -246,6 +226,8 @@ class Islands:
                 self._errors.mkdir(exist_ok=True)
                 (self._errors / name).write_text(text, encoding="utf-8")
         member.ended = collected.ended
+        if collected.diverged:
+            member.diverged_in.add(member.incarnation)
 
     def _put_games(self, slot: int, games: np.ndarray, dates: np.ndarray, written: int) -> None:
         """Into the rings out of which the supervisor reads, under the island's own numbers, so that it tells how many

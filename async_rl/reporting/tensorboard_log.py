@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from async_rl.config import NOTHING_LEARNT
 from async_rl.evaluation import Evaluation
 from async_rl.reporting.outage import Outage
 from async_rl.reporting.report import Report
@@ -28,9 +29,6 @@ _METRICS = ("charts/mean_score_100", "charts/steps_per_second")
 
 _COMPARED = ("algorithm", "env", "lr", "optimizer", "seed")
 """Settings that the HPARAMS page shows without being asked; all others can be ticked there."""
-
-_BOOKKEEPING = ("heartbeat_seconds", "checkpoint_seconds", "report_seconds", "profile", "pin")
-"""Settings that change nothing that is learnt; they are in the table of text only."""
 
 
 class TensorBoardLog:
@@ -150,7 +148,7 @@ def _write_settings(writer: "SummaryWriter", settings: Mapping[str, object], ste
     plain = {
         name: value if isinstance(value, bool | int | float) else str(value)
         for name, value in settings.items()
-        if name not in _BOOKKEEPING
+        if name not in NOTHING_LEARNT  # these are in the table of text only
     }
     experiment, *session = hparams(plain, dict.fromkeys(_METRICS, 0))
     _put_first(experiment)

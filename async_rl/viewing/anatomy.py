@@ -53,7 +53,7 @@ class Convolution:
         name: of the module, as in the network's ``named_modules``.
         layer: it.
         output: the module whose output counts as the filters' activation: the rectifier, or the normalisation, that
-            follows, else the layer itself.
+            follows, if no other layer shares it, else the layer itself.
         field: what a unit sees.
     """
 
