@@ -149,7 +149,7 @@ class _Run:
         return self.session(run_dir, saved, progress, **{recovery.KEY: note})
 
     def _save(self, run_dir: Path, progress: Progress) -> None:
-        """Where that fails, the checkpoints to come will say why."""
+        """Write the latest checkpoint; where that fails, those to come will say why."""
         with contextlib.suppress(OSError):
             checkpoint.save(run_dir / checkpoint.LATEST, self.table, self.config, self._spec, self._layout, progress)
 
