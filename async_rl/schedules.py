@@ -37,6 +37,9 @@ def learning_rate(config: Config, total_steps: int) -> float:
 def epsilons(config: Config, final: np.ndarray, total_steps: int) -> np.ndarray:
     """Epsilon of each stream at T, ``[E]`` float64: from 1 to the stream's ``final [E]`` ([1], section 5.1).
 
-    Annealed on the count of all workers, as [1] counts frames "over all actor-learners".
+    Annealed on the count of all workers, as [1] counts frames "over all actor-learners". a3c draws its actions from its
+    policy: 0.
     """
+    if config.algorithm == "a3c":
+        return np.zeros_like(final)
     return linear(1.0, 0.0, config.epsilon_anneal_steps, total_steps) * (1.0 - final) + final

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from async_rl import checkpoint, train
+from async_rl import checkpoint, run_directory, train
 from async_rl.algorithms import Learning, Segment, make_algorithm
 from async_rl.build import final_epsilons, make_parts, make_table
 from async_rl.config import Config
@@ -455,6 +456,15 @@ def test_the_ladder_spans_all_streams_of_all_workers() -> None:
     ladder = np.concatenate([final_epsilons(config, worker) for worker in range(3)])
     expected = [0.4 ** (1 + 7 * i / 5) for i in range(6)]
     np.testing.assert_allclose(ladder, expected)
+
+
+def test_no_file_tells_of_an_epsilon_that_a3c_does_not_have(tmp_path: Path) -> None:
+    config = Config(env="catch", algorithm="a3c", t_max=5, workers=1, steps=2000, epsilon_anneal_steps=1000)
+    run_dir = train(config, tmp_path / "run", quiet=True).run_dir
+    games, reports = rows(run_dir / "episodes.csv"), rows(run_dir / "metrics.csv")
+    assert games and {float(game["epsilon"]) for game in games} == {0.0}
+    assert {float(report[name]) for report in reports for name in ("epsilon_min", "epsilon_max")} == {0.0}
+    assert set(run_directory.sessions(run_dir)[0]["seeds"]["final_epsilons"]["worker 0"]) == {0.0}
 
 
 def test_learning_rates_are_drawn_log_uniformly_by_the_seed() -> None:
