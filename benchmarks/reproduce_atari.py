@@ -24,8 +24,7 @@ METHODS = {
     # With the learning rate of its paper, and epsilon annealed over a tenth of 10 million steps.
     "lambda": dataclasses.replace(_PQN, lr=2.5e-4, epsilon_anneal_steps=1_000_000),
     "n-step Q": Config(algorithm="n-step-q", t_max=5),
-    # Near the best of [1]'s learning rates. With the default, 2.5e-4, Breakout had 11 points after 2.2 million steps.
-    "A3C": Config(algorithm="a3c", t_max=5, lr=7e-4),
+    "A3C": Config(algorithm="a3c", t_max=5),
 }
 
 SPRINT, SPRINT_STEPS = "lambda, 20 minutes", 4_500_000
