@@ -11,8 +11,11 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from multiprocessing import forkserver, resource_tracker
+from multiprocessing import forkserver, resource_tracker, util
+from pathlib import Path
+from typing import IO
 
+from async_rl import temporary
 from async_rl.config import Config
 from async_rl.config_file import to_toml
 
@@ -25,11 +28,16 @@ LAUNCHER_VARIABLE = "ASYNC_RL_LAUNCHER"
 """Environment variable with the process with which the fork server dies. Not set if another thread than the main one
 starts it: the kernel would kill it with that thread already, and so it ends when launcher and workers are gone."""
 
+_holding: list[IO[bytes]] = []  # the folder of this process's sockets
+
 
 def prepare(config: Config) -> None:
     """Start the fork server, if it does not run; it does what is in `async_rl.preload` while the launcher goes on."""
     if START_METHOD != "forkserver":
         return
+    if not _holding:
+        temporary.sweep()
+        _holding.append(temporary.hold(Path(util.get_temp_dir())))
     forkserver.set_forkserver_preload(["async_rl.preload"])
     variables = {PRELOAD_VARIABLE: to_toml(config)}
     if threading.current_thread() is threading.main_thread():

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from async_rl import fork_server
+from async_rl import fork_server, temporary
 from async_rl.config import Config
 from async_rl.cores import available_cores
 from async_rl.envs import atari_game, describe
@@ -208,7 +208,8 @@ def evaluate(
     Raises:
         UserError: the environment cannot be made, has changed since the training, or fails.
     """
-    with tempfile.TemporaryDirectory(prefix="async_rl_") as folder:
+    temporary.sweep()
+    with tempfile.TemporaryDirectory(prefix=temporary.PREFIX) as folder, temporary.hold(Path(folder)):
         match = Match(saved, protocol, workers or available_cores(), Path(folder), say)
         try:
             while match.watch(POLL_SECONDS):

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import tempfile
 import time
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
@@ -180,6 +181,26 @@ def test_workers_die_with_a_killed_launcher(start: Start) -> None:
     run.wait()
     wait_for(lambda: gone(family), "the end of all processes")
     assert shared_memory_files() <= before
+
+
+def test_what_a_killed_launcher_leaves_in_the_temporary_directory_is_removed_by_the_next(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:  # not tmp_path, whose name is too long for sockets
+        monkeypatch.setenv("TMPDIR", folder)
+        killed = start(*FOREVER, "--workers", "1", name="killed")
+        killed.wait_for_steps(1)
+        killed.process.kill()
+        killed.wait()
+        (left,) = os.listdir(folder)
+        other = start(*FOREVER, "--workers", "1", name="other")
+        other.wait_for_steps(1)
+        (of_other,) = os.listdir(folder)
+        assert of_other != left
+        assert start("--env", "catch", "--steps", "500", "--workers", "1", name="third").wait() == 0
+        assert os.listdir(folder) == [of_other]  # which is at work
+        other.signal(signal.SIGINT)
+        assert other.wait() == 130 and os.listdir(folder) == []
 
 
 def test_resume_goes_on_with_the_same_bits_and_logs_nothing_twice(start: Start) -> None:

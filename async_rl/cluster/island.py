@@ -22,9 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 
-from async_rl import fork_server
+from async_rl import fork_server, temporary
 from async_rl.build import GAMES_RING, shared_statistics, table_rows
 from async_rl.cluster.exchange import DivergedError, Exchange, ReplacedError, Store, UnavailableError
 from async_rl.cluster.holder import RemoteStore
@@ -37,9 +36,6 @@ from async_rl.training import require_memory
 
 COUNTED = ("steps", "updates", "dropped", "odd_steps", "largest_reward", "sums", "phases", "exchange", "random_states")
 """Rows of the table of which the driver gets the island's slots."""
-
-_FOLDER = "async_rl_island_"
-"""Begin of the name of an island's folder for tracebacks; its process follows."""
 
 _POLL_SECONDS = 0.1
 _LAST_EXCHANGE_SECONDS = 10.0
@@ -91,8 +87,9 @@ class Island:
         self._said: list[str] = []
         self._asked_to_stop, self._exchange_ends = threading.Event(), threading.Event()
         self._ended = self._diverged = False
-        _sweep()
-        self._folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER}{os.getpid()}_"))
+        temporary.sweep()
+        self._folder = Path(tempfile.mkdtemp(prefix=temporary.PREFIX))
+        self._holding = temporary.hold(self._folder)
         # Workers import the main module of this process, which is Ray's own, and with it all of Ray; they need neither.
         sys.modules["__main__"].__dict__.pop("__file__", None)
 
@@ -236,14 +233,6 @@ def _fill(table: SharedTable, order: Order) -> None:
         table[name][order.workers] = rows
     for name, vector in order.vectors.items():
         table[name][:] = vector
-
-
-def _sweep() -> None:
-    """Remove the folders of islands that were killed."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{_FOLDER}*_*"):
-        owner = folder.name.removeprefix(_FOLDER).partition("_")[0]
-        if owner.isdecimal() and not psutil.pid_exists(int(owner)):
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _texts(folder: Path) -> dict[str, str]:
