@@ -1,6 +1,7 @@
 """A model card of a run: what it is, how well it plays by which protocol, and how it was made."""
 
 import json
+import shlex
 import tomllib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -92,7 +93,8 @@ def _summary(saved: SavedNetwork) -> str:
 
 def _scores(run_dir: Path, evaluations: Sequence[Evaluation], game: str) -> list[str]:
     if not evaluations:
-        sections = [f"Not evaluated yet: `python -m launch.evaluate {run_dir}`, and then make this card anew."]
+        evaluate = f"python -m launch.evaluate {shlex.quote(str(run_dir))}"
+        sections = [f"Not evaluated yet: `{evaluate}`, and then make this card anew."]
     else:
         header = ("T", "mean", "standard error", "median", "best", "steps per game", "human-normalised", "protocol")
         sections = [_table(header, [_score_row(one) for one in evaluations])]
@@ -128,9 +130,10 @@ def _curve(curve: Curve | None, picture: str | None) -> list[str]:
 
 
 def _use(run_dir: Path) -> str:
+    shell, python = shlex.quote(str(run_dir)), json.dumps(str(run_dir), ensure_ascii=False)
     return (
-        f"```sh\npython -m launch.evaluate {run_dir}\n```\n\n"
-        f'```python\nfrom async_rl import load\n\nagent = load("{run_dir}")\naction = agent.act(observation)\n```'
+        f"```sh\npython -m launch.evaluate {shell}\n```\n\n"
+        f"```python\nfrom async_rl import load\n\nagent = load({python})\naction = agent.act(observation)\n```"
     )
 
 
@@ -141,7 +144,9 @@ def _sessions(run_dir: Path) -> list[str]:
         commands = "\n".join(session["command"] for session in sessions)
         machine = ", ".join(f"{name}: {value}" for name, value in last["machine"].items())
         versions = ", ".join(f"{name} {value}" for name, value in last["versions"].items())
-        return [f"```sh\n{commands}\n```", f"Started {last['started']}. Machine: {machine}.", f"Versions: {versions}."]
+        started = f"Started {sessions[0]['started']}"
+        started += f", gone on with {last['started']}" if len(sessions) > 1 else ""
+        return [f"```sh\n{commands}\n```", f"{started}. Machine: {machine}.", f"Versions: {versions}."]
     except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError):
         return [f"Command, machine and versions are not on record: there is no whole `{run_directory.RECORD}`."]
 

@@ -111,6 +111,8 @@ def decode_network(path: Path, content: bytes) -> Checkpoint:
 
 
 def _decode(path: Path, content: bytes, names: Callable[[Config], tuple[str, ...]]) -> Checkpoint:
+    if content.startswith(b"PK"):  # a zip archive
+        raise UserError(f"{path} is an export for programs without async_rl; here a .safetensors is needed.")
     try:
         description, arrays = storage.unseal(content)
         if description["format"] != _FORMAT:

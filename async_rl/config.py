@@ -166,6 +166,8 @@ class Config:
                 f"--final-epsilons and --final-epsilon-probabilities must have the same length, "
                 f"got {len(self.final_epsilons)} and {len(self.final_epsilon_probabilities)}."
             )
+        if self.lambda_ and self.t_max == 1:
+            raise UserError("--lambda has no meaning with --t-max 1: give the steps of a segment, such as --t-max 4.")
         streams = self.workers * self.envs_per_worker
         if streams > _MOST_STREAMS:
             raise UserError(f"--workers times --envs-per-worker must be at most {_MOST_STREAMS:,}, got {streams:,}.")
@@ -231,14 +233,9 @@ def _positive(value: float) -> bool:
 
 
 NOTHING_LEARNT = (
-    "report_seconds",
-    "checkpoint_seconds",
-    "heartbeat_seconds",
-    "evaluate_every",
-    "evaluate_episodes",
-    "profile",
-    "pin",
-)
+    "report_seconds", "checkpoint_seconds", "heartbeat_seconds",
+    "evaluate_every", "evaluate_episodes", "profile", "pin",
+)  # fmt: skip
 """Settings that change nothing of what is learnt: where workers stay, and how often something is reported, saved or
 evaluated."""
 

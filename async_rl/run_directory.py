@@ -45,7 +45,8 @@ def make_run_dir(run_dir: Path) -> Path:
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise UserError(f"cannot make the run directory {shown_path(run_dir)}: {reason(error)}.") from None
     if taken:
-        raise UserError(f"{run_dir} already holds a run; go on with --resume {run_dir} or choose another --run-dir.")
+        resume = f"--resume {shlex.quote(str(run_dir))}"
+        raise UserError(f"{run_dir} already holds a run; go on with {resume} or choose another --run-dir.")
     return run_dir
 
 

@@ -51,7 +51,7 @@ class Options:
     trust_code: bool = False
     """Let the file name code of your own to import (package.module:function), as its environment or network."""
     output: Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="")] = None
-    """JSON file for the result; default: one in evaluations/ of the run directory."""
+    """JSON file for the result; default: one in evaluations/ of the run directory, or beside the file."""
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ class Options:
     OUTPUT: for each convolution its filters, the patches of play that excite each filter most, and these projected back
     into pixels by guided backpropagation (Springenberg et al. 2015, arXiv 1412.6806); without convolutions the weights
     of the first layer. OUTPUT_map: the last hidden layer on a plane, coloured by value (Mnih et al. 2015, figure 4).
-    Needs the extra 'explain': pip install 'async_rl[explain]'.
+    Needs the extra 'explain': pip install '.[explain]'.
     """
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]

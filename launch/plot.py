@@ -1,5 +1,6 @@
 """``python -m launch.plot``: learning curves of runs as a picture."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ import tyro
 from async_rl.plotting.groups import Group, group_runs
 from async_rl.plotting.picture import Axis, check_output, draw
 from async_rl.plotting.points import Curve, choose_bin_steps, make_curve
-from async_rl.plotting.runs import read_run
+from async_rl.plotting.runs import NoGamesError, Run, read_run
 from async_rl.plotting.table import write_csv
 from async_rl.types import UserError
 from launch import command
@@ -54,7 +55,7 @@ def _plot(options: Options) -> None:
     _check(options)
     for run in options.runs:
         command.check_run(run)
-    groups = group_runs([read_run(run) for run in options.runs], options.labels)
+    groups = group_runs(_read(options.runs), options.labels)
     if options.by_epsilon:
         _check_epsilons(groups)
     bin_steps = options.bin_steps or choose_bin_steps(groups)
@@ -66,6 +67,22 @@ def _plot(options: Options) -> None:
     for curve in curves:
         print(_line(curve))
     print(f"written: {options.output}" + (f" and {options.csv}" if options.csv else ""))
+
+
+def _read(directories: Sequence[Path]) -> list[Run]:
+    """The runs that have something to show; which have not is told, if there are any others."""
+    runs: list[Run] = []
+    without: list[NoGamesError] = []
+    for directory in directories:
+        try:
+            runs.append(read_run(directory))
+        except NoGamesError as error:
+            without.append(error)
+    if not runs:
+        raise without[0]
+    for each in without:
+        print(f"left out: {each}", file=sys.stderr)
+    return runs
 
 
 def _check(options: Options) -> None:

@@ -17,7 +17,7 @@ class Options:
 
     That is Q(s, a) of each action (a3c: its policy) with the chosen one in orange, or purple where it was chosen at
     random; V(s) over the last ten seconds; score, steps and time; and the screens that the network sees. Nothing needs
-    a display. Needs the extra 'video': pip install 'async_rl[video]'.
+    a display. Needs the extra 'video': pip install '.[video]'.
     """
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]

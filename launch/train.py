@@ -2,6 +2,8 @@
 
 import argparse
 import dataclasses
+import math
+import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,8 +144,10 @@ def train_by(
         config, resume = _newest(config)
     place = make_workers or on_this_machine
     result = train(config, command.run_dir, resume, command.init_from, make_workers=place)
-    print(f"{result.ending.name.lower()} at T = {result.total_steps:,}, mean score {result.mean_score:.2f}")
+    score = "no game has ended yet" if math.isnan(result.mean_score) else f"mean score {result.mean_score:.2f}"
+    print(f"{result.ending.name.lower()} at T = {result.total_steps:,}, {score}")
     if result.resumable:
-        trust = " --trust-code" if code_named(config.env, config.network) else ""
-        print(f"go on with: python -m launch.{module} --resume {result.run_dir}{trust}")
+        more = f" --steps {2 * result.total_steps}" if result.total_steps >= config.steps else ""
+        more += " --trust-code" if code_named(config.env, config.network) else ""
+        print(f"go on with: python -m launch.{module} --resume {shlex.quote(str(result.run_dir))}{more}")
     return int(result.ending.value)

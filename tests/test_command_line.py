@@ -18,6 +18,7 @@ from async_rl.build import FEWEST_PARAMETERS, compute_dtype
 from async_rl.config import flag
 from async_rl.config_file import from_toml, from_values, to_toml
 from async_rl.cores import available_cores
+from launch import card as made_card
 from launch.train import main, parse
 
 
@@ -57,6 +58,7 @@ BAD_INPUT = {
     "no run": (["--resume", str(ROOT / "async_rl")], "is not a run with a checkpoint"),
     "no such file": (["--config", "/no/such/file.toml"], "cannot read the configuration /no/such/file.toml"),
     "both": (["--config", "a.toml", "--resume", "b"], "exclude each other"),
+    "one step": (["--lambda", "0.5"], "--lambda has no meaning with --t-max 1"),
     "no sense": (["--algorithm", "a3c", "--double"], "--double has no meaning with --algorithm a3c"),
     "too little memory": (["--replay", "1000000000000"], "the replay memories need"),
     "too many steps at once": (
@@ -182,6 +184,16 @@ def test_runs_get_a_directory_of_their_own(tmp_path: Path) -> None:
     names = {path.name for path in made.iterdir()}
     assert {"config.toml", "run.json", "metrics.csv", "episodes.csv", "checkpoints"} <= names
     assert {path.stem for path in (made / "checkpoints").iterdir()} == {"latest", "best"}
+
+
+def test_how_to_go_on_is_said_as_a_shell_understands_it(tmp_path: Path, in_process: InProcess) -> None:
+    run_dir, card = tmp_path / "my run", tmp_path / "card.md"
+    code, told, _ = in_process(main, "--env", "catch", "--steps", "1", "--workers", "1", "--run-dir", str(run_dir))
+    assert code == 0 and f"go on with: python -m launch.async --resume '{run_dir}' --steps 32\n" in told
+    assert "no game has ended yet" in told and "nan" not in told
+    made_card._run(made_card.Options(run_dir, card))
+    text = card.read_text(encoding="utf-8")
+    assert f"launch.evaluate '{run_dir}'" in text and f'load("{run_dir}")' in text
 
 
 def test_a_checkpoint_whose_parts_do_not_fit_together_is_refused(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from async_rl import Config, UserError, evaluation, storage
 from async_rl.evaluation import Evaluation, Protocol, make_protocol
 from async_rl.match import Match, evaluate
 from async_rl.published import PUBLISHED, human_normalised
+from async_rl.traced import write_torchscript
 from launch.evaluate import Options, _run, text
 
 CARTPOLE = Config(env="CartPole-v1")
@@ -141,6 +142,7 @@ def test_bad_input_is_one_sentence(tmp_path: Path) -> None:
     light_run(Config(env="CartPole-v1", algorithm="a3c"), tmp_path / "a3c")
     (tmp_path / "empty").mkdir()
     (tmp_path / "torn.safetensors").write_bytes(saved.path.read_bytes()[:200])
+    write_torchscript(saved, tmp_path / "agent.pt")
     description, arrays = storage.unseal(saved.path.read_bytes())
     for name, settings, others in (
         ("newer", {}, {"format": 9}),
@@ -155,6 +157,7 @@ def test_bad_input_is_one_sentence(tmp_path: Path) -> None:
         ({"run": "empty"}, "has no checkpoints/latest.safetensors"),
         ({"run": "run", "checkpoint": "best"}, "has no checkpoints/best.safetensors"),
         ({"run": "torn.safetensors"}, "is not a whole checkpoint of"),
+        ({"run": "agent.pt"}, "is an export for programs without async_rl; here a .safetensors is needed"),
         ({"run": "newer.safetensors"}, "has format 9, this version reads format 2"),
         ({"run": "unknown.safetensors"}, "unknown key 'gumma'"),
         ({"run": "other.safetensors"}, "was trained on CartPole-v1"),

@@ -1,6 +1,7 @@
 """The trained network outside of its run: exported, as a library's agent, as a Gymnasium environment, on a card."""
 
 import dataclasses
+import json
 import shutil
 import warnings
 from pathlib import Path
@@ -13,7 +14,7 @@ import torch
 from gymnasium.utils.env_checker import check_env
 from networks import light_run, untrained
 
-from async_rl import AsGymnasium, Config, UserError, load
+from async_rl import AsGymnasium, Config, UserError, load, run_directory
 from async_rl.agent import Agent
 from async_rl.build import make_table
 from async_rl.card import model_card, read_curve
@@ -193,6 +194,9 @@ def test_a_card_holds_what_is_known_of_a_run(tmp_path: Path, toy_run: Path) -> N
     from async_rl.match import evaluate
 
     result = evaluate(saved, Protocol(episodes=3), 1)
+    sessions = [session | {"started": f"day {day}"} for day, session in enumerate(2 * run_directory.sessions(run_dir))]
+    (run_dir / "run.json").write_text(json.dumps({"sessions": sessions}), encoding="utf-8")
+    assert "Started day 0, gone on with day 1." in model_card(run_dir, saved, curve, None, [])
     numbers = model_card(run_dir, saved, curve, None, [result])
     assert f"| {curve.score[0]:,.2f} |" in numbers and "3 whole games, epsilon 0.05, seed 0" in numbers
     evaluation.write(result, evaluation.default_path(run_dir, result.total_steps))

@@ -386,6 +386,14 @@ def test_bad_input_is_refused_in_one_sentence(
     assert ended.value.code == 2 and message in told and told.count("\n") == 1
 
 
+def test_runs_without_games_are_left_out_and_named(toys: list[Path], tmp_path: Path) -> None:
+    silent = copied(toys[0], tmp_path)
+    (silent / "episodes.csv").unlink()
+    done = command(toys[0], silent, "--output", tmp_path / "curves.png")
+    assert done.returncode == 0 and "one-step-q: 1 run," in done.stdout
+    assert done.stderr == f"left out: the run {silent} has no finished game yet; let it train a while longer.\n"
+
+
 def test_bad_input_ends_with_code_2_and_one_line(tmp_path: Path) -> None:
     done = command(tmp_path, "--output", tmp_path / "curves.png")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1) and "is no run directory" in done.stderr

@@ -45,7 +45,7 @@ def check_output(path: Path) -> None:
     try:
         import matplotlib  # noqa: F401
     except ImportError:
-        raise UserError("drawing needs matplotlib: pip install 'async_rl[plot]'.") from None
+        raise UserError("drawing needs matplotlib: pip install '.[plot]'.") from None
 
 
 def draw(curves: Sequence[Curve], games: Sequence[str], axes: Sequence[Axis], output: Path) -> None:

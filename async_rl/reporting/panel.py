@@ -74,8 +74,10 @@ class PanelText:
         text.append(("━" if unicode else "-") * (bar - done), style="bright_black")
         text.append(percent, style="bold")
         text.append(f"\n{report.total_steps:,}", style="bold")
-        text.append(f" of {report.steps_goal:,} steps, ", style="dim")
-        text.append(duration(self._remaining_seconds), style="bold")
+        goal, left = f" of {report.steps_goal:,} steps", duration(self._remaining_seconds)
+        room = inner - len(f"{report.total_steps:,}{goal}, {left} left")
+        text.append(goal + (", " if room >= 0 else "\n"), style="dim")
+        text.append(left, style="bold")
         text.append(" left\n", style="dim")
 
     def _append_scores(self, text: Text, inner: int, unicode: bool) -> None:

@@ -39,7 +39,7 @@ def tsne(points: np.ndarray, seed: int) -> np.ndarray:
         from sklearn.manifold import TSNE
     except ImportError:
         raise UserError(
-            "--method tsne needs the extra 'explain': pip install 'async_rl[explain]'; or use --method pca."
+            "--method tsne needs the extra 'explain': pip install '.[explain]'; or use --method pca."
         ) from None
     reduced = pca(points, min(_BEFORE, points.shape[1]))
     if len(points) < 2 or not np.ptp(reduced):  # all the same: scikit-learn's would end the process

@@ -58,7 +58,8 @@ def explain(agent: Agent, output: Path, count: int, method: str, seed: int, tell
     points = tsne(hidden, seed) if method == "tsne" else pca(hidden)
     name = {"tsne": "t-SNE", "pca": "principal components"}[method]
     games = len(np.unique(states.games))
-    what = f"last hidden layer ({hidden.shape[1]} units), {len(hidden):,} states of {games:,} games, {name}"
+    of = "1 game" if games == 1 else f"{games:,} games"
+    what = f"last hidden layer ({hidden.shape[1]} units), {len(hidden):,} states of {of}, {name}"
     memory = io.BytesIO()
     draw_map(memory, f"{game_title(agent.spec.name)}: {what}", points, states)
     storage.write_result(map_path(output), memory.getvalue())

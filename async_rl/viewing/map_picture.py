@@ -29,7 +29,7 @@ def pyplot() -> Any:
     try:
         import matplotlib
     except ImportError:
-        raise UserError("pictures need matplotlib: pip install 'async_rl[explain]'.") from None
+        raise UserError("pictures need matplotlib: pip install '.[explain]'.") from None
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 

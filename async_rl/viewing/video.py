@@ -44,9 +44,7 @@ def ffmpeg() -> str:
 
         return imageio_ffmpeg.get_ffmpeg_exe()
     except (ImportError, RuntimeError):
-        raise UserError(
-            "videos need ffmpeg, which comes with the extra 'video': pip install 'async_rl[video]'."
-        ) from None
+        raise UserError("videos need ffmpeg, which comes with the extra 'video': pip install '.[video]'.") from None
 
 
 def every(path: Path, frames_per_second: float) -> int:
