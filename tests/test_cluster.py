@@ -1,6 +1,7 @@
 """Many machines: real Ray, raylets on this machine as machines of the cluster, and real runs on them."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -222,7 +223,7 @@ def test_games_that_an_island_has_overwritten_are_counted_and_not_taken_twice() 
         Islands._put_games(driver, 1, games, games[:, 0], written)  # type: ignore[arg-type]
         read = int(here["games_written"][1])
         assert read == written and len(games) == min(written, GAMES_RING)
-    island._folder.rmdir()
+    shutil.rmtree(island._folder)
     newest = np.arange(read - GAMES_RING, read)
     np.testing.assert_array_equal(here["games"][1, newest % GAMES_RING, 2], newest)
 
