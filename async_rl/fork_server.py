@@ -5,6 +5,7 @@ milliseconds. With spawn every worker imports torch for itself, seconds of proce
 would inherit the supervisor's threads and open files. macOS's own libraries do not survive a fork, hence spawn there.
 """
 
+import atexit
 import os
 import signal
 import sys
@@ -38,6 +39,7 @@ def prepare(config: Config) -> None:
     if not _holding:
         temporary.sweep()
         _holding.append(temporary.hold(Path(util.get_temp_dir())))
+        atexit.register(_holding[0].close)
     forkserver.set_forkserver_preload(["async_rl.preload"])
     variables = {PRELOAD_VARIABLE: to_toml(config)}
     if threading.current_thread() is threading.main_thread():

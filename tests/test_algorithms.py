@@ -138,7 +138,7 @@ VALUE_METHODS = [
     Config(algorithm="one-step-q", double=True),
     Config(algorithm="one-step-sarsa"),
     Config(algorithm="n-step-q"),
-    Config(algorithm="n-step-q", double=True, lambda_=0.65),
+    Config(algorithm="n-step-q", double=True, lambda_=0.65, t_max=4),
     Config(algorithm="one-step-q", loss="huber"),
 ]
 
@@ -191,7 +191,7 @@ def test_gradients_of_what_is_not_finite_are_not_finite(config: Config, reward: 
     "config",
     [
         Config(),
-        Config(algorithm="n-step-q", lambda_=0.65),
+        Config(algorithm="n-step-q", lambda_=0.65, t_max=4),
         Config(algorithm="n-step-q"),
         Config(algorithm="one-step-sarsa"),  # whose next action need not be the best one
     ],

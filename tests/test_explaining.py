@@ -201,7 +201,7 @@ def test_tsne_of_states_that_are_all_the_same(count: int) -> None:
 
 def test_missing_scikit_learn_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sklearn.manifold", None)
-    with pytest.raises(UserError, match=r"async_rl\[explain\].*--method pca"):
+    with pytest.raises(UserError, match=r"pip install .\.\[explain\].*--method pca"):
         tsne(np.zeros((4, 2)), 0)
 
 

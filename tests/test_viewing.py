@@ -290,5 +290,5 @@ def test_missing_ffmpeg_names_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_pat
     from async_rl.viewing import video
 
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
-    with pytest.raises(UserError, match=r"async_rl\[video\]"):
+    with pytest.raises(UserError, match=r"pip install .\.\[video\]"):
         video.check_output(tmp_path / "agent.mp4")
