@@ -8,6 +8,7 @@ import math
 import random
 import shutil
 import sys
+import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,7 @@ def test_what_a_run_begins_anew_hides_all_events_before(tmp_path: Path) -> None:
         for step in steps:
             logs.report(report(total_steps=step))
         logs.close()
+        time.sleep(1.1)  # TensorBoard takes files in the order of their names, which begin with the second
     assert [step for step, _ in scalar(tmp_path, "losses/td_loss")] == [50, 150] == steps_of(tmp_path / "metrics.csv")
 
 
