@@ -211,6 +211,12 @@ def test_names_resolve(name: str, canonical: str, shape: tuple[int, ...]) -> Non
     assert (spec.name, spec.observation_shape) == (canonical, shape)
 
 
+@pytest.mark.parametrize("name", ["catch", "CartPole-v1"])
+def test_sticky_actions_are_refused_where_nothing_would_be_sticky(name: str) -> None:
+    with pytest.raises(UserError, match=f"--sticky is for Atari games, and {name} is none"):
+        describe(Config(env=name, sticky=0.25))
+
+
 @pytest.mark.filterwarnings("error")
 def test_an_out_of_date_version_is_made_without_a_warning(capfd: pytest.CaptureFixture[str]) -> None:
     assert describe(Config(env="CartPole-v0")).name == "CartPole-v0"

@@ -35,17 +35,16 @@ def make_environment(
     Raises:
         UserError: nothing of that name (the nearest are named), or it cannot be made or used.
     """
-    name = config.env.strip()
-    if name.lower() == Catch.spec.name:
-        return Catch(random)
-    if is_function_name(name):
-        return _from_function(name, random)
     game = atari_game(config)
-    if game is None:
-        return _from_gymnasium(name, random, render)
-    from async_rl.envs.atari import Atari
+    if game is not None:
+        from async_rl.envs.atari import Atari
 
-    return Atari(game, config, random, stopwatch)
+        return Atari(game, config, random, stopwatch)
+    environment = _of_another_kind(config.env.strip(), random, render)
+    if config.sticky:
+        close(environment)
+        raise UserError(f"--sticky is for Atari games, and {environment.spec.name} is none.")
+    return environment
 
 
 def atari_game(config: Config) -> str | None:
@@ -81,6 +80,12 @@ def close(environment: Environment | None) -> None:
     own = getattr(environment, "close", None)
     if callable(own):
         own()
+
+
+def _of_another_kind(name: str, random: np.random.Generator, render: bool) -> Environment:
+    if name.lower() == Catch.spec.name:
+        return Catch(random)
+    return _from_function(name, random) if is_function_name(name) else _from_gymnasium(name, random, render)
 
 
 def _from_gymnasium(name: str, random: np.random.Generator, render: bool) -> Environment:
