@@ -5,7 +5,6 @@ milliseconds. With spawn every worker imports torch for itself, seconds of proce
 would inherit the supervisor's threads and open files. macOS's own libraries do not survive a fork, hence spawn there.
 """
 
-import atexit
 import os
 import signal
 import sys
@@ -14,7 +13,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import forkserver, resource_tracker, util
 from pathlib import Path
-from typing import IO
 
 from async_rl import temporary
 from async_rl.config import Config
@@ -29,7 +27,7 @@ LAUNCHER_VARIABLE = "ASYNC_RL_LAUNCHER"
 """Environment variable with the process with which the fork server dies. Not set if another thread than the main one
 starts it: the kernel would kill it with that thread already, and so it ends when launcher and workers are gone."""
 
-_holding: list[IO[bytes]] = []  # the folder of this process's sockets
+_holding: list[int] = []  # the folder of this process's sockets
 
 
 def prepare(config: Config) -> None:
@@ -39,7 +37,6 @@ def prepare(config: Config) -> None:
     if not _holding:
         temporary.sweep()
         _holding.append(temporary.hold(Path(util.get_temp_dir())))
-        atexit.register(_holding[0].close)
     forkserver.set_forkserver_preload(["async_rl.preload"])
     variables = {PRELOAD_VARIABLE: to_toml(config)}
     if threading.current_thread() is threading.main_thread():

@@ -7,6 +7,7 @@ Life of a game:  waiting --> played, its length counts up --> its score is in th
 
 import dataclasses
 import multiprocessing
+import os
 import tempfile
 import time
 from collections.abc import Callable
@@ -209,7 +210,7 @@ def evaluate(
         UserError: the environment cannot be made, has changed since the training, or fails.
     """
     temporary.sweep()
-    with tempfile.TemporaryDirectory(prefix=temporary.PREFIX) as folder, temporary.hold(Path(folder)):
+    with tempfile.TemporaryDirectory(prefix=temporary.PREFIX) as folder, os.fdopen(temporary.hold(Path(folder)), "wb"):
         match = Match(saved, protocol, workers or available_cores(), Path(folder), say)
         try:
             while match.watch(POLL_SECONDS):

@@ -6,10 +6,10 @@ dies, so a folder whose file nobody holds has been left behind.
 
 import contextlib
 import fcntl
+import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import IO
 
 PREFIX = "async_rl_"
 """Begin of the names of folders that are made here."""
@@ -18,14 +18,14 @@ _FILE = "held"
 _PATTERNS = (f"{PREFIX}*/{_FILE}", f"pymp-*/{_FILE}")  # the others are multiprocessing's
 
 
-def hold(folder: Path) -> IO[bytes]:
-    """A file in ``folder``, to be kept open for as long as that is needed; it is locked, where the file system can."""
+def hold(folder: Path) -> int:
+    """The descriptor of a file in ``folder``, locked where the file system can; open for as long as it is needed."""
     locked = folder / f"{_FILE}_soon"  # renamed when it is locked, so that no other process takes it for left behind
-    file = locked.open("wb")
+    descriptor = os.open(locked, os.O_CREAT | os.O_WRONLY)
     with contextlib.suppress(OSError):
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         locked.rename(folder / _FILE)
-    return file
+    return descriptor
 
 
 def sweep() -> None:
