@@ -5,6 +5,7 @@ milliseconds. With spawn every worker imports torch for itself, seconds of proce
 would inherit the supervisor's threads and open files. macOS's own libraries do not survive a fork, hence spawn there.
 """
 
+import functools
 import os
 import signal
 import sys
@@ -27,16 +28,12 @@ LAUNCHER_VARIABLE = "ASYNC_RL_LAUNCHER"
 """Environment variable with the process with which the fork server dies. Not set if another thread than the main one
 starts it: the kernel would kill it with that thread already, and so it ends when launcher and workers are gone."""
 
-_holding: list[int] = []  # the folder of this process's sockets
-
 
 def prepare(config: Config) -> None:
     """Start the fork server, if it does not run; it does what is in `async_rl.preload` while the launcher goes on."""
     if START_METHOD != "forkserver":
         return
-    if not _holding:
-        temporary.sweep()
-        _holding.append(temporary.hold(Path(util.get_temp_dir())))
+    _hold_sockets()
     forkserver.set_forkserver_preload(["async_rl.preload"])
     variables = {PRELOAD_VARIABLE: to_toml(config)}
     if threading.current_thread() is threading.main_thread():
@@ -46,6 +43,12 @@ def prepare(config: Config) -> None:
         forkserver.ensure_running()
     for name in variables:
         del os.environ[name]
+
+
+@functools.cache
+def _hold_sockets() -> None:
+    """Once in the life of this process; multiprocessing removes their folder at its end."""
+    temporary.hold(Path(util.get_temp_dir()))
 
 
 @contextmanager

@@ -209,7 +209,6 @@ def evaluate(
     Raises:
         UserError: the environment cannot be made, has changed since the training, or fails.
     """
-    temporary.sweep()
     with tempfile.TemporaryDirectory(prefix=temporary.PREFIX) as folder, os.fdopen(temporary.hold(Path(folder)), "wb"):
         match = Match(saved, protocol, workers or available_cores(), Path(folder), say)
         try:

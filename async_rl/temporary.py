@@ -19,7 +19,12 @@ _PATTERNS = (f"{PREFIX}*/{_FILE}", f"pymp-*/{_FILE}")  # the others are multipro
 
 
 def hold(folder: Path) -> int:
-    """The descriptor of a file in ``folder``, locked where the file system can; open for as long as it is needed."""
+    """Remove what killed processes have left, and keep ``folder`` from being removed so, where the file system can.
+
+    Returns:
+        The descriptor that keeps it, as long as it is open.
+    """
+    _sweep()
     locked = folder / f"{_FILE}_soon"  # renamed when it is locked, so that no other process takes it for left behind
     descriptor = os.open(locked, os.O_CREAT | os.O_WRONLY)
     with contextlib.suppress(OSError):
@@ -28,8 +33,7 @@ def hold(folder: Path) -> int:
     return descriptor
 
 
-def sweep() -> None:
-    """Remove the folders of processes that were killed."""
+def _sweep() -> None:
     for pattern in _PATTERNS:
         for path in Path(tempfile.gettempdir()).glob(pattern):
             with contextlib.suppress(OSError), path.open("rb") as file:

@@ -18,7 +18,7 @@ from async_rl.build import FEWEST_PARAMETERS, compute_dtype
 from async_rl.config import flag
 from async_rl.config_file import from_toml, from_values, to_toml
 from async_rl.cores import available_cores
-from launch import card as made_card
+from launch import card
 from launch.train import main, parse
 
 
@@ -187,12 +187,12 @@ def test_runs_get_a_directory_of_their_own(tmp_path: Path) -> None:
 
 
 def test_how_to_go_on_is_said_as_a_shell_understands_it(tmp_path: Path, in_process: InProcess) -> None:
-    run_dir, card = tmp_path / "my run", tmp_path / "card.md"
+    run_dir, output = tmp_path / "my run", tmp_path / "card.md"
     code, told, _ = in_process(main, "--env", "catch", "--steps", "1", "--workers", "1", "--run-dir", str(run_dir))
     assert code == 0 and f"go on with: python -m launch.async --resume '{run_dir}' --steps 32\n" in told
     assert "no game has ended yet" in told and "nan" not in told
-    made_card._run(made_card.Options(run_dir, card))
-    text = card.read_text(encoding="utf-8")
+    card._run(card.Options(run_dir, output))
+    text = output.read_text(encoding="utf-8")
     assert f"launch.evaluate '{run_dir}'" in text and f'load("{run_dir}")' in text
 
 

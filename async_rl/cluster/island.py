@@ -87,9 +87,8 @@ class Island:
         self._said: list[str] = []
         self._asked_to_stop, self._exchange_ends = threading.Event(), threading.Event()
         self._ended = self._diverged = False
-        temporary.sweep()
         self._folder = Path(tempfile.mkdtemp(prefix=temporary.PREFIX))
-        self._holding = temporary.hold(self._folder)
+        temporary.hold(self._folder)
         # Workers import the main module of this process, which is Ray's own, and with it all of Ray; they need neither.
         sys.modules["__main__"].__dict__.pop("__file__", None)
 
