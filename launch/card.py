@@ -21,13 +21,13 @@ class Options:
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """Run directory."""
-    output: Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="")] = None
+    output: command.PathOrNone = None
     """Markdown file to write; default: MODEL_CARD.md in the run directory. The picture gets the same name with .png."""
 
 
 def main() -> None:
     """Run the command; exits with 0 (done) or 2 (bad input)."""
-    options = tyro.cli(Options, prog="python -m launch.card")
+    options = command.read_arguments(Options, "launch.card")
     command.run(lambda: _run(options))
 
 

@@ -5,12 +5,10 @@ import importlib.util
 import sys
 from dataclasses import dataclass
 
-import tyro
-
 from async_rl.cluster.settings import ClusterSettings, recorded
 from async_rl.config import Config
 from async_rl.types import UserError
-from launch.command import run
+from launch.command import read_arguments, run
 from launch.train import Command, base, files_named, require_trust, settings, train_by
 
 
@@ -41,7 +39,7 @@ def parse(arguments: list[str]) -> ClusterCommand:
     config = base(file, resume)
     values = settings(config) | {"workers": max(1, config.workers // before.islands)}
     defaults = ClusterCommand(**values, **dataclasses.asdict(before))
-    command = tyro.cli(ClusterCommand, args=arguments, default=defaults, prog="python -m launch.cluster")
+    command = read_arguments(ClusterCommand, "launch.cluster", arguments, defaults)
     require_trust(command, arguments)
     return command
 

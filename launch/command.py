@@ -1,12 +1,15 @@
 """What the commands have in common: how they end, how bad input is told, and how a network is read."""
 
+import dataclasses
 import io
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar, cast
 
+import docstring_parser
 import tyro
 
 from async_rl.cores import available_cores
@@ -16,6 +19,11 @@ from async_rl.values import reason, shown_path
 if TYPE_CHECKING:
     from async_rl.export import SavedNetwork, Which
 
+Options = TypeVar("Options")
+
+PathOrNone = Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="")]
+"""For a file or folder that need not be given; its docstring says what happens then."""
+
 NUMBER_OR_AUTO = tyro.constructors.PrimitiveConstructorSpec(
     nargs=1,
     metavar="INT|auto",
@@ -24,6 +32,27 @@ NUMBER_OR_AUTO = tyro.constructors.PrimitiveConstructorSpec(
     str_from_instance=lambda value: [str(value)],
 )
 """For a number of processes."""
+
+
+def read_arguments(
+    options: type[Options], module: str, arguments: Sequence[str] | None = None, default: Options | None = None
+) -> Options:
+    """The options that a command line gives, by default this process's; ``--help`` and what is wrong end the process.
+
+    The help of an option is its docstring without line breaks, which tyro would keep where lines are indented.
+
+    Args:
+        options: a dataclass.
+        module: the command, as in ``python -m module``.
+        arguments: the words after it.
+        default: where the defaults are not those of ``options``.
+    """
+    described = [each for owner in options.__mro__[-2::-1] for each in docstring_parser.parse_from_object(owner).params]
+    helps = {each.arg_name: " ".join((each.description or "").split()) for each in described}
+    for field in dataclasses.fields(options):  # type: ignore[arg-type]
+        field.metadata = MappingProxyType({"help": helps.get(field.name)})
+    read = tyro.cli(options, args=arguments, default=default, prog=f"python -m {module}")
+    return cast(Options, read)
 
 
 def run(command: Callable[[], int | None]) -> NoReturn:

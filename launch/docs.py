@@ -5,8 +5,6 @@ import pkgutil
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
-
 import async_rl
 from async_rl.types import UserError
 from async_rl.values import reason
@@ -26,7 +24,7 @@ class Options:
 
 def main() -> None:
     """Run the command; exits with 0 (done) or 2 (bad input)."""
-    command.run(lambda: _write(tyro.cli(Options, prog="python -m launch.docs")))
+    command.run(lambda: _write(command.read_arguments(Options, "launch.docs")))
 
 
 def _write(options: Options) -> None:

@@ -50,13 +50,13 @@ class Options:
     """Which checkpoint of a run directory."""
     trust_code: bool = False
     """Let the file name code of your own to import (package.module:function), as its environment or network."""
-    output: Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="")] = None
+    output: command.PathOrNone = None
     """JSON file for the result; default: one in evaluations/ of the run directory, or beside the file."""
 
 
 def main() -> None:
     """Run the command; exits with 0 (done), 2 (bad input) or 130 (Ctrl-C)."""
-    options = tyro.cli(Options, prog="python -m launch.evaluate")
+    options = command.read_arguments(Options, "launch.evaluate")
     command.run(lambda: _run(options))
 
 

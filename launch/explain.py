@@ -38,7 +38,7 @@ class Options:
 
 def main() -> None:
     """Run the command; exits with 0 (done), 2 (bad input) or 130 (Ctrl-C)."""
-    command.run(lambda: _explain(tyro.cli(Options, prog="python -m launch.explain")))
+    command.run(lambda: _explain(command.read_arguments(Options, "launch.explain")))
 
 
 def _explain(options: Options) -> None:

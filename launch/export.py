@@ -31,7 +31,7 @@ class Options:
 
 def main() -> None:
     """Run the command; exits with 0 (done) or 2 (bad input)."""
-    options = tyro.cli(Options, prog="python -m launch.export")
+    options = command.read_arguments(Options, "launch.export")
     command.run(lambda: _run(options))
 
 

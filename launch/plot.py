@@ -36,7 +36,7 @@ class Options:
     x: tuple[Axis, ...] = ("steps", "time")
     """One panel for each: steps, frames (four a step on Atari; the panel of steps has them above), or wall-clock
     time."""
-    csv: Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="")] = None
+    csv: command.PathOrNone = None
     """Also write the points of the curves to this CSV file."""
     bin_steps: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="")] = None
     """Steps between two points; default: at most 60 points with some 20 games each."""
@@ -48,7 +48,7 @@ class Options:
 
 def main() -> None:
     """Run the command; exits with 0 (done), 2 (bad input) or 130 (Ctrl-C)."""
-    command.run(lambda: _plot(tyro.cli(Options, prog="python -m launch.plot")))
+    command.run(lambda: _plot(command.read_arguments(Options, "launch.plot")))
 
 
 def _plot(options: Options) -> None:

@@ -53,7 +53,7 @@ class Options:
 
 def main() -> None:
     """Run the command; exits with 0 (done), 2 (bad input) or 130 (Ctrl-C)."""
-    command.run(lambda: _record(tyro.cli(Options, prog="python -m launch.record")))
+    command.run(lambda: _record(command.read_arguments(Options, "launch.record")))
 
 
 def _record(options: Options) -> None:

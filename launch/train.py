@@ -17,7 +17,7 @@ from async_rl.config_file import from_toml
 from async_rl.cores import available_cores
 from async_rl.types import UserError
 from async_rl.user_code import code_named
-from launch.command import NUMBER_OR_AUTO, run
+from launch.command import NUMBER_OR_AUTO, PathOrNone, read_arguments, run
 
 if TYPE_CHECKING:
     from async_rl.supervisor import MakeWorkers
@@ -36,19 +36,19 @@ class Command(Config):
 
     workers: Annotated[int, NUMBER_OR_AUTO] = dataclasses.field(default_factory=available_cores)
     lambda_: Annotated[float | None, tyro.conf.arg(name="lambda")] = None
-    config: Path | None = None
+    config: PathOrNone = None
     """TOML file with settings that differ from the defaults, such as those in configs/; flags win over it."""
-    resume: Path | None = None
+    resume: PathOrNone = None
     """Directory of a run to go on with, from its latest checkpoint and with its settings; flags win over them. Or auto,
     for batch systems: the newest run under runs/ with the same settings, a new one if there is none. --steps, --pin,
     --profile, --evaluate-every, --evaluate-episodes and the intervals in seconds may differ."""
-    init_from: Path | None = None
+    init_from: PathOrNone = None
     """Run, checkpoint or exported network that a new run starts from, of another game perhaps: what fits by name and
     shape is taken, what does not is listed."""
     trust_code: bool = False
     """Let the files of --config and --resume name code to import (package.module:function); else it has to stand on the
     command line, because somebody else's file could name anything."""
-    run_dir: Path | None = None
+    run_dir: PathOrNone = None
     """Directory for this run; default: runs/<env>__<algorithm>__seed<seed>__<time>."""
 
 
@@ -66,7 +66,7 @@ def parse(arguments: list[str]) -> Command:
     """
     file, resume = files_named(arguments)
     defaults = Command(**settings(base(file, resume)))
-    command = tyro.cli(Command, args=arguments, default=defaults, prog="python -m launch.async")
+    command = read_arguments(Command, "launch.async", arguments, defaults)
     require_trust(command, arguments)
     return command
 

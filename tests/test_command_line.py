@@ -1,10 +1,12 @@
 """The command line as a person meets it: help, files, flags, and one clear sentence for bad input."""
 
 import dataclasses
+import os
 import platform
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +34,17 @@ def test_help_names_every_setting_with_its_default() -> None:
     for name in ("config", "run_dir", "resume", *(field.name for field in dataclasses.fields(Config))):
         assert re.search(rf" {flag(name)}[ ,\n]", result.stdout), name
     assert "10,000" in result.stdout and "default" in result.stdout
+
+
+@pytest.mark.parametrize("module", ["async", "cluster"])
+def test_help_breaks_lines_where_they_are_full_and_nowhere_else(module: str) -> None:
+    words = [sys.executable, "-m", f"launch.{module}", "--help"]
+    wide = {**os.environ, "COLUMNS": "600"}
+    shown = subprocess.run(words, cwd=ROOT, env=wide, capture_output=True, text=True, timeout=120).stdout
+    assert "(ALE/Pong-v5), a Gymnasium id (CartPole-v1), a function of your own" in shown
+    assert re.search(
+        r"--config PATH +TOML file with settings that differ from the defaults, such as .* over it. +│", shown
+    )
 
 
 def test_auto_is_the_number_of_cores_wherever_workers_are_set(tmp_path: Path) -> None:
