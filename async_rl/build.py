@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from async_rl.algorithms import Algorithm, Segment, make_algorithm
+from async_rl.algorithms import Algorithm, Minibatches, Segment, make_algorithm
 from async_rl.chain import is_chain
 from async_rl.config import Config
 from async_rl.envs import Streams, make_environment
@@ -24,6 +24,7 @@ from async_rl.schedules import linear
 from async_rl.seeding import (
     STATE_SIZE,
     final_epsilon_generator,
+    minibatch_generator,
     replay_generator,
     restore,
     stream_generators,
@@ -67,6 +68,7 @@ class Parts:
     optimizer: Optimizer
     algorithm: Algorithm
     experience: Experience
+    minibatches: Minibatches | None  # None: a segment, or what is drawn from replay, makes one update
     shape_rewards: Shape
     final_epsilons: np.ndarray  # [E]
     emulator_generators: list[np.random.Generator]
@@ -172,6 +174,7 @@ def make_parts(config: Config, index: int, incarnation: int, table: SharedTable)
         limited_gradients=_limited_gradients(config, network, gradient),
         optimizer=_optimizer(config, index, table, gradient, passes.rounded),
         algorithm=algorithm,
+        minibatches=_minibatches(config, spec, minibatch_generator(config.seed, index, incarnation)),
         experience=_experience(config, spec, replay_generator(config.seed, index, incarnation)),
         shape_rewards=REWARDS[config.rewards](table["largest_reward"], index),
         final_epsilons=final_epsilons(config, index),
@@ -236,6 +239,10 @@ def _experience(config: Config, spec: EnvSpec, random: np.random.Generator) -> E
         return linear(first, 1.0, config.steps, total_steps)
 
     return FromPrioritizedReplay(memory, batch, starts, sampler, beta)
+
+
+def _minibatches(config: Config, spec: EnvSpec, random: np.random.Generator) -> Minibatches | None:
+    return Minibatches(Segment(spec, 1, config.batch_size), config.epochs, random) if config.epochs > 1 else None
 
 
 def _optimizer(config: Config, index: int, table: SharedTable, gradient: Tensor, rounded: Rounded | None) -> Optimizer:

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from async_rl.cores import available_cores
 from async_rl.types import UserError
-from async_rl.values import checked, shown
+from async_rl.values import at_least, checked, positive, shown, within
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,9 @@ class Config:
     clip_gradients: Literal["whole", "layer"] = "whole"
     """What --max-gradient-norm limits: the norm of the whole gradient, or that of each layer's weight and of its bias.
     [1]: whole."""
+    epochs: int = 1
+    """Value methods, online: times that each step of a segment is learnt from. 1: once, in one update of all of them;
+    else --batch-size steps an update, in a new order each time, towards returns that stay as they were. [1]: 1."""
     optimizer: Literal["rmsprop", "momentum", "adam"] = "rmsprop"
     """Update rule. [1]: RMSProp without momentum."""
     statistics: Literal["shared", "local"] = "shared"
@@ -110,7 +113,7 @@ class Config:
     """Steps that the replay memories of all workers hold together, 7.1 kB each on Atari; 0: learn online. A worker
     that is started again begins with an empty one, and so does a run that is resumed. [1]: 0; [2]: 1,000,000."""
     batch_size: int = 32
-    """Replay: steps drawn for an update. [2]: 32."""
+    """Replay: steps drawn for an update. With --epochs: steps of an update. [2]: 32."""
     learning_starts: int = 50_000
     """Replay: steps that the memories hold before the first update; a quarter of --replay, if that is less. [2]:
     50,000."""
@@ -178,6 +181,11 @@ class Config:
             raise UserError("--prioritized needs --replay SIZE, a number of steps.")
         if self.replay and self.lambda_:
             raise UserError("--lambda has no meaning with --replay, out of which each step comes alone.")
+        if self.epochs > 1 and (self.replay or self.steps_per_segment % self.batch_size):
+            raise UserError(
+                "--epochs needs --replay 0 and a --batch-size that divides --t-max times --envs-per-worker, "
+                f"got --replay {self.replay}, --batch-size {self.batch_size} and {self.steps_per_segment:,}."
+            )
         for name in ("dueling", "norm", "pixels"):
             if ":" in self.network and getattr(self, name) != type(self).__dataclass_fields__[name].default:
                 raise UserError(f"{flag(name)} has no meaning with a --network of your own, got {self.network}.")
@@ -216,22 +224,6 @@ _MOST_STREAMS = 65_536
 """What is drawn for each of them before the start takes seconds then."""
 
 
-def _finite(value: float) -> bool:
-    return math.isfinite(value)
-
-
-def _within(low: float, high: float) -> Any:
-    return lambda value: low <= value <= high
-
-
-def _at_least(low: float) -> Any:
-    return lambda value: _finite(value) and value >= low
-
-
-def _positive(value: float) -> bool:
-    return _finite(value) and value > 0
-
-
 NOTHING_LEARNT = (
     "report_seconds", "checkpoint_seconds", "heartbeat_seconds",
     "evaluate_every", "evaluate_episodes", "profile", "pin",
@@ -246,44 +238,45 @@ _RULES: tuple[tuple[str, Any, str], ...] = (
         lambda value: value in ("auto", "nips", "nature", "mlp") or (":" in value and value.isprintable()),
         "auto, nips, nature, mlp or package.module:function",
     ),
-    ("steps", _within(1, 10**15), "between 1 and 10^15"),
-    ("seed", _within(0, 2**63 - 1), "between 0 and 2^63 - 1"),
-    ("workers", _within(1, 4096), "between 1 and 4096"),
-    ("envs_per_worker", _within(1, 4096), "between 1 and 4096"),
-    ("t_max", _within(1, 100_000), "between 1 and 100,000"),
-    ("gamma", _within(0, 1), "between 0 and 1"),
+    ("steps", within(1, 10**15), "between 1 and 10^15"),
+    ("seed", within(0, 2**63 - 1), "between 0 and 2^63 - 1"),
+    ("workers", within(1, 4096), "between 1 and 4096"),
+    ("envs_per_worker", within(1, 4096), "between 1 and 4096"),
+    ("t_max", within(1, 100_000), "between 1 and 100,000"),
+    ("gamma", within(0, 1), "between 0 and 1"),
     ("lambda_", lambda value: value is None or 0 <= value <= 1, "between 0 and 1"),
-    ("target_interval", _within(1, 10**15), "between 1 and 10^15"),
-    ("entropy_weight", _at_least(0), "a finite number, at least 0"),
-    ("max_gradient_norm", lambda value: value is None or _positive(value), "a finite number above 0"),
-    ("lr", _positive, "a finite number above 0"),
+    ("target_interval", within(1, 10**15), "between 1 and 10^15"),
+    ("entropy_weight", at_least(0), "a finite number, at least 0"),
+    ("max_gradient_norm", lambda value: value is None or positive(value), "a finite number above 0"),
+    ("lr", positive, "a finite number above 0"),
     (
         "lr_range",
         lambda v: v is None or (len(v) == 2 and 0 < v[0] <= v[1] < math.inf),
         "two finite numbers above 0, the lower one first",
     ),
-    ("replay", _within(0, 10**12), "between 0 and 10^12"),
-    ("batch_size", _within(1, 10**6), "between 1 and 10^6"),
-    ("learning_starts", _within(0, 10**15), "between 0 and 10^15"),
+    ("replay", within(0, 10**12), "between 0 and 10^12"),
+    ("batch_size", within(1, 10**6), "between 1 and 10^6"),
+    ("learning_starts", within(0, 10**15), "between 0 and 10^15"),
+    ("epochs", within(1, 10_000), "between 1 and 10,000"),
     ("rms_decay", lambda value: 0 <= value < 1, "at least 0 and below 1"),
-    ("rms_epsilon", _within(1e-37, 1e37), "between 1e-37 and 1e37"),  # float32 has no smaller normal ones
+    ("rms_epsilon", within(1e-37, 1e37), "between 1e-37 and 1e37"),  # float32 has no smaller normal ones
     ("momentum_decay", lambda value: 0 <= value < 1, "at least 0 and below 1"),
-    ("adam_epsilon", _within(1e-37, 1e37), "between 1e-37 and 1e37"),
+    ("adam_epsilon", within(1e-37, 1e37), "between 1e-37 and 1e37"),
     ("final_epsilons", lambda v: len(v) > 0 and all(0 <= e <= 1 for e in v), "one or more numbers between 0 and 1"),
     (
         "final_epsilon_probabilities",
         lambda v: all(0 <= p <= 1 for p in v) and math.isclose(sum(v), 1, abs_tol=1e-6),
         "numbers between 0 and 1 whose sum is 1",
     ),
-    ("epsilon_anneal_steps", _within(0, 10**15), "between 0 and 10^15"),
-    ("sticky", _within(0, 1), "between 0 and 1"),
-    ("no_ops", _within(0, 10_000), "between 0 and 10,000"),
-    ("max_episode_frames", _within(1, 10**9), "between 1 and 10^9"),
-    ("evaluate_every", _within(0, 10**15), "between 0 and 10^15"),
-    ("evaluate_episodes", _within(1, 10**6), "between 1 and 1,000,000"),
-    ("heartbeat_seconds", _at_least(1), "at least 1 second"),
-    ("checkpoint_seconds", _at_least(1), "at least 1 second"),
-    ("report_seconds", _at_least(0.1), "at least 0.1 seconds"),
+    ("epsilon_anneal_steps", within(0, 10**15), "between 0 and 10^15"),
+    ("sticky", within(0, 1), "between 0 and 1"),
+    ("no_ops", within(0, 10_000), "between 0 and 10,000"),
+    ("max_episode_frames", within(1, 10**9), "between 1 and 10^9"),
+    ("evaluate_every", within(0, 10**15), "between 0 and 10^15"),
+    ("evaluate_episodes", within(1, 10**6), "between 1 and 1,000,000"),
+    ("heartbeat_seconds", at_least(1), "at least 1 second"),
+    ("checkpoint_seconds", at_least(1), "at least 1 second"),
+    ("report_seconds", at_least(0.1), "at least 0.1 seconds"),
 )
 
 
@@ -292,6 +285,7 @@ _MEANINGLESS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("double", ("one-step-sarsa", "a3c")),  # their next action is given, or there is none
     ("dueling", ("a3c",)),
     ("lambda_", ("a3c",)),
+    ("epochs", ("a3c",)),  # its gradient is that of the policy that acted
     ("loss", ("a3c",)),
 )
 """(setting, algorithms that it cannot be combined with)."""

@@ -10,7 +10,7 @@ import numpy as np
 STATE_SIZE = 6
 """Numbers (uint64) that hold the state of one generator; see `state_of`."""
 
-_FINAL_EPSILON, _NETWORK, _EMULATOR, _POLICY, _LEARNING_RATE, _REPLAY, _EVALUATION = range(7)
+_FINAL_EPSILON, _NETWORK, _EMULATOR, _POLICY, _LEARNING_RATE, _REPLAY, _EVALUATION, _MINIBATCHES = range(8)
 _LOW = 2**64 - 1
 
 SCHEME = {
@@ -37,6 +37,11 @@ def learning_rate_generator(seed: int) -> np.random.Generator:
 def replay_generator(seed: int, worker: int, incarnation: int) -> np.random.Generator:
     """For what one worker draws from its replay memory."""
     return _generator(seed, _REPLAY, worker, incarnation)
+
+
+def minibatch_generator(seed: int, worker: int, incarnation: int) -> np.random.Generator:
+    """For the orders in which one worker learns from its steps again."""
+    return _generator(seed, _MINIBATCHES, worker, incarnation)
 
 
 def final_epsilon_generator(seed: int, worker: int, stream: int) -> np.random.Generator:

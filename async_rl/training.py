@@ -192,7 +192,8 @@ def require_memory(config: Config, spec: EnvSpec, share: float = 1.0) -> None:
             f"the replay memories need {replay_gib:.1f} GiB, {free_gib:.1f} GiB are free; "
             f"lower --replay, which is {config.replay:,} steps."
         )
-    steps = share * config.workers * (config.steps_per_segment + (config.batch_size if config.replay else 0))
+    drawn = config.batch_size if config.replay or config.epochs > 1 else 0
+    steps = share * config.workers * (config.steps_per_segment + drawn)
     pixels, size = math.prod(spec.observation_shape), np.dtype(spec.observation_dtype).itemsize
     # What is seen before and after a step, and the former in float32 for the network; what its layers keep takes a
     # quarter of that (of the paper's network: 210 kB a step were measured in all).

@@ -1,8 +1,10 @@
 """Values from files, command lines and programs: of the declared type, or refused in one sentence."""
 
+import math
 import operator
 import types
 import typing
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -68,3 +70,18 @@ def shown(value: Any) -> str:
     except Exception:  # an integer of more digits than Python writes, an object with a repr of its own
         text = f"a value of type {type(value).__name__}"
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
+
+
+def within(low: float, high: float) -> Callable[[float], bool]:
+    """Whether a number is between two, or one of them."""
+    return lambda value: low <= value <= high
+
+
+def at_least(low: float) -> Callable[[float], bool]:
+    """Whether a number is finite, and not below ``low``."""
+    return lambda value: math.isfinite(value) and value >= low
+
+
+def positive(value: float) -> bool:
+    """Whether a number is finite, and above 0."""
+    return math.isfinite(value) and value > 0

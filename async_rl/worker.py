@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from async_rl import errors, kernels
-from async_rl.algorithms import Learning
+from async_rl.algorithms import Learning, Minibatches, Segment
 from async_rl.build import Parts, make_parts
 from async_rl.config import Config
 from async_rl.cores import pin_worker, take_long_turns
@@ -46,7 +46,9 @@ class Worker:
         self._chosen: np.ndarray | None = None  # actions [E] already chosen for what the streams see now
         self._ahead = np.empty_like(self._observations[0])  # memory for what they are chosen from
         # With one step to a segment what comes next is valued and then acted on, unless a game began; see `_act`.
-        self._shows = config.t_max == 1 and not parts.algorithm.needs_next_action and not config.replay
+        once = parts.minibatches is None and not config.replay
+        self._shows = config.t_max == 1 and not parts.algorithm.needs_next_action and once
+        self._outputs: list[Tensor] = []  # of the segment, [E, outputs] each, where it is learnt from more than once
         self._total_steps = table.total_steps()
         self._lap = parts.stopwatch.lap
         self._phases_before = table["phases"][index].copy()  # of former incarnations
@@ -112,7 +114,11 @@ class Worker:
         if self._shows:
             for stream in streams.begun:
                 self._show(stream, self._observations[t, stream])
-        outputs = self._parts.passes.act(self._parts.segment.observation[t], t, self._config.t_max)
+        if self._parts.minibatches is None:
+            outputs = self._parts.passes.act(segment.observation[t], t, self._config.t_max)
+        else:
+            outputs = self._parts.passes(segment.observation[t])
+            self._outputs.append(outputs)
         return self._choose(outputs, explore) if self._chosen is None else self._chosen
 
     def _show(self, stream: int, observation: np.ndarray) -> None:
@@ -123,18 +129,36 @@ class Worker:
         return self._parts.algorithm.policy(outputs.numpy(), explore, self._parts.policy_generators)
 
     def _learn(self) -> None:
-        """Differentiate what there is to learn from, and update the shared parameters."""
-        passes, learner = self._parts.passes, self._parts.algorithm.learner
+        """Learn from what there is to learn from: in one update, or in many small ones."""
         self._lap("report")
+        if self._parts.minibatches is not None:
+            self._learn_again_and_again(self._parts.minibatches)
+            return
         batch = self._parts.experience.batch(self._segment, self._total_steps)
         if batch is None:
             return
-        outputs = (passes.acted if batch is self._segment else passes.learn)(batch.observation)
+        outputs = (self._parts.passes.acted if batch is self._segment else self._parts.passes.learn)(batch.observation)
         self._lap("gradient")
-        returns = learner.returns(passes, self._parts.target, batch, outputs)
+        self._update(batch, outputs, self._returns(batch, outputs))
+
+    def _learn_again_and_again(self, minibatches: Minibatches) -> None:
+        """Move the values of the segment towards returns that stay what they were before the first update."""
+        returns = self._returns(self._segment, torch.stack(self._outputs))
+        self._outputs.clear()
+        for batch, aims in minibatches(self._segment, returns):
+            self._synchronise()
+            self._update(batch, self._parts.passes.learn(batch.observation), aims)
+            self._table["heartbeat"][self._index] = time.monotonic()  # they may be many
+
+    def _returns(self, batch: Segment, outputs: Tensor) -> Tensor:
+        returns = self._parts.algorithm.learner.returns(self._parts.passes, self._parts.target, batch, outputs)
         self._lap("target")
-        learning = learner.learning(outputs, returns, batch)
-        passes.backward(learning.gradient)
+        return returns
+
+    def _update(self, batch: Segment, outputs: Tensor, returns: Tensor) -> None:
+        """Differentiate, and update the shared parameters."""
+        learning = self._parts.algorithm.learner.learning(outputs, returns, batch)
+        self._parts.passes.backward(learning.gradient)
         self._lap("gradient")
         self._parts.experience.learnt(learning.errors)
         self._apply(learning)

@@ -25,6 +25,7 @@ from async_rl.networks import make_network
 from async_rl.returns import lambda_returns
 from async_rl.rewards import REWARDS
 from async_rl.schedules import with_drawn_learning_rate
+from async_rl.seeding import minibatch_generator
 from async_rl.shared import bind, layout
 from async_rl.types import EnvSpec, UserError
 from async_rl.worker import Worker
@@ -369,6 +370,49 @@ def test_algorithms_on_a_copy_see_the_shared_parameters_only_at_the_start_of_a_s
         assert (worker._parts.parameters.numpy() == parameters).all() != copies
         worker._synchronise()
         assert (worker._parts.parameters.numpy() == parameters).all()
+
+
+@pytest.mark.parametrize("algorithm", ["one-step-q", "one-step-sarsa", "n-step-q"])
+def test_epochs_go_over_the_segment_in_batches_towards_returns_of_before(algorithm: Any) -> None:
+    """Three of them, with plain gradient steps, against autograd and returns as they are defined."""
+    config = Config(env="catch", workers=1, envs_per_worker=4, t_max=6, algorithm=algorithm, epochs=3, batch_size=8,
+                    optimizer="momentum", momentum_decay=0.0, lr=0.01, lr_schedule="constant",
+                    target="none")  # fmt: skip
+    worker, parameters = worker_on_catch(config)
+    network = make_network(config, worker._parts.streams.spec)
+    theta = torch.from_numpy(parameters.copy())
+    bind(network, theta)
+    worker._synchronise()
+    worker._collect()
+    segment = worker._segment
+    with torch.no_grad():
+        values = network(segment.next_observation.flatten(0, 1)).unflatten(0, (6, 4))
+    sarsa = algorithm == "one-step-sarsa"
+    action = (
+        torch.where(segment.next_action >= 0, segment.next_action, values.argmax(-1)) if sarsa else values.argmax(-1)
+    )
+    next_value = values.gather(-1, action.unsqueeze(-1)).squeeze(-1)
+    decay = float(algorithm == "n-step-q")
+    expected = torch.tensor([restated_returns(segment, next_value[:, e].tolist(), e, decay) for e in range(4)]).T
+    random, orders = minibatch_generator(config.seed, 0, 0), set()
+    for _ in range(3):
+        order = random.permutation(24)
+        orders.add(tuple(order))
+        assert sorted(order) == list(range(24))
+        for batch in order.reshape(3, 8):
+            network.zero_grad()
+            outputs = network(torch.stack([segment.observation[i // 4, i % 4] for i in batch]))
+            chosen = torch.stack([outputs[row, segment.action[i // 4, i % 4]] for row, i in enumerate(batch)])
+            aims = torch.stack([expected[i // 4, i % 4] for i in batch])
+            ((aims - chosen) ** 2).sum().backward()
+            with torch.no_grad():
+                theta -= 0.01 * torch.cat([parameter.grad.flatten() for parameter in network.parameters()])  # type: ignore[union-attr]
+    assert len(orders) == 3
+    before = parameters.copy()
+    worker._learn()
+    assert np.abs(parameters - before).max() > 1e-3
+    np.testing.assert_allclose(parameters, theta.numpy(), rtol=1e-3, atol=1e-5)
+    assert worker._table["updates"][0] == 9
 
 
 def one_gradient(**settings: object) -> tuple[torch.Tensor, list[torch.Tensor]]:

@@ -65,6 +65,12 @@ BAD_INPUT = {
     "not a number": (["--lr", "nan"], "--lr must be a finite number"),
     "vanishing": (["--rms-epsilon", "1e-46"], "--rms-epsilon must be between 1e-37 and 1e37, got 1e-46"),
     "probabilities": (["--final-epsilon-probabilities", "0.5", "0.4", "0.3"], "whose sum is 1"),
+    "epochs and replay": (["--epochs", "2", "--replay", "1000"], "--epochs needs --replay 0"),
+    "epochs of odd batches": (["--epochs", "2", "--batch-size", "7"], "--batch-size that divides --t-max times"),
+    "epochs of a3c": (
+        ["--epochs", "2", "--batch-size", "16", "--algorithm", "a3c"],
+        "--epochs has no meaning with --algorithm a3c",
+    ),
     "lengths": (["--final-epsilons", "0.1"], "must have the same length"),
     "network": (["--env", "CartPole-v1", "--network", "nips"], "--network nips needs an image"),
     "no such run": (["--resume", "/no/such/run"], "there is no run or checkpoint at /no/such/run"),

@@ -3,6 +3,7 @@
 import math
 
 from async_rl.algorithms.actor_critic import ActorCritic
+from async_rl.algorithms.minibatches import Minibatches
 from async_rl.algorithms.segment import Algorithm, Learning, Network, Segment
 from async_rl.algorithms.values import (
     NextValue,
@@ -14,7 +15,7 @@ from async_rl.algorithms.values import (
 from async_rl.config import Config
 from async_rl.policies import epsilon_greedy, softmax_sample
 
-__all__ = ["Algorithm", "Learning", "Network", "Segment", "make_algorithm"]
+__all__ = ["Algorithm", "Learning", "Minibatches", "Network", "Segment", "make_algorithm"]
 
 
 def make_algorithm(config: Config) -> Algorithm:
