@@ -17,7 +17,7 @@ import pytest
 from conftest import ROOT, rows, wait_for
 from hypothesis import given
 from hypothesis import strategies as st
-from ray.exceptions import RayError
+from ray.exceptions import RayError, RayTaskError
 
 from async_rl import Config, UserError, checkpoint
 from async_rl.build import GAMES_RING, make_table
@@ -309,6 +309,16 @@ def test_an_island_whose_first_begin_was_not_answered_may_have_begun(
     run = Scripted(monkeypatch, tmp_path)
     run.told(RayError(), 2)
     assert run.counts()[:2] == (2, (1, 1))
+
+
+def test_an_island_that_fails_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    run = Scripted(monkeypatch, tmp_path)
+    missing = RayTaskError("begin", "", ModuleNotFoundError("No module named 'game'"))
+    run.told(missing, missing, 3, collected(3, (0, 0), 0))
+    assert run.said == [
+        "island 0 fails (ModuleNotFoundError: No module named 'game'); it is asked again and again",
+        "island 0 goes on",
+    ]
 
 
 def test_a_run_whose_islands_diverge_again_and_again_has_diverged(

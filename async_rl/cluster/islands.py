@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import RayError, RayTaskError
 
 from async_rl.build import GAMES_RING, shared_statistics
 from async_rl.checkpoint import Progress
@@ -26,6 +26,7 @@ from async_rl.cluster.member import Member
 from async_rl.cluster.settings import record
 from async_rl.config import Config
 from async_rl.shared import SharedTable
+from async_rl.values import reason
 
 STOP_SECONDS = 30.0
 """Patience with islands that were asked to stop: their workers' last segments and one more exchange."""
@@ -197,10 +198,12 @@ class Islands:
         """An island's process has gone, or cannot be reached; Ray starts it again where there is a place for it."""
         member.due = time.monotonic() + RETRY_SECONDS
         if not member.lost and not member.ended:
-            where = f" ({type(error).__name__})" if error is not None else ""
-            self._say(
-                f"island {member.index} is out of reach{where}; Ray starts it again where there is a place for it"
-            )
+            if isinstance(error, RayTaskError):  # it is there, but something is missing on its machine
+                told = f"fails ({type(error.cause).__name__}: {reason(error.cause)}); it is asked again and again"
+            else:
+                where = f" ({type(error).__name__})" if error is not None else ""
+                told = f"is out of reach{where}; Ray starts it again where there is a place for it"
+            self._say(f"island {member.index} {told}")
         member.stepping, member.lost, member.begun = 0, True, False
         member.ended |= self._stopping
 
