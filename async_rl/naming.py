@@ -7,7 +7,7 @@ from typing import Any
 from async_rl.config import Config
 from async_rl.config_file import to_toml
 
-METHOD = ("double", "dueling", "replay", "prioritized", "lambda", "norm")
+METHOD = ("double", "dueling", "replay", "prioritized", "lambda", "epochs", "norm")
 """Settings that make another method of an algorithm."""
 
 BY_VALUE = frozenset({"optimizer", "network", "precision"})
@@ -34,7 +34,7 @@ def method_name(settings: Mapping[str, Any]) -> str:
 
 def setting_text(name: str, value: Any) -> str:
     """A setting as a person would say it: ``lr 7e-4``, ``lambda 0.65``, ``double``; nothing for what is off."""
-    if value is None or value is False or (name, value) in (("replay", 0), ("norm", "none")):
+    if value is None or value is False or (name, value) in (("replay", 0), ("epochs", 1), ("norm", "none")):
         return ""
     if name == "norm":
         return f"{value} norm"

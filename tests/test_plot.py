@@ -110,6 +110,8 @@ def test_labels_are_the_fewest_settings_that_tell_groups_apart() -> None:
     plain = {"algorithm": "one-step-q", "lr": 7e-4, "double": False, "steps": 10}
     assert make_labels([plain]) == ["one-step-q"]
     assert make_labels([plain | {"lambda": 0.65, "norm": "layer"}]) == ["one-step-q, lambda 0.65, layer norm"]
+    assert make_labels([plain | {"epochs": 4}]) == ["one-step-q, epochs 4"]
+    assert make_labels([plain | {"epochs": 1}]) == ["one-step-q"]
     assert make_labels([plain, plain | {"lr": 0.002, "steps": 20}]) == ["one-step-q, lr 7e-4", "one-step-q, lr 2e-3"]
     assert make_labels([plain, plain | {"double": True}]) == ["one-step-q", "one-step-q, double"]
     a3c = {"algorithm": "a3c", "lr": 0.5}

@@ -19,6 +19,7 @@ NAMING_ORDER = (
     "replay",
     "prioritized",
     "lambda",
+    "epochs",
     "norm",
     "target",
     "optimizer",
