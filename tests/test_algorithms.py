@@ -330,9 +330,10 @@ def test_what_streams_see_is_shown_to_the_passes_and_makes_no_difference(precisi
     assert np.array_equal(*ends)
 
 
-def test_replay_learns_from_what_it_has_drawn_and_not_from_what_streams_see() -> None:
+@pytest.mark.parametrize("more", [{"replay": 60}, {"epochs": 2}, {"epochs": 2, "t_max": 2}])
+def test_what_is_learnt_from_is_what_was_drawn_and_not_what_streams_see(more: dict[str, Any]) -> None:
     """Though there are as many steps in a batch as streams."""
-    config = Config(env="pong", workers=1, envs_per_worker=3, batch_size=3, replay=60, precision="float32")
+    config = Config(env="pong", workers=1, envs_per_worker=3, batch_size=3, precision="float32", **more)
     table = make_table(config, describe(config))
     worker = Worker(config, 0, table, make_parts(config, 0, 0, table))
     passes, network, batches = worker._parts.passes, make_network(config, worker._parts.streams.spec), 0
