@@ -20,12 +20,10 @@ METHOD_GAMES = ("pong", "breakout")
 
 _PQN = from_toml(CONFIGS / "pqn.toml")
 
-# With the learning rate of its paper, and epsilon annealed over a tenth of 10 million steps.
-_LAMBDA = dataclasses.replace(_PQN, lr=2.5e-4, epsilon_anneal_steps=1_000_000)
-
 METHODS = {
-    "lambda": _LAMBDA,
-    "lambda, 4 epochs": dataclasses.replace(_LAMBDA, t_max=32, epochs=4, batch_size=128),
+    # With the learning rate of its paper, and epsilon annealed over a tenth of 10 million steps.
+    "lambda": dataclasses.replace(_PQN, lr=2.5e-4, epsilon_anneal_steps=1_000_000),
+    "lambda, 4 epochs": from_toml(CONFIGS / "pqn_epochs.toml"),
     "n-step Q": Config(algorithm="n-step-q", t_max=5),
     "A3C": Config(algorithm="a3c", t_max=5),
 }
