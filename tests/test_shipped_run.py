@@ -11,11 +11,13 @@ from async_rl import load
 from async_rl.card import read_curve, read_evaluations
 
 RUN = ROOT / "benchmarks" / "results" / "pong"
+BREAKOUT = ROOT / "benchmarks" / "results" / "reproduce" / "breakout_pqn_epochs.safetensors"
 
 
-def test_the_shipped_network_still_wins_pong() -> None:
+@pytest.mark.parametrize(("network", "least"), [(RUN, 10), (BREAKOUT, 150)], ids=["pong", "breakout"])
+def test_the_shipped_networks_still_win(network: Path, least: float) -> None:
     """Screens, network and actions are those that it was trained on: with any of them changed it would lose."""
-    assert load(RUN).evaluate(episodes=2, epsilon=0.01, seed=5, workers=2).mean > 10
+    assert load(network).evaluate(episodes=2, epsilon=0.01, seed=5, workers=2).mean > least
 
 
 def test_what_is_on_record_of_it_belongs_to_it() -> None:
