@@ -132,7 +132,7 @@ class Worker:
         """Learn from what there is to learn from: in one update, or in many small ones."""
         self._lap("report")
         if self._parts.minibatches is not None:
-            self._learn_again_and_again(self._parts.minibatches)
+            self._learn_in_epochs(self._parts.minibatches)
             return
         batch = self._parts.experience.batch(self._segment, self._total_steps)
         if batch is None:
@@ -141,7 +141,7 @@ class Worker:
         self._lap("gradient")
         self._update(batch, outputs, self._returns(batch, outputs))
 
-    def _learn_again_and_again(self, minibatches: Minibatches) -> None:
+    def _learn_in_epochs(self, minibatches: Minibatches) -> None:
         """Move the values of the segment towards returns that stay what they were before the first update."""
         returns = self._returns(self._segment, torch.stack(self._outputs))
         self._outputs.clear()

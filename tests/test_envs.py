@@ -16,7 +16,7 @@ from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete, Tuple
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from async_rl.config import Config
+from async_rl.config import Config, flag
 from async_rl.envs import Streams, describe, make_environment
 from async_rl.envs.catch import COLUMNS, ROWS, Catch
 from async_rl.envs.gymnasium_adapter import GymnasiumEnvironment
@@ -212,9 +212,10 @@ def test_names_resolve(name: str, canonical: str, shape: tuple[int, ...]) -> Non
 
 
 @pytest.mark.parametrize("name", ["catch", "CartPole-v1"])
-def test_sticky_actions_are_refused_where_nothing_would_be_sticky(name: str) -> None:
-    with pytest.raises(UserError, match=f"--sticky is for Atari games, and {name} is none"):
-        describe(Config(env=name, sticky=0.25))
+@pytest.mark.parametrize("setting", [{"sticky": 0.25}, {"no_ops": 0}, {"max_episode_frames": 500}])
+def test_the_protocol_of_atari_is_refused_where_it_would_mean_nothing(name: str, setting: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=f"{flag(*setting)} is for Atari games, and {name} is none"):
+        describe(Config(env=name, **setting))
 
 
 @pytest.mark.filterwarnings("error")

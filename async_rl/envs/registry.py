@@ -7,12 +7,15 @@ import difflib
 
 import numpy as np
 
-from async_rl.config import Config
+from async_rl.config import Config, flag
 from async_rl.envs.catch import Catch
 from async_rl.envs.checked import Checked, check_spec
 from async_rl.stopwatch import Stopwatch
 from async_rl.types import Environment, EnvSpec, UserError
 from async_rl.user_code import add_working_directory, import_function, is_function_name, one_line
+
+ATARI_ONLY = ("sticky", "no_ops", "max_episode_frames")
+"""Settings that would mean nothing to other games."""
 
 MOST_READY = 64
 """Emulators made before the first worker is: some seconds and 320 MiB, for which nobody asked yet."""
@@ -41,9 +44,10 @@ def make_environment(
 
         return Atari(game, config, random, stopwatch)
     environment = _of_another_kind(config.env.strip(), random, render)
-    if config.sticky:
-        close(environment)
-        raise UserError(f"--sticky is for Atari games, and {environment.spec.name} is none.")
+    for name in ATARI_ONLY:
+        if getattr(config, name) != Config.__dataclass_fields__[name].default:
+            close(environment)
+            raise UserError(f"{flag(name)} is for Atari games, and {environment.spec.name} is none.")
     return environment
 
 
