@@ -174,7 +174,7 @@ def test_a_network_that_is_cut_heals(begin: Begin, tmp_path: Path) -> None:
             run.wait_for(lambda: run.steps() > before + 2000, "steps of the other island")
         both_go_on(run)
         assert run.end(signal.SIGINT) == 130, run.text()
-    check_logs(tmp_path / "run", share=0.5)  # an island that is cut off for long overwrites the oldest games in its ring
+    check_logs(tmp_path / "run", share=0.5)  # an island that is cut off overwrites the oldest games in its ring
 
 
 def test_ray_that_is_not_installed_is_said(tmp_path: Path) -> None:
