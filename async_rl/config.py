@@ -187,11 +187,15 @@ class Config:
                 f"got --replay {self.replay}, --batch-size {self.batch_size} and {self.steps_per_segment:,}."
             )
         for name in ("dueling", "norm", "pixels"):
-            if ":" in self.network and getattr(self, name) != type(self).__dataclass_fields__[name].default:
+            if ":" in self.network and self.changes(name):
                 raise UserError(f"{flag(name)} has no meaning with a --network of your own, got {self.network}.")
         for name, meaningless in _MEANINGLESS:
-            if getattr(self, name) != type(self).__dataclass_fields__[name].default and self.algorithm in meaningless:
+            if self.changes(name) and self.algorithm in meaningless:
                 raise UserError(f"{flag(name)} has no meaning with --algorithm {self.algorithm}.")
+
+    def changes(self, name: str) -> bool:
+        """Whether a setting is another than by default."""
+        return bool(getattr(self, name) != type(self).__dataclass_fields__[name].default)
 
     @property
     def uses_target(self) -> bool:

@@ -388,10 +388,9 @@ def test_epochs_go_over_the_segment_in_batches_towards_returns_of_before(algorit
     segment = worker._segment
     with torch.no_grad():
         values = network(segment.next_observation.flatten(0, 1)).unflatten(0, (6, 4))
-    sarsa = algorithm == "one-step-sarsa"
-    action = (
-        torch.where(segment.next_action >= 0, segment.next_action, values.argmax(-1)) if sarsa else values.argmax(-1)
-    )
+    action = values.argmax(-1)
+    if algorithm == "one-step-sarsa":
+        action = torch.where(segment.next_action >= 0, segment.next_action, action)
     next_value = values.gather(-1, action.unsqueeze(-1)).squeeze(-1)
     decay = float(algorithm == "n-step-q")
     expected = torch.tensor([restated_returns(segment, next_value[:, e].tolist(), e, decay) for e in range(4)]).T

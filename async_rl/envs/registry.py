@@ -45,7 +45,7 @@ def make_environment(
         return Atari(game, config, random, stopwatch)
     environment = _of_another_kind(config.env.strip(), random, render)
     for name in ATARI_ONLY:
-        if getattr(config, name) != Config.__dataclass_fields__[name].default:
+        if config.changes(name):
             close(environment)
             raise UserError(f"{flag(name)} is for Atari games, and {environment.spec.name} is none.")
     return environment
