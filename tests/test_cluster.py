@@ -28,6 +28,7 @@ from async_rl.cluster.island import Collected, Island
 from async_rl.cluster.islands import Islands, dated_within
 from async_rl.cluster.settings import ClusterSettings, record, recorded
 from async_rl.envs import describe
+from async_rl.processes import FRUITLESS_STARTS
 from benchmarks.cluster_partition import Partitioned, why_not
 from benchmarks.cluster_runs import ClusterRun, Machines, complete, toy
 
@@ -314,14 +315,20 @@ def test_an_island_whose_first_begin_was_not_answered_may_have_begun(
     assert run.counts()[:2] == (2, (1, 1))
 
 
-def test_an_island_that_fails_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_island_that_fails_says_why_and_is_given_up_if_it_goes_on_failing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     run = Scripted(monkeypatch, tmp_path)
     missing = RayTaskError("begin", "", ModuleNotFoundError("No module named 'game'"))
-    run.told(missing, missing, 3, collected(3, (0, 0), 0))
-    assert run.said == [
-        "island 0 fails (ModuleNotFoundError: No module named 'game'); it is asked again and again",
-        "island 0 goes on",
-    ]
+    why = "fails (ModuleNotFoundError: No module named 'game')"
+    few, many = [missing] * (FRUITLESS_STARTS - 1), [missing] * FRUITLESS_STARTS
+    run.told(*few, RayError(), *few)  # it may have been out of reach because it was started again
+    assert run.said == [f"island 0 {why}; it is asked again"] and run.islands.any_alive
+    run.told(run.member.incarnation + 1, collected(run.member.incarnation + 1, (0, 0), 0))
+    assert run.said[1:] == ["island 0 goes on"]
+    run.told(*many)
+    given_up = f"island 0 {why}; given up, {FRUITLESS_STARTS} tries in a row were in vain"
+    assert run.said[2:] == [run.said[0], given_up] and not run.islands.any_alive
 
 
 def test_a_run_whose_islands_diverge_again_and_again_has_diverged(

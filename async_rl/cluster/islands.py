@@ -25,6 +25,7 @@ from async_rl.cluster.keeper import Keeper
 from async_rl.cluster.member import Member
 from async_rl.cluster.settings import record
 from async_rl.config import Config
+from async_rl.processes import FRUITLESS_STARTS
 from async_rl.shared import SharedTable
 from async_rl.values import reason
 
@@ -195,21 +196,26 @@ class Islands:
             member.note_begin(answer)
 
     def _lose(self, member: Member, error: RayError | None) -> None:
-        """An island's process has gone, or cannot be reached; Ray starts it again where there is a place for it."""
+        """An island's process has gone, cannot be reached, or fails: then something is missing on its machine."""
         member.due = time.monotonic() + RETRY_SECONDS
-        if not member.lost and not member.ended:
-            if isinstance(error, RayTaskError):  # it is there, but something is missing on its machine
-                told = f"fails ({type(error.cause).__name__}: {reason(error.cause)}); it is asked again and again"
-            else:
-                where = f" ({type(error).__name__})" if error is not None else ""
-                told = f"is out of reach{where}; Ray starts it again where there is a place for it"
+        if isinstance(error, RayTaskError):
+            member.failures += 1
+            told = f"fails ({type(error.cause).__name__}: {reason(error.cause)}); "
+            hopeless = member.failures >= FRUITLESS_STARTS
+            told += f"given up, {FRUITLESS_STARTS} tries in a row were in vain" if hopeless else "it is asked again"
+        else:
+            member.failures, hopeless = 0, False
+            where = f" ({type(error).__name__})" if error is not None else ""
+            told = f"is out of reach{where}; Ray starts it again where there is a place for it"
+        if (hopeless or not member.lost) and not member.ended:
             self._say(f"island {member.index} {told}")
         member.stepping, member.lost, member.begun = 0, True, False
-        member.ended |= self._stopping
+        member.ended |= self._stopping or hopeless
 
     def _merge(self, member: Member, collected: Collected) -> None:
         if collected.incarnation != member.incarnation:
             return
+        member.failures = 0
         if member.lost:
             member.lost = False
             self._say(f"island {member.index} goes on")

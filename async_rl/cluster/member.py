@@ -12,6 +12,7 @@ class Member:
         worker_incarnations: of the workers of that one.
         begun: whether there is an answer to be had, as far as is known.
         lost: nothing was heard of it since it was said to be out of reach.
+        failures: how often in a row it has answered that it cannot do what it was asked to.
         restarted, restarted_before: workers started again by this incarnation, and before it.
         said: lines of this incarnation that have been told.
         diverged_in: incarnations whose parameters were not finite in the end.
@@ -24,7 +25,7 @@ class Member:
         self.incarnation = self.known = 0
         self.worker_incarnations = incarnations
         self.begun = self.lost = self.ended = False
-        self.stepping = self.said = self.restarted = self.restarted_before = 0
+        self.failures = self.stepping = self.said = self.restarted = self.restarted_before = 0
         self.diverged_in = set[int]()
         self.call: Any = None
         self.due = 0.0
