@@ -27,7 +27,7 @@ from launch import command
 
 Part = Literal["games", "methods", "streams", "robustness", "pong_streams", "pong_robustness", "replay"]
 ATARI_PARTS: tuple[Part, ...] = ("games", "methods", "replay")
-PONG_RATES = 8
+PONG_RATES = 6
 """Learning rates of part pong_robustness, for each optimiser and seed."""
 
 
@@ -57,7 +57,7 @@ class Options:
     """Runs of each setting on the toy in part streams; part robustness has five times as many for each optimiser."""
     toy_steps: int = 20_000
     """Length of each of them."""
-    pong_steps: int = 500_000
+    pong_steps: int = 800_000
     """Length of each run of parts pong_streams and pong_robustness."""
     episodes: int = 30
     """Games of each evaluation of a final network."""
@@ -123,12 +123,13 @@ def _experiments(part: Part, options: Options) -> list[Experiment]:
         case "streams":
             return reproduce_studies.streams(TOY, range(options.toy_seeds), options.toy_steps)
         case "robustness":
-            return reproduce_studies.robustness(TOY, 5 * options.toy_seeds, workers=2, steps=options.toy_steps)
+            drawn = reproduce_studies.drawn_rates(range(5 * options.toy_seeds))
+            return reproduce_studies.robustness(TOY, drawn, workers=2, steps=options.toy_steps)
         case "pong_streams":
             return reproduce_studies.streams(PONG, options.seeds, options.pong_steps)
         case "pong_robustness":
-            runs = PONG_RATES * len(options.seeds)
-            return reproduce_studies.robustness(PONG, runs, options.workers, options.pong_steps)
+            even = reproduce_studies.even_rates(PONG_RATES, options.seeds)
+            return reproduce_studies.robustness(PONG, even, options.workers, options.pong_steps)
 
 
 def _atari_results(part: Part, study: Study, experiments: Sequence[Experiment], options: Options) -> str:

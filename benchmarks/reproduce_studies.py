@@ -6,7 +6,7 @@ Both are small versions of what Mnih et al. 2016, arXiv 1602.01783, show on Atar
 import dataclasses
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,17 +102,33 @@ def streams(task: Task, seeds: Sequence[int], steps: int) -> list[Experiment]:
     ]
 
 
-def robustness(task: Task, runs: int, workers: int, steps: int) -> list[Experiment]:
-    """Every optimiser with the same learning rates, drawn from LogUniform(1e-4, 1e-2), each by its seed."""
-    base = dataclasses.replace(task.base, workers=workers, steps=steps, lr_range=LEARNING_RATES)
+Rates = Mapping[str, Mapping[str, Any]]
+"""What tells the runs of each optimiser apart: in the names of their directories, and as settings."""
+
+
+def drawn_rates(seeds: Sequence[int]) -> Rates:
+    """Learning rates from LogUniform(1e-4, 1e-2), each by its seed, as in the paper."""
+    return {f"seed{seed}": {"seed": seed, "lr_range": LEARNING_RATES} for seed in seeds}
+
+
+def even_rates(count: int, seeds: Sequence[int]) -> Rates:
+    """``count`` learning rates at even distances between the same two, for few runs: drawn ones leave gaps."""
+    low, high = LEARNING_RATES
+    rates = [low * (high / low) ** ((number + 0.5) / count) for number in range(count)]
+    return {f"lr{rate:.1e}__seed{seed}": {"seed": seed, "lr": rate} for seed in seeds for rate in rates}
+
+
+def robustness(task: Task, rates: Rates, workers: int, steps: int) -> list[Experiment]:
+    """Every optimiser with the same learning rates."""
+    base = dataclasses.replace(task.base, workers=workers, steps=steps)
     return [
         Experiment(
-            f"{task.name}_robustness/{name.replace(' ', '-').lower()}__seed{seed}",
-            dataclasses.replace(base, seed=seed, **settings),
+            f"{task.name}_robustness/{name.replace(' ', '-').lower()}__{rate}",
+            dataclasses.replace(base, **own, **settings),
             name,
         )
         for name, settings in OPTIMIZERS.items()
-        for seed in range(runs)
+        for rate, own in rates.items()
     ]
 
 

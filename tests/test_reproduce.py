@@ -19,7 +19,7 @@ from async_rl.schedules import with_drawn_learning_rate
 from benchmarks import reproduce, reproduce_atari, reproduce_results, reproduce_studies, reproduce_tables
 from benchmarks import study as studies
 from benchmarks.reproduce_results import Row
-from benchmarks.reproduce_studies import PONG, TOY
+from benchmarks.reproduce_studies import PONG, TOY, drawn_rates, even_rates
 from benchmarks.study import Experiment, Study
 
 HEADER = "total_steps,seconds,worker,stream,score,length,epsilon\n"
@@ -170,7 +170,7 @@ def test_when_the_toy_is_learnt(tmp_path: Path) -> None:
     write_games(tmp_path / "never", games[:150])
     assert reproduce_studies.learnt(tmp_path / "never", TOY).steps == math.inf
     assert reproduce_studies.final_score(study, Experiment("run", Config(env="catch"), "m"), TOY) == 1.0
-    nothing = reproduce_studies.robustness(TOY, runs=1, workers=1, steps=10)[:1]
+    nothing = reproduce_studies.robustness(TOY, drawn_rates([0]), workers=1, steps=10)[:1]
     write_games(study.run_dir(nothing[0]), [])  # over before any game was
     (study.run_dir(nothing[0]) / "metrics.csv").write_text("total_steps\n10\n", encoding="utf-8")
     assert study.finished(nothing) == nothing and reproduce_studies.robustness_rows(study, nothing, TOY) == []
@@ -202,7 +202,7 @@ def test_quartiles_are_values_that_are_there() -> None:
 
 
 def test_every_optimiser_gets_the_same_learning_rates() -> None:
-    experiments = reproduce_studies.robustness(TOY, 50, workers=2, steps=100)
+    experiments = reproduce_studies.robustness(TOY, drawn_rates(range(50)), workers=2, steps=100)
     rates = {
         name: [with_drawn_learning_rate(each.config).lr for each in experiments if each.method == name]
         for name in reproduce_studies.OPTIMIZERS
@@ -211,6 +211,14 @@ def test_every_optimiser_gets_the_same_learning_rates() -> None:
     assert len(set(first)) == 50 and all(own == first for own in others)
     assert 1e-4 <= min(first) < 3e-4 and 3e-3 < max(first) <= 1e-2
     assert statistics.median(first) == pytest.approx(1e-3, rel=0.6)
+
+
+def test_few_learning_rates_lie_at_even_distances() -> None:
+    experiments = reproduce_studies.robustness(PONG, even_rates(4, [0, 1]), workers=2, steps=100)
+    ours = [each.config for each in experiments if each.method == "momentum"]
+    assert [config.seed for config in ours] == [0] * 4 + [1] * 4 and len({each.name for each in experiments}) == 24
+    assert [config.lr for config in ours[:4]] == pytest.approx([10 ** (-4 + step / 4) for step in (1, 3, 5, 7)])
+    assert ours[4:] == [replace(config, seed=1) for config in ours[:4]]
 
 
 def test_a_file_without_a_place_for_the_table_is_refused(tmp_path: Path) -> None:
