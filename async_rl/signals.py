@@ -1,7 +1,9 @@
 """Ctrl-C and SIGTERM, as the supervisor gets them."""
 
+import math
 import signal
 import threading
+import time
 from types import FrameType, TracebackType
 
 
@@ -13,6 +15,11 @@ def signal_name(number: int) -> str:
         return f"signal {number}"
 
 
+ONE_PRESS_SECONDS = 1.0
+"""Two SIGINT within this time are one Ctrl-C: ``timeout -s INT``, and others that start a command and pass signals on
+to it, send one to the process and one to its whole group."""
+
+
 class StopAtOnceError(BaseException):
     """A second Ctrl-C: no more waiting, no checkpoint. As KeyboardInterrupt it is none that others' code may catch."""
 
@@ -20,8 +27,9 @@ class StopAtOnceError(BaseException):
 class Signals:
     """While it is entered, Ctrl-C and SIGTERM are noted in ``received``; only the main thread can listen to them.
 
-    A second Ctrl-C raises `StopAtOnceError`, once, wherever the program is then. A second SIGTERM does not: batch
-    systems often send several, to each process and to the whole group, and leave time for the checkpoint.
+    A second Ctrl-C raises `StopAtOnceError`, once, wherever the program is then; see `ONE_PRESS_SECONDS`. A second
+    SIGTERM does not: batch systems often send several, to each process and to the whole group, and leave time for the
+    checkpoint.
 
     Attributes:
         received: the first one; None before.
@@ -31,6 +39,7 @@ class Signals:
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
         self.interruptible = True
+        self._pressed = -math.inf  # when the first Ctrl-C came
         self._before: dict[signal.Signals, object] = {}
 
     def __enter__(self) -> "Signals":
@@ -44,6 +53,11 @@ class Signals:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         first, self.received = self.received, self.received or signal.Signals(number)
-        if first is not None and number == signal.SIGINT and self.interruptible:
+        if number != signal.SIGINT:
+            return
+        now = time.monotonic()
+        if first is None:
+            self._pressed = now
+        elif now - self._pressed >= ONE_PRESS_SECONDS and self.interruptible:
             self.interruptible = False
             raise StopAtOnceError

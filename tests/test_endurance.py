@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -318,7 +319,26 @@ def test_every_signal_has_a_name() -> None:
     assert (signal_name(9), signal_name(40)) == ("SIGKILL", "signal 40")
 
 
-def test_only_a_second_ctrl_c_interrupts_and_only_once() -> None:
+def test_a_ctrl_c_that_comes_twice_at_once_is_one(start: Start) -> None:
+    """As ``timeout -s INT`` sends it, to the process and to its group: there is a checkpoint."""
+    run = start(*FOREVER, "--workers", "2")
+    run.wait_for_steps(1000)
+    run.signal(signal.SIGINT)
+    time.sleep(0.1)  # two that arrive together are one for the kernel
+    os.killpg(run.process.pid, signal.SIGINT)
+    assert run.wait() == 130
+    assert checkpoint.read(run.run_dir).progress.total_steps == run.steps() and "--resume" in run.text()
+
+
+def test_only_a_second_ctrl_c_interrupts_and_only_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("async_rl.signals.time.monotonic", lambda: now[0])
+    with Signals() as signals:
+        for now[0] in (10.0, 10.9):
+            signal.raise_signal(signal.SIGINT)
+        now[0] = 11.0
+        with pytest.raises(StopAtOnceError):
+            signal.raise_signal(signal.SIGINT)
     with Signals() as signals:
         for _ in range(2):
             signal.raise_signal(signal.SIGTERM)

@@ -15,6 +15,7 @@ import pytest
 from conftest import Run, rows, wait_for
 
 from async_rl import Config, checkpoint, processes, train
+from async_rl.signals import ONE_PRESS_SECONDS
 from async_rl.supervisor import Ending
 
 FOREVER = ("--env", "catch", "--steps", "1000000000")
@@ -165,6 +166,7 @@ def test_a_second_signal_stops_at_once(start: Start) -> None:
         worker.suspend()  # so that the polite stop would take its whole patience
     run.signal(signal.SIGINT)
     wait_for(lambda: "stopping" in run.text(), "the answer to the first Ctrl-C")
+    time.sleep(ONE_PRESS_SECONDS)
     run.signal(signal.SIGINT)
     assert run.wait() == 130
     wait_for(lambda: gone(family), "the end of all processes")
