@@ -25,8 +25,8 @@ from benchmarks.reproduce_studies import PONG, TOY
 from benchmarks.study import Experiment, Study
 from launch import command
 
-Part = Literal["games", "methods", "streams", "robustness", "pong_streams", "pong_robustness", "replay"]
-ATARI_PARTS: tuple[Part, ...] = ("games", "methods", "replay")
+Part = Literal["games", "layer_norm", "methods", "streams", "robustness", "pong_streams", "pong_robustness", "replay"]
+ATARI_PARTS: tuple[Part, ...] = ("games", "layer_norm", "methods", "replay")
 PONG_RATES = 6
 """Learning rates of part pong_robustness, for each optimiser and seed."""
 
@@ -35,14 +35,15 @@ PONG_RATES = 6
 class Options:
     """Train and measure what the README shows.
 
-    games: one-step Q on five games; methods: n-step Q, A3C and lambda-returns on Pong and Breakout; streams: steps and
-    time to learn with 1 to 16 streams on the toy; robustness: score against learning rate for three optimisers on the
-    toy; pong_streams, pong_robustness: the same on Pong; replay: the replay agents beside one-step Q on Pong. On 2
-    cores a run of 10 million steps takes an hour, part pong_streams two, pong_robustness one, those on the toy less.
+    games: one-step Q on five games; layer_norm: the same with layer normalisation; methods: n-step Q, A3C and
+    lambda-returns on Pong and Breakout; streams: steps and time to learn with 1 to 16 streams on the toy; robustness:
+    score against learning rate for three optimisers on the toy; pong_streams, pong_robustness: the same on Pong;
+    replay: the replay agents beside one-step Q on Pong. On 2 cores a run of 10 million steps takes an hour, part
+    pong_streams three, pong_robustness one, those on the toy less.
     """
 
     parts: tuple[Part, ...] = (
-        "streams", "robustness", "games", "methods", "replay", "pong_streams", "pong_robustness",
+        "streams", "robustness", "games", "layer_norm", "methods", "replay", "pong_streams", "pong_robustness",
     )  # fmt: skip
     """What to make."""
     games: tuple[str, ...] = reproduce_atari.GAMES
@@ -116,6 +117,8 @@ def _experiments(part: Part, options: Options) -> list[Experiment]:
     match part:
         case "games":
             return reproduce_atari.one_step(*games)
+        case "layer_norm":
+            return reproduce_atari.layer_norm(*games)
         case "methods":
             return reproduce_atari.methods(*games)
         case "replay":
@@ -136,13 +139,12 @@ def _atari_results(part: Part, study: Study, experiments: Sequence[Experiment], 
     """Rows, curves, networks; the table."""
     rows = [row for each in experiments if (row := results.make_row(study, each, options.episodes)) is not None]
     results.write_rows(rows, options.output / part)
-    if part != "games":
-        beside = _experiments("games", options) if part == "methods" else []
-        results.draw_curves(study, [*beside, *experiments], options.output, f"_{part}")
-        return reproduce_tables.methods_table(rows)
-    results.draw_curves(study, experiments, options.output)
-    results.ship(study, experiments, options.output)
-    return reproduce_tables.games_table(rows)
+    beside = _experiments("games", options) if part in ("layer_norm", "methods") else []
+    results.draw_curves(study, [*beside, *experiments], options.output, "" if part == "games" else f"_{part}")
+    if part == "games":
+        results.ship(study, experiments, options.output)
+    make_table = reproduce_tables.games_table if part in ("games", "layer_norm") else reproduce_tables.methods_table
+    return make_table(rows)
 
 
 def _study_results(part: Part, study: Study, experiments: Sequence[Experiment], options: Options) -> str:

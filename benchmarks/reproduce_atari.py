@@ -52,6 +52,12 @@ def one_step(games: Sequence[str], workers: int, steps: int, seeds: Sequence[int
     return _runs("games", games, {"one-step Q": Config(workers=workers)}, steps, seeds)
 
 
+def layer_norm(games: Sequence[str], workers: int, steps: int, seeds: Sequence[int]) -> list[Experiment]:
+    """The same with layer normalisation, without which Space Invaders and Beam Rider learn slowly."""
+    bases = {"one-step Q, layer norm": Config(workers=workers, norm="layer")}
+    return _runs("layer_norm", games, bases, steps, seeds)
+
+
 def methods(games: Sequence[str], workers: int, steps: int, seeds: Sequence[int]) -> list[Experiment]:
     """The other online methods on those of ``games`` that are `METHOD_GAMES`."""
     bases = {name: dataclasses.replace(base, workers=workers) for name, base in METHODS.items()}

@@ -100,7 +100,7 @@ def test_a_run_that_was_cut_off_goes_on_and_other_settings_are_refused(tmp_path:
 
 @pytest.mark.parametrize("steps", [1000, 4_500_000, 10_000_000])
 def test_no_run_of_a_part_is_another_one_again(steps: int) -> None:
-    for part in (reproduce_atari.one_step, reproduce_atari.methods):
+    for part in (reproduce_atari.one_step, reproduce_atari.layer_norm, reproduce_atari.methods):
         configs = [each.config for each in part(reproduce_atari.GAMES, 2, steps, [0, 1])]
         assert all(a != b for a, b in itertools.combinations(configs, 2))
     methods = [each.method for each in reproduce_atari.methods(["pong"], 2, steps, [0])]
