@@ -18,6 +18,7 @@ from pathlib import Path
 from async_rl import temporary
 from async_rl.config import Config
 from async_rl.config_file import to_toml
+from async_rl.signals import STOPPING
 
 START_METHOD = "forkserver" if sys.platform == "linux" else "spawn"
 
@@ -53,12 +54,12 @@ def _hold_sockets() -> None:
 
 @contextmanager
 def signals_blocked() -> Iterator[None]:
-    """What is started meanwhile, the fork server included, never gets Ctrl-C or SIGTERM; the supervisor acts on them.
+    """What is started meanwhile, the fork server included, never gets any of `STOPPING`; the supervisor acts on them.
 
-    Both reach the whole process group, and a mask is inherited, so there is no moment in which they could strike.
+    They reach the whole process group, and a mask is inherited, so there is no moment in which they could strike.
     """
     resource_tracker.ensure_running()  # starting it unblocks the signals, so it has to run before
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, as the supervisor gets them."""
+"""Ctrl-C, SIGTERM and the end of the terminal, as the supervisor gets them."""
 
 import math
 import signal
@@ -15,6 +15,10 @@ def signal_name(number: int) -> str:
         return f"signal {number}"
 
 
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""By Ctrl-C; by batch systems; by a terminal that is closed or a connection that breaks off. Each of them may reach the
+whole process group, and only the launcher acts on it."""
+
 ONE_PRESS_SECONDS = 1.0
 """Two SIGINT within this time are one Ctrl-C: ``timeout -s INT``, and others that start a command and pass signals on
 to it, send one to the process and one to its whole group."""
@@ -25,11 +29,11 @@ class StopAtOnceError(BaseException):
 
 
 class Signals:
-    """While it is entered, Ctrl-C and SIGTERM are noted in ``received``; only the main thread can listen to them.
+    """While it is entered, signals of `STOPPING` are noted in ``received``; only the main thread can listen to them.
 
     A second Ctrl-C raises `StopAtOnceError`, once, wherever the program is then; see `ONE_PRESS_SECONDS`. A second
     SIGTERM does not: batch systems often send several, to each process and to the whole group, and leave time for the
-    checkpoint.
+    checkpoint. SIGHUP stays ignored where it was: by nohup.
 
     Attributes:
         received: the first one; None before.
@@ -44,7 +48,9 @@ class Signals:
 
     def __enter__(self) -> "Signals":
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+            by_nohup = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+            heard = [number for number in STOPPING if not (by_nohup and number == signal.SIGHUP)]
+            self._before = {number: signal.signal(number, self._note) for number in heard}
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:

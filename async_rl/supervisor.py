@@ -4,7 +4,7 @@ Life of a run, seen from here:
 
     start 16 workers --> [ wait 0.1 s or until one ends --> games --> report --> checkpoint ]* --> stop --> checkpoint
                               |                                              |
-                              one died or fell silent: start it again        T reached, Ctrl-C, SIGTERM
+                              one died or fell silent: start it again        T reached, Ctrl-C, SIGTERM, SIGHUP
 """
 
 import dataclasses
@@ -43,6 +43,7 @@ class Ending(enum.Enum):
     FAILED = 1
     INTERRUPTED = 128 + signal.SIGINT
     TERMINATED = 128 + signal.SIGTERM
+    DISCONNECTED = 128 + signal.SIGHUP
 
 
 class Workers(Protocol):

@@ -64,7 +64,7 @@ def train(command: ClusterCommand) -> int:
 
 
 def main() -> None:
-    """Run the command; exits with 0 (done), 1 (failed), 2 (bad input), 130 (Ctrl-C) or 143 (SIGTERM)."""
+    """Run the command; exits with 0 (done), 1 (failed), 2 (bad input), 129, 130 or 143 (SIGHUP, Ctrl-C, SIGTERM)."""
     run(lambda: train(parse(sys.argv[1:])))
 
 

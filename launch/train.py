@@ -53,7 +53,7 @@ class Command(Config):
 
 
 def main() -> None:
-    """Run the command; exits with 0 (done), 1 (failed), 2 (bad input), 130 (Ctrl-C) or 143 (SIGTERM)."""
+    """Run the command; exits with 0 (done), 1 (failed), 2 (bad input), 129, 130 or 143 (SIGHUP, Ctrl-C, SIGTERM)."""
     run(lambda: train_by(parse(sys.argv[1:])))
 
 

@@ -2,17 +2,19 @@
 
 import json
 import os
+import pty
 import signal
+import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
-from conftest import Run, rows, wait_for
+from conftest import ROOT, Run, command, rows, wait_for
 
 from async_rl import Config, checkpoint, processes, train
 from async_rl.signals import ONE_PRESS_SECONDS
@@ -126,8 +128,22 @@ def test_the_refresher_is_replaced(start: Start) -> None:
     wait_for(lambda: refreshes() > before + 2, "refreshes of the target")
 
 
+@pytest.fixture
+def _no_nohup() -> Iterator[None]:
+    """Runs inherit whether SIGHUP is ignored, as it is where nohup has started the tests."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("_no_nohup")
 @pytest.mark.parametrize(
-    ("number", "code", "ending"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+    ("number", "code", "ending"),
+    [
+        (signal.SIGINT, 130, "interrupted"),
+        (signal.SIGTERM, 143, "terminated"),
+        (signal.SIGHUP, 129, "disconnected"),
+    ],
 )
 def test_a_signal_saves_and_leaves_nothing_behind(start: Start, number: signal.Signals, code: int, ending: str) -> None:
     before = shared_memory_files()
@@ -141,6 +157,32 @@ def test_a_signal_saves_and_leaves_nothing_behind(start: Start, number: signal.S
     saved = checkpoint.read(run.run_dir)
     assert saved.progress.total_steps == run.steps() >= 1000
     assert f"{ending} at T = {run.steps():,}" in run.text() and f"--resume {run.run_dir}" in run.text()
+
+
+@pytest.mark.usefixtures("_no_nohup")
+def test_the_end_of_the_terminal_saves(tmp_path: Path) -> None:
+    process, terminal = pty.fork()
+    if process == 0:
+        os.chdir(ROOT)
+        os.execv(sys.executable, command(*FOREVER, "--report-seconds", "0.1", "--run-dir", str(tmp_path / "run")))
+    report: dict[str, str] = {}
+    while int(report.get("total_steps", 0)) < 1000:
+        os.read(terminal, 100_000)  # or it would wait for its panel to be read
+        report = ([{}, *rows(tmp_path / "run" / "metrics.csv")])[-1]
+    os.close(terminal)
+    os.waitpid(process, 0)
+    steps = int(rows(tmp_path / "run" / "metrics.csv")[-1]["total_steps"])
+    assert checkpoint.read(tmp_path / "run").progress.total_steps == steps >= 1000
+
+
+def test_nohup_goes_on(start: Start) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    run = start(*FOREVER, "--workers", "1")
+    signal.signal(signal.SIGHUP, before)
+    run.wait_for_steps(1000)
+    os.killpg(run.process.pid, signal.SIGHUP)
+    run.wait_for_steps(run.steps() + 10_000)
+    assert len(run.workers()) == 1 and "died" not in run.text()
 
 
 @pytest.mark.parametrize("seconds", [0.2, 0.6, 1.0, 1.5, 2.5])
