@@ -103,6 +103,8 @@ def test_no_run_of_a_part_is_another_one_again(steps: int) -> None:
     for part in (reproduce_atari.one_step, reproduce_atari.layer_norm, reproduce_atari.methods):
         configs = [each.config for each in part(reproduce_atari.GAMES, 2, steps, [0, 1])]
         assert all(a != b for a, b in itertools.combinations(configs, 2))
+    (best,) = reproduce_atari.methods(["qbert"], 2, steps, [0])
+    assert best.method == "lambda, 4 epochs" and best.config.epochs == 4 and best.config.env == "qbert"
     methods = [each.method for each in reproduce_atari.methods(["pong"], 2, steps, [0])]
     assert len(reproduce_atari.SPRINTS.keys() & methods) == (len(reproduce_atari.SPRINTS) if steps > 1000 else 0)
 
