@@ -28,8 +28,11 @@ docs: .venv/installed
 	touch $@
 
 reproduce-quick: .venv/installed
-	$(BIN)/python -m benchmarks.reproduce --games pong breakout --steps 60_000 --toy-seeds 1 --toy-steps 10_000 \
-		--pong-steps 4_000 --episodes 5 --runs runs/reproduce-quick --output runs/reproduce-quick/results
+	$(QUICK) --parts streams robustness games layer_norm methods replay pong_streams --pong-steps 4_000
+	$(QUICK) --parts pong_robustness --pong-steps 36_000
+
+QUICK = $(BIN)/python -m benchmarks.reproduce --games pong breakout --steps 60_000 --toy-seeds 1 --toy-steps 10_000 \
+	--episodes 5 --runs runs/reproduce-quick --output runs/reproduce-quick/results
 
 peers: .venv-peers/installed
 
