@@ -168,9 +168,9 @@ def test_the_end_of_the_terminal_saves(tmp_path: Path) -> None:
     report: dict[str, str] = {}
     while int(report.get("total_steps", 0)) < 1000:
         os.read(terminal, 100_000)  # or it would wait for its panel to be read
-        report = ([{}, *rows(tmp_path / "run" / "metrics.csv")])[-1]
+        report = [{}, *rows(tmp_path / "run" / "metrics.csv")][-1]
     os.close(terminal)
-    os.waitpid(process, 0)
+    wait_for(lambda: os.waitpid(process, os.WNOHANG)[0], "the end of the launcher")
     steps = int(rows(tmp_path / "run" / "metrics.csv")[-1]["total_steps"])
     assert checkpoint.read(tmp_path / "run").progress.total_steps == steps >= 1000
 
