@@ -21,7 +21,8 @@ whole process group, and only the launcher acts on it."""
 
 ONE_PRESS_SECONDS = 1.0
 """Two SIGINT within this time are one Ctrl-C: ``timeout -s INT``, and others that start a command and pass signals on
-to it, send one to the process and one to its whole group."""
+to it, send one to the process and one to its whole group. Whoever listened before does so again only after that time:
+a run that has stopped sooner should not meet its end by the second one."""
 
 
 class StopAtOnceError(BaseException):
@@ -43,7 +44,7 @@ class Signals:
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
         self.interruptible = True
-        self._pressed = -math.inf  # when the first Ctrl-C came
+        self._since = -math.inf  # when the first one came
         self._before: dict[signal.Signals, object] = {}
 
     def __enter__(self) -> "Signals":
@@ -54,16 +55,15 @@ class Signals:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.interruptible = False
+        time.sleep(max(0.0, self._since + ONE_PRESS_SECONDS - time.monotonic()))
         for number, handler in self._before.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        first, self.received = self.received, self.received or signal.Signals(number)
-        if number != signal.SIGINT:
-            return
         now = time.monotonic()
-        if first is None:
-            self._pressed = now
-        elif now - self._pressed >= ONE_PRESS_SECONDS and self.interruptible:
+        if self.received is None:
+            self.received, self._since = signal.Signals(number), now
+        elif number == signal.SIGINT and now - self._since >= ONE_PRESS_SECONDS and self.interruptible:
             self.interruptible = False
             raise StopAtOnceError

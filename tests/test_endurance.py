@@ -333,6 +333,7 @@ def test_a_ctrl_c_that_comes_twice_at_once_is_one(start: Start) -> None:
 def test_only_a_second_ctrl_c_interrupts_and_only_once(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr("async_rl.signals.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("async_rl.signals.time.sleep", lambda seconds: None)
     with Signals() as signals:
         for now[0] in (10.0, 10.9):
             signal.raise_signal(signal.SIGINT)
@@ -343,6 +344,7 @@ def test_only_a_second_ctrl_c_interrupts_and_only_once(monkeypatch: pytest.Monke
         for _ in range(2):
             signal.raise_signal(signal.SIGTERM)
         assert signals.received == signal.SIGTERM
+        now[0] = 12.0
         with pytest.raises(StopAtOnceError):
             signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
@@ -353,6 +355,22 @@ def test_only_a_second_ctrl_c_interrupts_and_only_once(monkeypatch: pytest.Monke
     thread = threading.Thread(target=lambda: Signals().__enter__())  # where no signal can be listened to
     thread.start()
     thread.join()
+
+
+def test_a_second_signal_that_comes_after_a_quick_stop_is_still_of_the_first() -> None:
+    late: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: late.append(number))
+    try:
+        with Signals():
+            signal.raise_signal(signal.SIGINT)
+            second = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT))
+            second.start()
+        second.join()
+        assert late == []
+        signal.raise_signal(signal.SIGINT)
+        assert late == [signal.SIGINT]
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_two_resumes_from_one_checkpoint_give_the_same_bits(tmp_path: Path) -> None:
