@@ -129,7 +129,7 @@ def _experiments(part: Part, options: Options) -> list[Experiment]:
             drawn = reproduce_studies.drawn_rates(range(5 * options.toy_seeds))
             return reproduce_studies.robustness(TOY, drawn, workers=2, steps=options.toy_steps)
         case "pong_streams":
-            return reproduce_studies.streams(PONG, options.seeds, options.pong_steps)
+            return reproduce_studies.streams_of_one_worker(PONG, options.seeds, options.pong_steps)
         case "pong_robustness":
             even = reproduce_studies.even_rates(PONG_RATES, options.seeds)
             return reproduce_studies.robustness(PONG, even, options.workers, options.pong_steps)

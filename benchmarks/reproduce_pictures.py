@@ -20,10 +20,12 @@ def draw_streams(rows: Sequence[Sequence[Any]], task: Task, path: Path) -> None:
     ):
         for method, colour in zip(STREAM_METHODS, COLOURS, strict=True):
             own = [row for row in rows if row[0] == method]
+            if not own:
+                continue
             axis.plot([row[1] for row in own], [row[column] for row in own], "o-", color=colour, label=method)
             paper = [row[10] / (row[1] if column == 8 else 1) for row in own]
             axis.plot([row[1] for row in own], paper, ":", color=colour, label=f"{method}, Atari, in the paper")
-        axis.set(xscale="log", yscale="log", xlabel="streams, one worker each", title=f"{title}: times less")
+        axis.set(xscale="log", yscale="log", xlabel="streams", title=f"{title}: times less")
         axis.set_xticks(STREAMS, [str(count) for count in STREAMS])
         axis.set_yticks([0.5, 1, 2, 4, 8, 16], ["0.5", "1", "2", "4", "8", "16"])
         axis.minorticks_off()

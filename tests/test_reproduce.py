@@ -179,7 +179,7 @@ def test_when_the_toy_is_learnt(tmp_path: Path) -> None:
 
 
 def test_streams_are_held_against_one_stream(tmp_path: Path) -> None:
-    """On Pong: four streams learn in less than a third of the steps, and in less than half of the time."""
+    """Four streams learn in less than a third of the steps, and in less than half of the time."""
     study = Study(tmp_path)
     experiments = reproduce_studies.streams(PONG, seeds=[0], steps=1000)
     assert len(experiments) == 15 and {each.config.env for each in experiments} == {"pong"}
@@ -196,6 +196,20 @@ def test_streams_are_held_against_one_stream(tmp_path: Path) -> None:
     assert four[8:] == [pytest.approx(2590 / 790), pytest.approx(258 / (78 * 1.5)), 6.3]
     text = reproduce_tables.streams_table([one, four])
     assert "| one-step Q | 4 | 790 (790 to 790) |" in text
+
+
+def test_streams_of_one_worker_share_its_updates(tmp_path: Path) -> None:
+    study = Study(tmp_path)
+    experiments = reproduce_studies.streams_of_one_worker(PONG, seeds=[3], steps=1000)
+    assert len(experiments) == len({each.name for each in experiments}) == 10
+    assert {(each.config.workers, each.config.seed) for each in experiments} == {(1, 3)}
+    assert {each.config.envs_per_worker * each.config.t_max for each in experiments} == {16}
+    for each in experiments:
+        write_games(study.run_dir(each), [(10, 1.0, -21.0)])
+        (study.run_dir(each) / "metrics.csv").write_text("total_steps\n1000\n", encoding="utf-8")
+    rows = reproduce_studies.stream_rows(study, experiments, PONG)
+    assert [row[:4] for row in rows[:5]] == [["one-step Q", count, 1, 0] for count in (1, 2, 4, 8, 16)]
+    assert [row[0] for row in rows[5:]] == ["one-step Sarsa"] * 5
 
 
 def test_quartiles_are_values_that_are_there() -> None:
