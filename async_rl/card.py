@@ -147,7 +147,7 @@ def _sessions(run_dir: Path) -> list[str]:
         started = f"Started {sessions[0]['started']}"
         started += f", gone on with {last['started']}" if len(sessions) > 1 else ""
         return [f"```sh\n{commands}\n```", f"{started}. Machine: {machine}.", f"Versions: {versions}."]
-    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError):
         return [f"Command, machine and versions are not on record: there is no whole `{run_directory.RECORD}`."]
 
 

@@ -72,4 +72,7 @@ def sweep(folder: Path) -> None:
 
 
 def _holds_something(path: Path) -> bool:
-    return path.is_file() and path.stat().st_size > 0
+    try:
+        return path.stat().st_size > 0
+    except OSError:  # there is none, or the directory is gone
+        return False

@@ -173,8 +173,11 @@ def read(path: Path) -> Evaluation:
         values = json.loads(path.read_text(encoding="utf-8"))
         kept = {name: values[name] for name in names}
         kept |= {"protocol": Protocol(**kept["protocol"])}
-        return Evaluation(**kept | {name: tuple(kept[name]) for name in ("scores", "lengths")})
+        evaluation = Evaluation(**kept | {name: tuple(kept[name]) for name in ("scores", "lengths")})
+        if not evaluation.scores or not all(math.isfinite(score) for score in evaluation.scores):
+            raise ValueError("its scores are no finite numbers")
+        return evaluation
     except OSError as error:
         raise UserError(f"cannot read {path}: {reason(error)}.") from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{path} is no evaluation of async_rl ({type(error).__name__}: {error}).") from None

@@ -7,7 +7,6 @@ include exploration. One evaluation runs at a time, at low priority. Whatever ha
 """
 
 import contextlib
-import csv
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +16,7 @@ from async_rl.config import Config
 from async_rl.evaluation import Evaluation, default_path, make_protocol
 from async_rl.export import read_network
 from async_rl.match import Match
-from async_rl.reporting.csv_log import CsvLog
+from async_rl.reporting.csv_log import CsvLog, readable_rows
 from async_rl.types import UserError
 from async_rl.values import reason
 
@@ -141,7 +140,7 @@ def _rows(path: Path) -> list[list[float]]:
     """The numbers of `COLUMNS` of each whole row; none if there is no file."""
     rows = []
     with contextlib.suppress(OSError), path.open(encoding="utf-8", errors="replace", newline="") as file:
-        for row in csv.DictReader(line.replace("\0", "") for line in file):
+        for row in readable_rows(file):
             with contextlib.suppress(KeyError, TypeError, ValueError):  # a torn row
                 rows.append([float(row[column]) for column in COLUMNS])
     return rows

@@ -19,6 +19,7 @@ from async_rl import temporary
 from async_rl.config import Config
 from async_rl.config_file import to_toml
 from async_rl.signals import STOPPING
+from async_rl.values import reason
 
 START_METHOD = "forkserver" if sys.platform == "linux" else "spawn"
 
@@ -44,6 +45,13 @@ def prepare(config: Config) -> None:
         forkserver.ensure_running()
     for name in variables:
         del os.environ[name]
+
+
+def not_started(error: EOFError | OSError) -> str:
+    """What has become of a process that could not be started, as the end of a sentence."""
+    if isinstance(error, EOFError | ConnectionError):
+        return "was lost with the fork server while it started"
+    return f"could not be started ({reason(error)})"
 
 
 @functools.cache

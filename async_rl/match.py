@@ -81,8 +81,12 @@ class Match:
         self._started = self._changed = time.monotonic()
         self._steps_before = 0
         self.failure: str | None = None
-        for worker in range(min(workers, count)):
-            self._start(tuple(range(worker, count, workers)))
+        try:
+            for worker in range(min(workers, count)):
+                self._start(tuple(range(worker, count, workers)))
+        except BaseException:  # Ctrl-C: those that have been started would play on
+            self.kill()
+            raise
 
     @property
     def finished_games(self) -> int:
@@ -139,15 +143,14 @@ class Match:
             name=f"async_rl player of game {games[0]}",
             daemon=True,
         )
-        # Every game has an emulator of its own, so there are none to make ready.
-        fork_server.prepare(Config(env="catch"))
         try:
+            # Every game has an emulator of its own, so there are none to make ready.
+            fork_server.prepare(Config(env="catch"))
             with fork_server.signals_blocked():
                 process.start()
-        except (EOFError, ConnectionError):  # the server was just dying; what it may still have forked dies with it
-            self._died(games, "was lost with the fork server while it started")
-            return
-        self._processes[process] = games
+                self._processes[process] = games  # before a signal may strike
+        except (EOFError, OSError) as error:  # what a dying fork server may still have forked dies with it
+            self._died(games, fork_server.not_started(error))
 
     def _join(self, process: BaseProcess) -> tuple[tuple[int, ...], int | None]:
         games = self._processes.pop(process)

@@ -16,6 +16,7 @@ from multiprocessing.connection import wait
 from multiprocessing.process import parent_process
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_fork_server: int | None = None  # in it, and in what it forks
 
 
 def killed_with_parent() -> None:
@@ -26,15 +27,19 @@ def killed_with_parent() -> None:
 
 def fork_server_dies_with(launcher: int) -> None:
     """For the fork server: end it with the process ``launcher``, whose main thread has started it."""
+    global _fork_server
     killed_with_parent()
     if os.getppid() != launcher:  # it was gone before the kernel knew
         os._exit(1)
+    _fork_server = os.getpid()
 
 
 def worker_dies_with_parents() -> None:
     """For a worker: end it as soon as the launcher or the fork server is gone."""
     killed_with_parent()
     launcher, fork_server = parent_process(), os.getppid()
+    if _fork_server is not None and fork_server != _fork_server:  # as above
+        os._exit(1)
     if launcher is None:
         return
 

@@ -184,14 +184,14 @@ class WorkerProcesses:
             name=f"async_rl worker {member.index}",
             daemon=True,
         )
-        fork_server.prepare(self._config)  # in case that it has died
         try:
+            fork_server.prepare(self._config)  # in case that it has died
             with fork_server.signals_blocked():
                 process.start()
-        except (EOFError, ConnectionError):  # it was just dying; what it may still have forked dies with it
-            self._let_go(member, "was lost with the fork server while it started")
+                member.process = process  # before a signal may strike
+        except (EOFError, OSError) as error:  # what a dying fork server may still have forked dies with it
+            self._let_go(member, fork_server.not_started(error))
             return
-        member.process = process
         try:
             member.in_system = psutil.Process(process.pid)
         except psutil.NoSuchProcess:  # it has ended already
@@ -209,6 +209,7 @@ class WorkerProcesses:
         process.join()
         code = process.exitcode
         process.close()
+        errors.tidy(member.error_file)
         return code
 
     def _kill_silent(self) -> None:
@@ -227,7 +228,6 @@ class WorkerProcesses:
 
     def _cause(self, member: Member, code: int | None) -> str | None:
         """Why a worker died; None if it ended as it should."""
-        errors.tidy(member.error_file)
         if member.killed_for:
             return member.killed_for
         if code == 0:

@@ -71,11 +71,10 @@ def _recorded(file: Path) -> Config | None:
     """The essence of a recorded configuration, with the learning rate that it had before any recovery."""
     try:
         config = from_toml(file)
-    except UserError:  # damaged, or of another version
+        recoveries = [entry[recovery.KEY] for entry in run_directory.sessions(file.parent) if recovery.KEY in entry]
+        return _essence(dataclasses.replace(config, lr=recoveries[0]["lr_before"] if recoveries else config.lr))
+    except (UserError, KeyError, TypeError):  # damaged, or of another version
         return None
-    lr = next((entry[recovery.KEY]["lr_before"] for entry in run_directory.sessions(file.parent)
-               if recovery.KEY in entry), config.lr)  # fmt: skip
-    return _essence(dataclasses.replace(config, lr=lr))
 
 
 def _essence(config: Config) -> Config:

@@ -2,15 +2,18 @@
 
 ``SeedSequence(seed)`` -> worker -> stream -> {emulator, policy} for each incarnation of the worker, so that no two
 streams ever play the same game, and a worker that was started again does not repeat itself. The final epsilon of a
-stream does not depend on the incarnation: whoever takes over a slot explores as its predecessor did.
+stream does not depend on the incarnation: whoever takes over a slot explores as its predecessor did. What others' code
+draws without a generator of its own depends on the worker, its incarnation and T at its start.
 """
+
+import random
 
 import numpy as np
 
 STATE_SIZE = 6
 """Numbers (uint64) that hold the state of one generator; see `state_of`."""
 
-_FINAL_EPSILON, _NETWORK, _EMULATOR, _POLICY, _LEARNING_RATE, _REPLAY, _EVALUATION, _MINIBATCHES = range(8)
+_FINAL_EPSILON, _NETWORK, _EMULATOR, _POLICY, _LEARNING_RATE, _REPLAY, _EVALUATION, _MINIBATCHES, _OTHERS = range(9)
 _LOW = 2**64 - 1
 
 SCHEME = {
@@ -62,6 +65,23 @@ def evaluation_generators(seed: int, game: int) -> tuple[np.random.Generator, np
     """Generators for the emulator and for the policy of one game of an evaluation."""
     emulator, policy = (_generator(seed, _EVALUATION, game, purpose) for purpose in (_EMULATOR, _POLICY))
     return emulator, policy
+
+
+def others_seed(seed: int, *key: int) -> int:
+    """For `seed_others`: of one process that runs others' code."""
+    return int(_generator(seed, _OTHERS, *key).integers(2**32))
+
+
+def seed_others(seed: int) -> None:
+    """Seed the generators of whole modules, out of which environments and networks of others may draw.
+
+    Forks inherit them, so all workers, and those started again, would draw the same.
+    """
+    import torch  # takes seconds, and whoever only reads a checkpoint should not wait
+
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
 
 
 def state_of(generator: np.random.Generator) -> tuple[int, ...]:

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,7 @@ def train(
     config = with_drawn_learning_rate(config)
     _require_precision(config)
     spec = describe(config)
+    _require_stacks_fit(config, spec)
     if make_workers is on_this_machine:
         require_memory(config, spec)
     donor = None if init_from is None else checkpoint.read_network(init_from)
@@ -81,7 +83,7 @@ def train(
         if resume is None:
             run_directory.make_run_dir(directory)  # once more: another launcher may have been a moment faster
         ending = run.train(directory, resumed=resume is not None)
-    resumable = (directory / checkpoint.LATEST).is_file()
+    resumable = os.path.isfile(directory / checkpoint.LATEST)  # False where the directory is out of reach
     return Result(directory, ending, run.table.total_steps(), run.logs.statistics.mean_score, resumable)
 
 
@@ -125,8 +127,10 @@ class _Run:
 
     def session(self, run_dir: Path, saved: Checkpoint | None, progress: Progress, **notes: Any) -> Supervisor:
         """Record a session, open its logs and its terminal, and hand all that to a supervisor."""
-        run_directory.record(run_dir, self.config, self._spec, _seeds(self.config, progress), **notes)
+        unrecorded = self._record(run_dir, progress, notes)
         self.terminal = reporting.Quiet() if self._quiet else reporting.terminal(self.config, run_dir)
+        for sentence in unrecorded:
+            self.terminal.say(sentence)
         for sentence in saved.passed_over if saved else self._said_of_donor():
             self.terminal.say(sentence)
         resumed_at = self.table.total_steps() if saved else None
@@ -147,6 +151,16 @@ class _Run:
         self._save(run_dir, progress)  # so that a resumed run has the new learning rate, too
         note = recovery.note(before, self.config, now, progress)
         return self.session(run_dir, saved, progress, **{recovery.KEY: note})
+
+    def _record(self, run_dir: Path, progress: Progress, notes: dict[str, Any]) -> list[str]:
+        """Record a session; of one that goes on in the same process, what went wrong if that failed."""
+        try:
+            run_directory.record(run_dir, self.config, self._spec, _seeds(self.config, progress), **notes)
+        except UserError as error:
+            if not notes:
+                raise
+            return [f"{error}"]
+        return []
 
     def _save(self, run_dir: Path, progress: Progress) -> None:
         """Write the latest checkpoint; where that fails, those to come will say why."""
@@ -175,6 +189,16 @@ def _require_precision(config: Config) -> None:
     """Raise UserError if bfloat16 is asked for by name and this processor is known to have no instructions for it."""
     if config.precision == "bfloat16" and has_bfloat16() is False:
         raise UserError("--precision bfloat16 needs a processor with AVX512-BF16 or AMX instructions; use float32.")
+
+
+def _require_stacks_fit(config: Config, spec: EnvSpec) -> None:
+    """Raise UserError if a stream's share of the replay memory cannot hold a whole stack and the step after it."""
+    least = (spec.stack + 1) * config.workers * config.envs_per_worker
+    if 0 < config.replay < least:
+        raise UserError(
+            f"--replay must be 0 or at least {least:,}, {spec.stack + 1} steps for each stream, as {spec.name} shows "
+            f"{spec.stack} screens at once; got {config.replay:,}."
+        )
 
 
 def require_memory(config: Config, spec: EnvSpec, share: float = 1.0) -> None:

@@ -15,11 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from async_rl import errors, kernels
+from async_rl import errors, kernels, seeding
 from async_rl.algorithms import Learning, Minibatches, Segment
 from async_rl.build import Parts, make_parts
 from async_rl.config import Config
 from async_rl.cores import pin_worker, take_long_turns
+from async_rl.envs import close
 from async_rl.optimizers import limit_norm
 from async_rl.parent import worker_dies_with_parents
 from async_rl.schedules import epsilons, learning_rate
@@ -45,9 +46,10 @@ class Worker:
         self._continues = segment.continues.numpy()
         self._chosen: np.ndarray | None = None  # actions [E] already chosen for what the streams see now
         self._ahead = np.empty_like(self._observations[0])  # memory for what they are chosen from
+        # Steps that are learnt from once, just as they were played: then their passes are kept for the gradient.
+        self._once = parts.minibatches is None and not config.replay
         # With one step to a segment what comes next is valued and then acted on, unless a game began; see `_act`.
-        once = parts.minibatches is None and not config.replay
-        self._shows = config.t_max == 1 and not parts.algorithm.needs_next_action and once
+        self._shows = config.t_max == 1 and not parts.algorithm.needs_next_action and self._once
         self._outputs: list[Tensor] = []  # of the segment, [E, outputs] each, where it is learnt from more than once
         self._total_steps = table.total_steps()
         self._lap = parts.stopwatch.lap
@@ -105,7 +107,7 @@ class Worker:
         self._discounts *= self._config.gamma
 
     def _act(self, t: int, explore: np.ndarray) -> np.ndarray:
-        """Actions [E] for what the streams see now; the pass through the network is kept for its gradient."""
+        """Actions [E] for what the streams see now."""
         streams, segment = self._parts.streams, self._segment
         if self._config.t_max == 1:  # what came next is what is seen now, and stays where it is
             segment.observation, segment.next_observation = segment.next_observation, segment.observation
@@ -114,10 +116,11 @@ class Worker:
         if self._shows:
             for stream in streams.begun:
                 self._show(stream, self._observations[t, stream])
-        if self._parts.minibatches is None:
+        if self._once:
             outputs = self._parts.passes.act(segment.observation[t], t, self._config.t_max)
         else:
             outputs = self._parts.passes(segment.observation[t])
+        if self._parts.minibatches is not None:
             self._outputs.append(outputs)
         return self._choose(outputs, explore) if self._chosen is None else self._chosen
 
@@ -228,4 +231,8 @@ def worker_process(
     cv2.setNumThreads(0)
     with errors.left_in(error_file):
         kernels.compile_all()  # done already in the fork server; not where there is none
-        Worker(config, index, table, make_parts(config, index, incarnation, table)).run()
+        seeding.seed_others(seeding.others_seed(config.seed, index, incarnation, table.total_steps()))
+        parts = make_parts(config, index, incarnation, table)
+        Worker(config, index, table, parts).run()
+        for environment in parts.streams.environments:
+            close(environment)

@@ -50,8 +50,7 @@ def _run(options: Options) -> None:
     else:
         write_network(saved, options.output)
     for name, value in metadata(saved).items():
-        if name != "async_rl":
-            print(f"  {name:<14}{value}")
+        print(f"  {name:<14}{value}")
     size = options.output.stat().st_size
     shown = f"{size / 2**20:.1f} MiB" if size >= 2**20 else f"{size / 2**10:.0f} KiB"
     print(f"written to {options.output} ({shown})")

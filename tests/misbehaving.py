@@ -46,6 +46,35 @@ class SlowToBegin(Base):
         return super().reset(seed=seed, options=options)
 
 
+class NoActions(gymnasium.Env[np.ndarray, int]):
+    """It forgets to say what can be done in it."""
+
+    observation_space: Any = Box(-1, 1, (2,))
+
+
+class OddMeanings(Base):
+    def get_action_meanings(self) -> list[str]:
+        raise RuntimeError("no words")
+
+
+class FailsInClose(Base):
+    """It says that it was closed, and then fails."""
+
+    def close(self) -> None:
+        if "CLOSED" in os.environ:
+            with open(os.environ["CLOSED"], "a", encoding="utf-8") as file:
+                file.write("x")
+        raise RuntimeError("it is stuck")
+
+
+class GlobalRandom(Base):
+    """Its rewards come out of NumPy's own generator; as numbers of steps they are exact in any file."""
+
+    def step(self, action: int) -> Any:
+        seen, _, _, cut, info = super().step(action)
+        return seen, float(np.random.randint(1 << 20)), True, cut, info
+
+
 class Leaving(Base):
     """It ends the worker's process."""
 

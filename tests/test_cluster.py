@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,7 +24,9 @@ from ray.exceptions import RayError, RayTaskError
 from async_rl import Config, UserError, checkpoint
 from async_rl.build import GAMES_RING, make_table
 from async_rl.checkpoint import Progress
-from async_rl.cluster.exchange import DivergedError
+from async_rl.cluster import connection
+from async_rl.cluster.exchange import DivergedError, UnavailableError
+from async_rl.cluster.holder import RemoteStore
 from async_rl.cluster.island import Collected, Island
 from async_rl.cluster.islands import Islands, dated_within
 from async_rl.cluster.settings import ClusterSettings, record, recorded
@@ -195,7 +198,7 @@ def test_other_versions_on_a_machine_are_said() -> None:
     from async_rl.cluster import versions
 
     versions.compare("a", versions.own())
-    for name, version in (("Python", "3.1"), ("ray", "1.0"), ("async_rl", "source 0")):
+    for name, version in (("Python", "3.1"), ("ray", "1.0"), ("torch", "2.5"), ("async_rl", "source 0")):
         with pytest.raises(UserError, match=f"the machine b has {name} {version}, this one has"):
             versions.compare("b", versions.own() | {name: version})
 
@@ -245,6 +248,32 @@ def test_an_island_that_has_diverged_says_so_and_ends_its_process(monkeypatch: p
             diverged.stop()
         diverged._run(SimpleNamespace(island=3), None)  # type: ignore[arg-type]
         assert codes == expected and diverged._said[0].startswith("island 3 has diverged")
+
+
+def test_an_island_that_fails_leaves_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    failed = Island()
+    failed._order = SimpleNamespace(incarnation=2, workers=slice(0, 0), worker_incarnations=())  # type: ignore[assignment]
+    monkeypatch.setattr(failed, "_train", Mock(side_effect=OSError("no room")))
+    failed._run(SimpleNamespace(island=3, incarnation=2), None)  # type: ignore[arg-type]
+    told = failed.collect([], 0)
+    assert told is not None and told.ended and told.said == ["island 3 failed (OSError: no room)"]
+    assert list(told.errors) == ["island3.2.txt"] and "OSError: no room" in told.errors["island3.2.txt"]
+    failed.__ray_shutdown__()
+
+
+def test_an_exchange_that_fails_ends_the_island() -> None:
+    failed: list[Exception] = []
+    Island()._exchange(Mock(run=Mock(side_effect=ValueError("odd"))), failed)
+    assert [str(error) for error in failed] == ["odd"]
+    full = Mock()
+    full.pull.remote.side_effect = RayError("the object store is full")
+    with pytest.raises(UnavailableError):
+        RemoteStore([full], 0, slice(0, 1), "float32").pull()
+
+
+def test_an_address_that_is_no_name_is_said() -> None:
+    with pytest.raises(UserError, match=r"no Ray cluster answers at --address 10\.0\.0\.\.1:6379"):
+        connection._require_answer("10.0.0..1:6379")
 
 
 class Scripted:
@@ -329,6 +358,18 @@ def test_an_island_that_fails_says_why_and_is_given_up_if_it_goes_on_failing(
     run.told(*many)
     given_up = f"island 0 {why}; given up, {FRUITLESS_STARTS} tries in a row were in vain"
     assert run.said[2:] == [run.said[0], given_up] and not run.islands.any_alive
+
+
+def test_what_an_island_leaves_is_written_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    run = Scripted(monkeypatch, tmp_path)
+    path = tmp_path / "errors" / "worker0.0.txt"
+    run.told(1, *[replace(collected(1, (1, 0), 1), errors={path.name: "Traceback"})] * 2)
+    assert path.read_text(encoding="utf-8") == "Traceback"
+    path.unlink()
+    run.told(replace(collected(1, (1, 0), 1), errors={path.name: "Traceback"}))
+    assert not path.exists()
+    run.told(replace(collected(1, (1, 0), 1), errors={path.name: "another"}))
+    assert path.read_text(encoding="utf-8") == "another"
 
 
 def test_a_run_whose_islands_diverge_again_and_again_has_diverged(

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from unittest.mock import Mock
 
 import numpy as np
@@ -269,6 +270,31 @@ def test_divergence_goes_back_to_the_checkpoint_once_with_half_the_learning_rate
     assert (run_dir / "episodes.discarded.csv").exists()
     again = train(hopeless, resume=run_dir, quiet=True)  # once in the life of a run
     assert again.ending is Ending.FAILED and len(run_directory.sessions(run_dir)) == 4
+
+
+def test_a_recovery_that_cannot_be_recorded_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = run_directory.record
+
+    def on_a_full_disk(*arguments: Any, **notes: Any) -> None:
+        if notes:
+            raise UserError("cannot write into the run directory: no space left.")
+        record(*arguments)
+
+    monkeypatch.setattr(run_directory, "record", on_a_full_disk)
+    hopeless = Config(env="catch", workers=1, steps=10**9, report_seconds=0.2, lr_schedule="constant", lr=1e38)
+    result = train(hopeless, tmp_path / "run", quiet=True)
+    assert result.ending is Ending.FAILED and len(run_directory.sessions(result.run_dir)) == 1
+
+
+def test_a_damaged_record_of_another_run_hinders_no_resume(tmp_path: Path) -> None:
+    config = Config(env="catch", workers=1, steps=1000)
+    for name in ("damaged", "whole"):
+        train(config, tmp_path / name, quiet=True)
+    for damaged in ("{}", "[]", '{"lr_before": "x"}', '{"lr_before": null}'):
+        text = f'{{"sessions": [{{"recovery": {damaged}}}]}}'
+        (tmp_path / "damaged" / "run.json").write_text(text, encoding="utf-8")
+        (tmp_path / "damaged" / "config.toml").touch()  # the newer one
+        assert resuming.newest(config, tmp_path) == tmp_path / "whole"
 
 
 def test_divergence_before_the_first_checkpoint_starts_anew_and_then_stops(start: Start) -> None:

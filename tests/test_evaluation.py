@@ -1,11 +1,14 @@
 """Evaluation: the same games however they are played, none left out, and processes that die."""
 
+import contextlib
 import json
 import math
+import multiprocessing
 import signal
 import statistics
 import subprocess
 import sys
+from collections.abc import Iterator
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -14,7 +17,7 @@ import pytest
 from conftest import ROOT, TIMEOUT_SECONDS, wait_for
 from networks import light_run, untrained
 
-from async_rl import Config, UserError, evaluation, storage
+from async_rl import Config, UserError, evaluation, fork_server, storage
 from async_rl.evaluation import Evaluation, Protocol, make_protocol
 from async_rl.match import Match, evaluate
 from async_rl.published import PUBLISHED, human_normalised
@@ -94,6 +97,33 @@ def test_a_fork_server_that_dies_while_it_is_asked_for_a_player_is_asked_again(
     wait_for(lambda: not match.watch(0.1), "the end")
     assert len(said) == 2 and all("lost with the fork server" in message for message in said)
     assert (match.failure is None) == (failures == 2) and not match.pids
+
+
+def test_ctrl_c_while_players_start_leaves_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blocked = fork_server.signals_blocked
+
+    @contextlib.contextmanager
+    def strikes_afterwards() -> Iterator[None]:
+        with blocked():
+            yield
+        if multiprocessing.active_children():
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(fork_server, "signals_blocked", strikes_afterwards)
+    with pytest.raises(KeyboardInterrupt):
+        Match(untrained(PONG), Protocol(episodes=4), 2, tmp_path, lambda message: None)
+    assert not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize("scores", ["[]", '["a"]', "[NaN]", "3", "[" * 100_000])
+def test_a_file_without_scores_is_no_evaluation(tmp_path: Path, scores: str) -> None:
+    path = tmp_path / "evaluation.json"
+    evaluation.write(evaluate(untrained(CARTPOLE), Protocol(episodes=1), 1), path)
+    text = path.read_text(encoding="utf-8")
+    begin, _, end = text.partition('"scores": [')
+    path.write_text(f'{begin}"scores": {scores}{end.partition("]")[2]}', encoding="utf-8")
+    with pytest.raises(UserError, match="is no evaluation of async_rl"):
+        evaluation.read(path)
 
 
 def test_an_environment_that_fails_is_told_in_one_sentence() -> None:

@@ -81,6 +81,9 @@ def test_the_best_mean_is_remembered_beyond_what_a_resumed_run_discards(tmp_path
     assert best_mean(tmp_path) == 2.5  # the last row is torn
     (tmp_path / "evaluations.discarded.csv").write_text(header + "40,1,12,2,0.1,30,nan\n")
     assert best_mean(tmp_path) == 12
+    with (tmp_path / "evaluations.csv").open("a") as file:
+        file.write("\n" + "x" * 200_000 + "\n50,1,20,2,0.1,30,0.05\n")  # more than a field may have
+    assert best_mean(tmp_path) == 20
 
 
 def test_numbers_that_are_not_finite_are_never_evaluated(tmp_path: Path) -> None:

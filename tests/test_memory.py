@@ -76,6 +76,9 @@ def test_a_run_that_does_not_fit_into_the_container_is_refused(cgroups: Path) ->
     require_memory(Config(workers=1, replay=200_000), spec)
     with pytest.raises(UserError, match=r"replay memories need 2\.6 GiB, 2\.0 GiB are free; lower --replay"):
         require_memory(Config(workers=1, replay=400_000), spec)
+    small = describe(Config(env="CartPole-v1"))  # 16 bytes a step, and more than that beside them
+    with pytest.raises(UserError, match=r"replay memories need 3\.2 GiB"):
+        require_memory(Config(env="CartPole-v1", workers=1, replay=50_000_000), small)
 
 
 def test_what_the_network_keeps_of_a_segment_counts(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,12 +3,13 @@
 import os
 import signal
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import rows, wait_for
+from conftest import Run, rows, wait_for
 from misbehaving import Own
 
 from async_rl import Config, UserError, reporting, train
@@ -81,6 +82,38 @@ def test_specs_that_a_checkpoint_could_not_hold_are_refused(changed: dict[str, o
     check_spec(Own.spec, "own")
     with pytest.raises(UserError, match=r"own\(\) has the spec"):
         check_spec(replace(Own.spec, **changed), "own")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "cause"), [("NoActions", "AttributeError"), ("OddMeanings", "RuntimeError: no words")]
+)
+def test_an_environment_that_cannot_say_what_it_is_is_refused(name: str, cause: str) -> None:
+    with pytest.raises(UserError, match=cause) as error:
+        describe(Config(env=env(name)))
+    assert str(error.value).startswith(env(name))
+
+
+def test_streams_are_closed_at_the_end_whatever_that_raises(
+    start: Callable[..., Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLOSED", str(tmp_path / "closed"))
+    run = start("--env", env("FailsInClose"), "--workers", "2", "--envs-per-worker", "3", "--steps", "500")
+    assert run.wait() == 0, run.text()
+    described = 1
+    assert len((tmp_path / "closed").read_text(encoding="utf-8")) == described + 2 * 3
+    assert not list((run.run_dir / "errors").iterdir())
+
+
+def test_others_random_numbers_differ_between_workers_and_come_back_with_the_seed(tmp_path: Path) -> None:
+    def scores(name: str, workers: int, seed: int) -> list[list[float]]:
+        config = Config(env=env("GlobalRandom"), workers=workers, envs_per_worker=1, steps=500, seed=seed)
+        games = rows(train(config, tmp_path / name, quiet=True).run_dir / "episodes.csv")
+        return [[float(game["score"]) for game in games if game["worker"] == str(worker)] for worker in range(workers)]
+
+    first, second = scores("two", 2, seed=0)
+    assert min(len(first), len(second)) > 10 and len(set(first) & set(second)) < 5
+    again, other = scores("again", 1, seed=0), scores("other", 1, seed=1)
+    assert again[0][:10] == first[:10] and scores("once more", 1, seed=0) == again != other
 
 
 def test_environments_that_differ_are_refused() -> None:

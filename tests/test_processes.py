@@ -1,9 +1,12 @@
 """Real processes, really killed."""
 
+import errno
+import itertools
 import json
 import os
 import pty
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -14,9 +17,9 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from conftest import ROOT, Run, command, rows, wait_for
+from conftest import ROOT, TIMEOUT_SECONDS, Run, command, rows, wait_for
 
-from async_rl import Config, checkpoint, processes, train
+from async_rl import Config, checkpoint, fork_server, processes, train
 from async_rl.signals import ONE_PRESS_SECONDS
 from async_rl.supervisor import Ending
 
@@ -77,6 +80,29 @@ def test_a_fork_server_that_dies_while_it_is_asked_is_asked_again(
     told = capsys.readouterr().out
     assert told.count("was lost with the fork server while it started; started again") == (3 if failures == 3 else 8)
     assert told.count("given up") == (0 if failures == 3 else 2)
+
+
+def test_want_of_processes_ends_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepare, calls = fork_server.prepare, itertools.count()
+
+    def preparing(config: Config) -> None:
+        if next(calls) in (1, 2):  # the first is in advance, of `train`
+            raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+        prepare(config)
+
+    monkeypatch.setattr(fork_server, "prepare", preparing)
+    result = train(Config(env="catch", workers=2, steps=2000), tmp_path / "run")
+    assert result.ending is Ending.FINISHED and result.total_steps >= 2000
+    told = capsys.readouterr().out
+    assert told.count("could not be started (Resource temporarily unavailable); started again") == 2
+
+
+def test_a_worker_whose_fork_server_is_gone_ends_at_once() -> None:
+    code = "from async_rl import parent\nparent._fork_server = 1\nparent.worker_dies_with_parents()\nprint('alive')"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, timeout=TIMEOUT_SECONDS)
+    assert (done.returncode, done.stdout) == (1, b"")
 
 
 def test_16_workers_lose_no_step_and_refresh_the_target_once_an_interval(start: Start) -> None:
@@ -157,6 +183,7 @@ def test_a_signal_saves_and_leaves_nothing_behind(start: Start, number: signal.S
     saved = checkpoint.read(run.run_dir)
     assert saved.progress.total_steps == run.steps() >= 1000
     assert f"{ending} at T = {run.steps():,}" in run.text() and f"--resume {run.run_dir}" in run.text()
+    assert not list((run.run_dir / "errors").iterdir())
 
 
 @pytest.mark.usefixtures("_no_nohup")

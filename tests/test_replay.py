@@ -15,7 +15,8 @@ from async_rl import Config
 from async_rl.algorithms import Segment
 from async_rl.build import _experience
 from async_rl.replay import Proportional, Replay, Rings, Sampler, SumTree, Uniform
-from async_rl.types import EnvSpec
+from async_rl.training import _require_stacks_fit
+from async_rl.types import EnvSpec, UserError
 
 SCREENS = EnvSpec("screens", (5, 4, 4), "uint8", ("a", "b"), stack=4)
 PAIRS = EnvSpec("pairs of coloured screens", (3, 2, 6), "uint8", ("a", "b"), stack=2)
@@ -300,7 +301,27 @@ def test_an_atari_stack_is_rebuilt_and_nothing_large_is_allocated_later() -> Non
     assert large and all(id(array) in memory for array in large)
 
 
+def test_stacks_may_be_deep() -> None:
+    """More screens than a byte counts."""
+    spec = EnvSpec("deep", (200,), "float32", ("a", "b"), stack=200)
+    memory = Replay(spec, 400, 1, Uniform(), np.random.default_rng(0))
+    segment = Segment(spec, 1, 1)
+    for step in range(300):
+        segment.observation[0, 0] = torch.arange(step - 199, step + 1).clamp(min=0)
+        segment.next_observation[0, 0] = torch.arange(step - 198, step + 2).clamp(min=0)
+        segment.action.zero_(), segment.reward.fill_(step), segment.discount.fill_(1), segment.continues.fill_(1)
+        memory.add(segment)
+    batch = Segment(spec, 1, 64)
+    memory.sample(batch)
+    for observation, step in zip(batch.observation[0], batch.reward[0], strict=True):
+        assert torch.equal(observation, (torch.arange(200) - 199 + step).clamp(min=0).float())
+
+
 def test_what_cannot_work_is_refused() -> None:
+    deep = EnvSpec("deep", (8,), "float32", ("a", "b"), stack=8)
+    _require_stacks_fit(Config(replay=72, workers=2, envs_per_worker=4), deep)
+    with pytest.raises(UserError, match="at least 72, 9 steps for each stream, as deep shows 8 screens at once"):
+        _require_stacks_fit(Config(replay=71, workers=2, envs_per_worker=4), deep)
     with pytest.raises(ValueError, match="at least 10 for 2 streams"):
         Rings(SCREENS, 9, 2)
     with pytest.raises(ValueError, match="multiple of stack"):

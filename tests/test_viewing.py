@@ -70,6 +70,15 @@ def test_bars_are_proportional_and_the_chosen_one_has_its_colour(random: bool) -
     assert widths(picture, at, 3, chosen) == pytest.approx([0, 2 * unit, 0], abs=1)
 
 
+def test_an_environment_without_frames_within_a_step_is_shown_as_fast_as_it_is_played() -> None:
+    environment: Any = SimpleNamespace(spec=SPEC, frames_per_second=60.0, screen_rgb=lambda: PICTURE)
+    scene = Scene(environment)
+    assert (scene.frames_per_second, scene.pictures_per_step) == (15.0, 1)
+    environment.on_frame = None
+    scene = Scene(environment)
+    assert (scene.frames_per_second, scene.pictures_per_step) == (60.0, 4)
+
+
 def test_scales_stay_while_values_move() -> None:
     at = stage()
     first, before = at.decision([moment()]), at.preferences.bar(1.0)
@@ -208,7 +217,7 @@ def test_videos_hold_every_frame(tmp_path: Path, env: str, steps: int, ending: s
 @pytest.mark.parametrize("steps", [3, 4, 5])
 def test_the_last_picture_has_the_game_in_it(steps: int) -> None:
     """Of 50 pictures a second, one a step, a GIF takes each third; the last one need not be among them."""
-    scene = SimpleNamespace(pictures=[PICTURE], frames_per_second=50.0, note="")
+    scene = SimpleNamespace(pictures=[PICTURE], frames_per_second=50.0, pictures_per_step=1, note="")
     camera = Camera(untrained(Config(env="catch")), Wish(Path("agent.gif")), scene)  # type: ignore[arg-type]
     box = camera.set_up(Scales(preferences=(-2.0, 4.0), advantage=2.0, value=(-1.0, 3.0))).game
     seen = moment(observation=np.zeros((10, 5, 1), np.uint8))

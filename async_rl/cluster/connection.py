@@ -128,7 +128,7 @@ def _require_answer(address: str | None) -> None:
         return
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_SECONDS).close()
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, ValueError) as error:  # ValueError: a name that cannot be one
         raise UserError(
             f"no Ray cluster answers at --address {address} ({reason(error)}); start one "
             "with ray start --head, or leave --address out to use this machine alone."

@@ -4,6 +4,7 @@ Ray starts a holder that died again, on another machine if need be; it is empty 
 from its last copy.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import ray
@@ -48,22 +49,20 @@ class RemoteStore:
 
     def pull(self) -> list[Pulled]:
         """See `Store.pull`."""
-        return _answers([holder.pull.remote(self._island, self._wire) for holder in self._holders])
+        return _answers(holder.pull.remote(self._island, self._wire) for holder in self._holders)
 
     def push(self, parts: list[tuple[int, Push]]) -> list[Pulled]:
         """See `Store.push`."""
         island, workers, wire = self._island, self._workers, self._wire
         return _answers(
-            [
-                self._holders[shard].push.remote(island, push.key, pieces(push.change), workers, push.steps, wire)
-                for shard, push in parts
-            ]
+            self._holders[shard].push.remote(island, push.key, pieces(push.change), workers, push.steps, wire)
+            for shard, push in parts
         )
 
 
-def _answers(references: list[Any]) -> list[Any]:
+def _answers(calls: Iterable[Any]) -> list[Any]:
     try:
-        answers = ray.get(references, timeout=ANSWER_SECONDS)
+        answers = ray.get(list(calls), timeout=ANSWER_SECONDS)  # no room for what is sent also shows here
     except RayError as error:  # dead, being started again, cut off, or silent for too long
         raise UnavailableError from error
     if any(answer is None for answer in answers):

@@ -121,7 +121,7 @@ class Island:
             restarted=workers.restarted if workers else 0,
             stepping=workers.stepping if workers and not ended else 0,
             said=self._said[said:],
-            errors=_texts(self._folder) if workers and workers.restarted else {},
+            errors=_texts(self._folder) if ended or (workers and workers.restarted) else {},
             ended=ended,
             diverged=self._diverged,
         )
@@ -151,7 +151,8 @@ class Island:
             self._diverged = True
             self._said.append(f"island {order.island} has diverged: its parameters are not finite; they are dropped")
         except Exception as error:  # whatever it is, the driver has to know
-            (self._folder / "island.txt").write_text(traceback.format_exc(), encoding="utf-8")
+            text = traceback.format_exc()
+            (self._folder / f"island{order.island}.{order.incarnation}.txt").write_text(text, encoding="utf-8")
             self._said.append(f"island {order.island} failed ({type(error).__name__}: {error})")
         finally:
             self._exchange_ends.set()
@@ -204,7 +205,7 @@ class Island:
     def _exchange(self, exchange: Exchange, failed: list[Exception]) -> None:
         try:
             exchange.run(self._exchange_ends)
-        except (ReplacedError, DivergedError) as error:
+        except Exception as error:  # without exchange nothing would come of the island's training
             failed.append(error)
 
     def __ray_shutdown__(self) -> None:

@@ -230,10 +230,11 @@ class Islands:
         for text in collected.said:
             self._say(text)
         member.said += len(collected.said)
-        for name, text in collected.errors.items():
+        for name, text in collected.errors.items() - member.errors.items():
             with contextlib.suppress(OSError):
                 self._errors.mkdir(exist_ok=True)
                 (self._errors / name).write_text(text, encoding="utf-8")
+        member.errors = collected.errors
         member.ended = collected.ended
         if collected.diverged:
             member.diverged_in.add(member.incarnation)

@@ -16,6 +16,7 @@ class Member:
         restarted, restarted_before: workers started again by this incarnation, and before it.
         said: lines of this incarnation that have been told.
         diverged_in: incarnations whose parameters were not finite in the end.
+        errors: tracebacks that it has told last, by the names of their files.
         call: the question that is under way.
         due: when to ask next, by the monotonic clock.
     """
@@ -27,6 +28,7 @@ class Member:
         self.begun = self.lost = self.ended = False
         self.failures = self.stepping = self.said = self.restarted = self.restarted_before = 0
         self.diverged_in = set[int]()
+        self.errors: dict[str, str] = {}
         self.call: Any = None
         self.due = 0.0
 

@@ -1,6 +1,7 @@
 """Whether all machines of a cluster run the same program: others would understand each other wrongly, or not at all."""
 
 import hashlib
+import importlib.metadata
 import platform
 from pathlib import Path
 from typing import Any
@@ -12,15 +13,17 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from async_rl.types import UserError
 
 _ANSWER_SECONDS = 60.0
+_PACKAGES = ("ray", "torch", "numpy", "gymnasium", "ale-py")
 
 
 def own() -> dict[str, str]:
-    """Of this machine: Python, Ray, and a digest of the source of this package."""
+    """Of this machine: Python, what is played and computed with, and a digest of the source of this package."""
     folder = Path(__file__).parent.parent
     files = sorted(folder.rglob("*.py"))
     source = b"".join(str(file.relative_to(folder)).encode() + file.read_bytes() for file in files)
     digest = hashlib.sha256(source).hexdigest()[:12]
-    return {"Python": platform.python_version(), "ray": ray.__version__, "async_rl": f"source {digest}"}
+    packages = {name: importlib.metadata.version(name) for name in _PACKAGES}
+    return {"Python": platform.python_version(), **packages, "async_rl": f"source {digest}"}
 
 
 def require_same(nodes: list[dict[str, Any]]) -> None:

@@ -3,7 +3,9 @@
 Emulator and Gymnasium are imported only where a name needs them: they cost a worker of a toy 0.2 seconds.
 """
 
+import contextlib
 import difflib
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +15,9 @@ from async_rl.envs.checked import Checked, check_spec
 from async_rl.stopwatch import Stopwatch
 from async_rl.types import Environment, EnvSpec, UserError
 from async_rl.user_code import add_working_directory, import_function, is_function_name, one_line
+
+if TYPE_CHECKING:
+    import gymnasium
 
 ATARI_ONLY = ("sticky", "no_ops", "max_episode_frames")
 """Settings that would mean nothing to other games."""
@@ -80,10 +85,11 @@ def describe(config: Config) -> EnvSpec:
 
 
 def close(environment: Environment | None) -> None:
-    """Release what an environment holds, if it has a way to do so."""
+    """Release what an environment holds, if it has a way to do so; what it raises then harms nobody any more."""
     own = getattr(environment, "close", None)
     if callable(own):
-        own()
+        with contextlib.suppress(Exception):
+            own()
 
 
 def _of_another_kind(name: str, random: np.random.Generator, render: bool) -> Environment:
@@ -95,7 +101,7 @@ def _of_another_kind(name: str, random: np.random.Generator, render: bool) -> En
 def _from_gymnasium(name: str, random: np.random.Generator, render: bool) -> Environment:
     import gymnasium
 
-    from async_rl.envs.gymnasium_adapter import GymnasiumEnvironment, make
+    from async_rl.envs.gymnasium_adapter import make
 
     add_working_directory()
     try:
@@ -106,8 +112,7 @@ def _from_gymnasium(name: str, random: np.random.Generator, render: bool) -> Env
         raise UserError(f"unknown game {name!r}; {hint}") from None
     except Exception as error:  # made by others' code: anything may come
         raise UserError(f"Gymnasium cannot make {name}: {one_line(error)}.") from error
-    canonical = environment.spec.id if environment.spec else name
-    return Checked(GymnasiumEnvironment(environment, canonical, random))
+    return _adapted(environment, environment.spec.id if environment.spec else name, random)
 
 
 def _nearest(name: str) -> list[str]:
@@ -132,8 +137,17 @@ def _from_function(name: str, random: np.random.Generator) -> Environment:
         return Checked(made)
     import gymnasium
 
+    if isinstance(made, gymnasium.Env):
+        return _adapted(made, name, random)
+    raise UserError(f"{name}() must return a gymnasium.Env or an environment of async_rl.types, got {type(made)}.")
+
+
+def _adapted(environment: "gymnasium.Env[Any, Any]", name: str, random: np.random.Generator) -> Environment:
     from async_rl.envs.gymnasium_adapter import GymnasiumEnvironment
 
-    if isinstance(made, gymnasium.Env):
-        return Checked(GymnasiumEnvironment(made, name, random))
-    raise UserError(f"{name}() must return a gymnasium.Env or an environment of async_rl.types, got {type(made)}.")
+    try:
+        return Checked(GymnasiumEnvironment(environment, name, random))
+    except UserError:
+        raise
+    except Exception as error:  # its spaces, or the names of its actions, are others' code, too
+        raise UserError(f"{name} raised {one_line(error)} where its spaces and actions were looked at.") from error

@@ -114,7 +114,7 @@ def _columns(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
 def _sessions(path: Path) -> list[dict[str, Any]]:
     try:
         return [dict(session) for session in json.loads(path.read_text(encoding="utf-8"))["sessions"]]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return []  # the record is for people; what is needed of it has a substitute
 
 

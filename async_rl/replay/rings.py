@@ -45,7 +45,7 @@ class Rings:
         self._channels = last // spec.stack  # of one screen
         self._back = np.arange(spec.stack)  # screens of a stack, counted from the newest
         self._screens = np.zeros((rows, *sides, self._channels), spec.observation_dtype)
-        self._ages = np.zeros(rows, np.int8)
+        self._ages = np.zeros(rows, np.int32)
         self._actions = np.full(rows, -1)
         self._rewards = np.full(rows, np.nan, np.float32)
         self._discounts = np.full(rows, np.nan, np.float32)
@@ -67,7 +67,7 @@ class Rings:
         ``observation`` is read only where a game starts: elsewhere it is the ``next_observation`` of the step before.
         """
         new = np.flatnonzero(self._over)
-        lost = self._push(new, observation, np.zeros(len(new), np.int8))
+        lost = self._push(new, observation, np.zeros(len(new), np.int32))
         rows = self._rows(self._all, self._places)
         self._actions[rows] = action
         self._rewards[rows] = reward

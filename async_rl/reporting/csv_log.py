@@ -6,9 +6,11 @@ price, some 50 microseconds, does not matter.
 """
 
 import contextlib
+import csv
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TextIO
 
 from async_rl import storage
 from async_rl.reporting.outage import Outage
@@ -16,8 +18,15 @@ from async_rl.reporting.outage import Outage
 PENDING_ROWS = 10_000
 """Rows kept in memory while the file cannot be written; beyond that the oldest are given up."""
 
+_LONGEST_LINE = 10_000  # characters; beyond it a line of a damaged file is no row
 NEW_RUN = -1
 """``last_step`` of a run that has trained nothing: whatever the file holds belongs to another run."""
+
+
+def readable_rows(file: TextIO) -> Iterator[dict[str, str]]:
+    """The rows of a CSV file that may be damaged; a line too long to be one is left out."""
+    lines = (line.replace("\0", "") for line in file if len(line) < _LONGEST_LINE)
+    yield from csv.DictReader(lines, quoting=csv.QUOTE_NONE)
 
 
 class CsvLog:

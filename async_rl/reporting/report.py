@@ -1,6 +1,5 @@
 """What is reported: one row of measurements, and the statistics of the last finished games."""
 
-import csv
 import dataclasses
 import math
 from collections import deque
@@ -8,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from async_rl.reporting.csv_log import readable_rows
 from async_rl.stopwatch import PHASES
 from async_rl.types import Game
 
@@ -97,8 +97,6 @@ _FIELDS = tuple(field.name for field in dataclasses.fields(Report) if field.name
 REPORT_COLUMNS = (*_FIELDS, *(f"{phase}_microseconds" for phase in PHASES))
 GAME_COLUMNS = Game._fields
 
-_LONGEST_LINE = 10_000  # characters; beyond it a line of a damaged file is no row
-
 
 class EpisodeStatistics:
     """Scores (points) and lengths (steps) of the newest games, the number of games and the best score."""
@@ -124,8 +122,7 @@ class EpisodeStatistics:
         except FileNotFoundError:
             return statistics
         with file:
-            lines = (line.replace("\0", "") for line in file if len(line) < _LONGEST_LINE)
-            for row in csv.DictReader(lines, quoting=csv.QUOTE_NONE):
+            for row in readable_rows(file):
                 try:
                     steps, score, length = int(row["total_steps"]), float(row["score"]), int(row["length"])
                 except (KeyError, TypeError, ValueError):

@@ -45,7 +45,7 @@ def tsne(points: np.ndarray, seed: int) -> np.ndarray:
     if len(points) < 2 or not np.ptp(reduced):  # all the same: scikit-learn's would end the process
         return pca(points)
     perplexity = min(30.0, max(1.0, (len(points) - 1) / 3))
-    return TSNE(init="pca", perplexity=perplexity, random_state=seed).fit_transform(reduced)
+    return TSNE(init="pca", perplexity=perplexity, random_state=seed % 2**32).fit_transform(reduced)
 
 
 def spread(points: np.ndarray, count: int) -> list[int]:

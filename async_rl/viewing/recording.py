@@ -142,7 +142,7 @@ class Camera:
 
     def __init__(self, agent: Agent, wish: Wish, scene: Scene) -> None:
         self._agent, self._wish, self._scene = agent, wish, scene
-        self._steps_per_second = scene.frames_per_second / agent.spec.frames_per_step
+        self._steps_per_second = scene.frames_per_second / scene.pictures_per_step
         self._every = every(wish.output, scene.frames_per_second)
         self.limit = max(1, round(wish.max_seconds * self._steps_per_second))
         self.frames_per_second = scene.frames_per_second / self._every

@@ -7,7 +7,7 @@ import numpy as np
 from async_rl.types import Environment
 from async_rl.user_code import one_line
 
-_DEFAULT_FRAMES_PER_SECOND = 15.0
+_DEFAULT_STEPS_PER_SECOND = 15.0
 _CELLS_PER_ROW = 16
 
 
@@ -23,16 +23,20 @@ class Scene:
 
     Attributes:
         frames_per_second: of its pictures.
+        pictures_per_step: all frames that a step takes, or one.
         pictures: of the last step, each [height, width, 3] uint8, at least one.
         note: why its own pictures are not shown; empty if they are.
     """
 
     def __init__(self, environment: Environment, frames: bool = True) -> None:
-        self.frames_per_second = float(getattr(environment, "frames_per_second", _DEFAULT_FRAMES_PER_SECOND))
+        frames_per_step = environment.spec.frames_per_step
         self.note = ""
         self.pictures: list[np.ndarray] = []
         self._screen = getattr(environment, "screen_rgb", None)
         self._every_frame = frames and hasattr(environment, "on_frame")
+        self.pictures_per_step = frames_per_step if self._every_frame else 1
+        rate = float(getattr(environment, "frames_per_second", _DEFAULT_STEPS_PER_SECOND * frames_per_step))
+        self.frames_per_second = rate * self.pictures_per_step / frames_per_step
         if self._every_frame:
             seen: Any = environment
             seen.on_frame = lambda: self.pictures.append(seen.screen_rgb())
