@@ -65,7 +65,8 @@ class Options:
     runs: Path = Path("runs") / "reproduce"
     """Directory of the training runs."""
     output: Path = Path("benchmarks") / "results" / "reproduce"
-    """Directory for tables, pictures and networks."""
+    """Directory for tables, pictures and networks. Tables keep what they have of other runs on Atari; pictures are of
+    the runs of one command, networks of seed 0."""
     only_results: bool = False
     """Train nothing; make the results of what is there."""
     readme: Path | None = None
@@ -88,8 +89,8 @@ def reproduce(options: Options) -> None:
             study.train_all(experiments)
         make = _atari_results if part in ATARI_PARTS else _study_results
         text = make(part, study, experiments, options)
-        print(f"\n{part}\n\n{text}\n", flush=True)
-        if options.readme is not None:
+        print(f"\n{part}\n\n{text or 'no run is there yet'}\n", flush=True)
+        if text and options.readme is not None:
             reproduce_tables.fill_in(options.readme, part, text)
 
 
@@ -106,6 +107,8 @@ def _check(options: Options, study: Study) -> None:
             describe(config)
         if options.readme is not None:
             reproduce_tables.around(options.readme, part)
+        if part in ATARI_PARTS:
+            results.read_rows(options.output / part)
     try:
         options.output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -135,10 +138,12 @@ def _experiments(part: Part, options: Options) -> list[Experiment]:
             return reproduce_studies.robustness(PONG, even, options.workers, options.pong_steps)
 
 
-def _atari_results(part: Part, study: Study, experiments: Sequence[Experiment], options: Options) -> str:
-    """Rows, curves, networks; the table."""
+def _atari_results(part: Part, study: Study, experiments: Sequence[Experiment], options: Options) -> str | None:
+    """Rows, curves, networks; the table, None where no run has begun."""
     rows = [row for each in experiments if (row := results.make_row(study, each, options.episodes)) is not None]
-    results.write_rows(rows, options.output / part)
+    if not rows:
+        return None
+    rows = results.write_rows(rows, options.output / part)
     beside = _experiments("games", options) if part in ("layer_norm", "methods") else []
     results.draw_curves(study, [*beside, *experiments], options.output, "" if part == "games" else f"_{part}")
     if part == "games":
@@ -147,15 +152,19 @@ def _atari_results(part: Part, study: Study, experiments: Sequence[Experiment], 
     return make_table(rows)
 
 
-def _study_results(part: Part, study: Study, experiments: Sequence[Experiment], options: Options) -> str:
-    """Rows, their picture; the table."""
+def _study_results(part: Part, study: Study, experiments: Sequence[Experiment], options: Options) -> str | None:
+    """Rows, their picture; the table, None where no run is finished."""
     task, path = PONG if part.startswith("pong") else TOY, options.output / part
     if part.endswith("streams"):
         rows = reproduce_studies.stream_rows(study, experiments, task)
+        if not rows:
+            return None
         table.write(path.with_suffix(".csv"), reproduce_studies.STREAM_COLUMNS, rows)
         reproduce_pictures.draw_streams(rows, task, path.with_suffix(".png"))
         return reproduce_tables.streams_table(rows)
     rows = reproduce_studies.robustness_rows(study, experiments, task)
+    if not rows:
+        return None
     table.write(path.with_suffix(".csv"), reproduce_studies.ROBUSTNESS_COLUMNS, rows)
     reproduce_pictures.draw_robustness(rows, task, path.with_suffix(".png"))
     return reproduce_tables.robustness_table(rows, task)

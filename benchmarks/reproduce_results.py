@@ -15,11 +15,12 @@ from async_rl import evaluation, run_directory, storage
 from async_rl.evaluation import Evaluation, make_protocol
 from async_rl.export import read_network, write_network
 from async_rl.match import evaluate
-from async_rl.plotting.groups import group_runs
+from async_rl.plotting.groups import Group
 from async_rl.plotting.picture import draw
 from async_rl.plotting.points import choose_bin_steps, make_curve
 from async_rl.plotting.runs import read_run
 from async_rl.plotting.table import write_csv
+from async_rl.types import UserError
 from benchmarks import table
 from benchmarks.study import MEMORY, Experiment, Study
 
@@ -164,30 +165,60 @@ def _evaluation(run_dir: Path, experiment: Experiment, epsilon: float | None, ep
 
 
 def draw_curves(study: Study, experiments: Sequence[Experiment], output: Path, suffix: str = "") -> None:
-    """For each game, the learning curves of all of its runs in one picture, ``<game><suffix>.png``, and its points."""
+    """For each game, the learning curves of all of its runs in one picture, ``<game><suffix>.png``, and its points.
+
+    Where seed 0 is not among the runs the first of their seeds is told: ``<game>_seed1<suffix>.png``.
+    """
     begun = [each for each in experiments if len(scores(study.run_dir(each))) > 0]
     for game in sorted({each.config.env for each in begun}):
         ours = [each for each in begun if each.config.env == game]
-        labels = dict.fromkeys(each.method for each in ours)
-        groups = group_runs([read_run(study.run_dir(each)) for each in ours], tuple(labels))
+        methods = dict.fromkeys(each.method for each in ours)
+        groups = [
+            Group(method, tuple(read_run(study.run_dir(each)) for each in ours if each.method == method))
+            for method in methods
+        ]
         bin_steps = choose_bin_steps(groups)
         curves = [make_curve(group, bin_steps, np.random.default_rng(0)) for group in groups]
-        draw(curves, groups[0].games, ("steps", "time"), output / f"{game}{suffix}.png")
-        write_csv(curves, output / f"{game}{suffix}.csv")
+        seed = min(each.config.seed for each in ours)
+        name = f"{game}_seed{seed}{suffix}" if seed else f"{game}{suffix}"
+        draw(curves, groups[0].games, ("steps", "time"), output / f"{name}.png")
+        write_csv(curves, output / f"{name}.csv")
 
 
 def ship(study: Study, experiments: Sequence[Experiment], output: Path) -> None:
-    """Write the final network of each finished run of the first seed alone, ``<game>.safetensors``."""
-    for experiment in study.finished([each for each in experiments if each.config.seed == experiments[0].config.seed]):
+    """Write the final network of each finished run of seed 0, ``<game>.safetensors``."""
+    for experiment in study.finished([each for each in experiments if each.config.seed == 0]):
         write_network(read_network(study.run_dir(experiment)), output / f"{experiment.config.env}.safetensors")
 
 
-def write_rows(rows: Sequence[Row], path: Path) -> None:
-    """Write all columns of all rows, as CSV and as JSON beside it."""
+def read_rows(path: Path) -> list[Row]:
+    """What `write_rows` has written; none where there is no file.
+
+    Raises:
+        UserError: it is something else.
+    """
+    file = path.with_suffix(".json")
+    try:
+        return [Row(**values) for values in json.loads(file.read_text(encoding="utf-8"))]
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"{file} holds no rows ({error}); move it away, or choose another --output.") from None
+
+
+def write_rows(rows: Sequence[Row], path: Path) -> list[Row]:
+    """Write all columns of all rows, as CSV and as JSON beside it, and give back what is there now.
+
+    Rows of other runs, which earlier commands have written there, are kept.
+    """
+    new = {(row.game, row.method, row.seed): row for row in rows}
+    kept = [new.pop((row.game, row.method, row.seed), row) for row in read_rows(path)]
+    rows = [*kept, *new.values()]
     table.write(path.with_suffix(".csv"), [field.name for field in dataclasses.fields(Row)],
                 [[_rounded(value) for value in dataclasses.astuple(row)] for row in rows])  # fmt: skip
     values = [dataclasses.asdict(row) for row in rows]
     storage.write_result(path.with_suffix(".json"), (json.dumps(values, indent=2) + "\n").encode())
+    return rows
 
 
 def _rounded(value: object) -> object:

@@ -122,11 +122,49 @@ def test_scores_are_means_of_a_hundred_games(tmp_path: Path) -> None:
     assert reproduce_results.scores(tmp_path / "nothing") == []
 
 
+def test_without_runs_nothing_is_written(tmp_path: Path, in_process: InProcess) -> None:
+    where = ("--runs", str(tmp_path / "runs"), "--output", str(tmp_path / "results"))
+    code, told, _ = in_process(reproduce.main, *where, "--only-results")
+    assert code == 0 and told.count("no run is there yet") == 8 and not list((tmp_path / "results").iterdir())
+
+
+def row_of(**values: object) -> Row:
+    return Row(**dict.fromkeys((field.name for field in dataclasses.fields(Row)), None) | values)  # type: ignore[arg-type]
+
+
+def test_rows_of_other_commands_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "games"
+    first, second = row_of(game="pong", method="m", seed=0), row_of(game="qbert", method="m", seed=0)
+    assert reproduce_results.write_rows([first, second], path) == [first, second]
+    again, third = replace(first, score=3.0), row_of(game="pong", method="m", seed=1)
+    assert reproduce_results.write_rows([again, third], path) == [again, second, third]
+    assert reproduce_results.read_rows(path) == [again, second, third] and len(rows(path.with_suffix(".csv"))) == 3
+    assert reproduce_results.write_rows([], path) == [again, second, third]
+    path.with_suffix(".json").write_text('[{"game": "pong"}]', encoding="utf-8")
+    with pytest.raises(UserError, match=r"games.json holds no rows .*choose another --output"):
+        reproduce_results.write_rows([first], path)
+    assert path.with_suffix(".json").read_text(encoding="utf-8") == '[{"game": "pong"}]'
+
+
+def test_curves_of_runs_of_different_lengths_are_drawn_together_and_other_seeds_apart(tmp_path: Path) -> None:
+    study = Study(tmp_path / "runs")
+    lengths = {0: 3000, 1: 2000}
+    experiments = [
+        Experiment(f"part/seed{seed}", Config(env="catch", workers=1, steps=steps, seed=seed), "method")
+        for seed, steps in lengths.items()
+    ]
+    study.train_all(experiments)
+    reproduce_results.draw_curves(study, experiments, tmp_path)
+    assert {row["label"] for row in rows(tmp_path / "catch.csv")} == {"method"}
+    assert "2" in {row["runs"] for row in rows(tmp_path / "catch.csv")}
+    reproduce_results.draw_curves(study, experiments[1:], tmp_path, "_part")
+    assert (tmp_path / "catch_seed1_part.png").is_file() and not (tmp_path / "catch_part.png").exists()
+    reproduce_results.ship(study, experiments[1:], tmp_path)
+    assert not list(tmp_path.glob("*.safetensors"))
+
+
 def test_a_run_that_was_over_within_an_hour_says_when() -> None:
-    empty = dict.fromkeys((field.name for field in dataclasses.fields(Row)), None)
-    row = Row(
-        **empty | {"game": "breakout", "method": "m", "seed": 0, "total_steps": 10**7, "hours": 0.8, "score": 50.0}
-    )  # type: ignore[arg-type]
+    row = row_of(game="breakout", method="m", seed=0, total_steps=10**7, hours=0.8, score=50.0)
 
     def hour(**changed: object) -> str:
         return reproduce_tables.games_table([replace(row, **changed)]).splitlines()[-1].split(" | ")[3]  # type: ignore[arg-type]
