@@ -12,7 +12,7 @@ class Stopwatch:
     """Seconds that one process spent in each of `PHASES`.
 
     All time between two laps goes to the second one's phase, so the phases add up to the whole. A lap takes 0.1
-    microseconds, three of them a step.
+    microseconds, five of them a step of an Atari game.
     """
 
     def __init__(self) -> None:

@@ -102,12 +102,14 @@ def train(options: Options, arm: Arm, seed: int) -> None:
 
 
 def scores(options: Options, arm: Arm, seed: int) -> Iterable[tuple[object, ...]]:
-    """Rows of one run, in the order of `HEADER`: the mean score of all games of every `BIN_STEPS` steps."""
+    """Rows of one run, in the order of `HEADER`: the mean score of all games of every `BIN_STEPS` steps it has made."""
+    reports = table.read(arm.run_dir(options, seed) / "metrics.csv")
+    made = int(reports[-1]["total_steps"]) if reports else 0
     games = table.read(arm.run_dir(options, seed) / "episodes.csv")
     for start in range(0, options.steps, BIN_STEPS):
         end = start + BIN_STEPS
         own = [float(game["score"]) for game in games if start < int(game["total_steps"]) <= end]
-        if own:
+        if own and end <= made:
             yield (*arm.setting, seed, start, end, len(own), round(statistics.mean(own), 2))
 
 

@@ -74,6 +74,7 @@ def run(options: Chaos) -> list[tuple[str, int, int, str]]:
         goal = max(options.learn_steps, running.steps() + 2000)
         running.wait_for(lambda: running.steps() >= goal, f"T = {goal}")
         require(running.end(signal.SIGINT) == 130, "the exit code after Ctrl-C is 130")
+        running.require_shared_memory_gone()
         return check(running, options, made)
     finally:
         running.destroy()
@@ -141,7 +142,8 @@ def check(running: Run, options: Chaos, made: Sequence[Fault]) -> list[tuple[str
     lost = counts[-1] - sum(int(game["length"]) for game in games)
     streams = len({game["stream"] for game in games})
     most = (len(made) + options.workers) * streams * (GAME_STEPS - 1)
-    require(lost <= most, f"steps in no game of episodes.csv: {lost}, of running games at most {most}")
+    require(int(reports[-1]["games"]) == len(games), "every game is on record once")
+    require(0 <= lost <= most, f"steps in no game of episodes.csv: {lost}, of running games 0 to {most}")
     score = statistics.fmean(float(game["score"]) for game in games[-200:])
     require(score >= 0.8, f"the toy is learnt: mean score of the last 200 games {score:.2f}")
     print_facts(made, reports, games, lost, score)

@@ -1,6 +1,5 @@
 """The launcher of one run of the toy is killed at random moments, again and again, and the run resumed each time."""
 
-import os
 import random
 import re
 import signal
@@ -21,8 +20,6 @@ GONE_SECONDS = 5.0
 
 REPORT_SECONDS, CHECKPOINT_SECONDS = 0.5, 1
 """Of the run."""
-
-SHARED_MEMORY = Path("/dev/shm")
 
 
 @dataclass(frozen=True)
@@ -72,7 +69,6 @@ def lost_seconds(run_dir: Path) -> float:
 
 def kill(options: Launcher, chance: random.Random, after_first_report: bool) -> tuple[bool, float]:
     """Start or resume, and kill; whether workers took steps already, and seconds until no process was left."""
-    before = shared_memory()
     running = start(options)
     try:
         if after_first_report:
@@ -86,8 +82,7 @@ def kill(options: Launcher, chance: random.Random, after_first_report: bool) -> 
         running.process.send_signal(signal.SIGKILL)
         seconds = seconds_until_gone(running)
         running.process.wait()
-        left = {name for name in shared_memory() - before if f"-{running.process.pid}-" in name}
-        require(not left, f"nothing is left in {SHARED_MEMORY}: {left}")
+        running.require_shared_memory_gone()
         return training, seconds
     finally:
         running.destroy()
@@ -108,15 +103,6 @@ def start(options: Launcher, *more: str) -> Run:
         f"--seed {options.seed} --report-seconds {REPORT_SECONDS} --checkpoint-seconds {CHECKPOINT_SECONDS}"
     )
     return Run(options.run_dir, [*flags.split(), "--run-dir", run_dir, *more])
-
-
-def shared_memory() -> set[str]:
-    """Names of the files in shared memory that are there for longer than a moment."""
-    if not SHARED_MEMORY.is_dir():
-        return set()
-    first = set(os.listdir(SHARED_MEMORY))
-    time.sleep(0.2)  # a run that is just starting unlinks its file as soon as it has it
-    return first & set(os.listdir(SHARED_MEMORY))
 
 
 def seconds_until_gone(running: Run) -> float:

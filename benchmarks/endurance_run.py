@@ -19,6 +19,9 @@ from benchmarks import table
 HEADER = ("fault", "tried", "survived", "lost")
 """Columns of every table of results."""
 
+SHARED_MEMORY = Path("/dev/shm")
+"""Where a shared table is a file for a moment, until it is unlinked; its name has the launcher's process in it."""
+
 _MARK = "ASYNC_RL_ENDURANCE"
 PATIENCE_SECONDS = 120.0
 """For whatever is waited for; a run that takes longer has failed."""
@@ -90,6 +93,12 @@ class Run:
             return process.environ().get(_MARK) == self._mark and process.status() != psutil.STATUS_ZOMBIE
         except psutil.Error:
             return False
+
+    def require_shared_memory_gone(self) -> None:
+        """Require that nothing of it is left in shared memory; for after its end."""
+        mine = f"-{self.process.pid}-"
+        left = [name for name in os.listdir(SHARED_MEMORY) if mine in name] if SHARED_MEMORY.is_dir() else []
+        require(not left, f"nothing is left in {SHARED_MEMORY}: {left}")
 
     def reports(self) -> list[dict[str, str]]:
         """Rows of ``metrics.csv``."""

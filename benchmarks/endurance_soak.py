@@ -49,6 +49,7 @@ def run(options: Soak, settings: Sequence[str]) -> tuple[list[tuple[str, int, in
             require(running.end(signal.SIGTERM) == 143, "the exit code after SIGTERM is 143")
         else:
             require(running.process.returncode == 0, f"the run goes on until its end:\n{running.text()[-2000:]}")
+        running.require_shared_memory_gone()
         check(running, kills)
     finally:
         running.destroy()

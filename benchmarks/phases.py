@@ -24,7 +24,7 @@ COLOURS = ("#0072b2", "#56b4e9", "#e69f00", "#f0e442", "#d55e00", "#009e73", "#9
 """Okabe and Ito's palette, one for each of `PHASES`."""
 
 LAPS_PER_STEP = 6
-"""Four in the environment, and some for a whole batch of steps."""
+"""Five in the environment, and some for a whole batch of steps."""
 
 
 @dataclass(frozen=True)

@@ -37,9 +37,10 @@ class Options:
 
     games: one-step Q on five games; layer_norm: the same with layer normalisation; methods: n-step Q, A3C and
     lambda-returns on Pong and Breakout, and the best of them on the other games; streams: steps and time to learn with
-    1 to 16 streams on the toy; robustness: score against learning rate for three optimisers on the toy; pong_streams,
-    pong_robustness: the same on Pong; replay: the replay agents beside one-step Q on Pong. On 2 cores a run of 10
-    million steps takes an hour, part pong_streams three, pong_robustness one, those on the toy less.
+    1 to 16 workers of one stream on the toy; robustness: score against 50 learning rates for three optimisers on the
+    toy; pong_streams: 1 to 16 streams of one worker on Pong; pong_robustness: six learning rates on Pong; replay:
+    the replay agents beside one-step Q on Pong. On 2 cores a run of 10 million steps takes an hour, part pong_streams
+    two and a half, pong_robustness one and a half, those on the toy less.
     """
 
     parts: tuple[Part, ...] = (

@@ -62,7 +62,7 @@ def methods_table(rows: Sequence[Row]) -> str:
         "after 1 hour",
         "last 100 games",
         "best, at",
-        "evaluated",
+        "ε 0.05 (A3C: its policy)",
         "memory",
     )
     lines = [
@@ -79,16 +79,24 @@ def methods_table(rows: Sequence[Row]) -> str:
 
 
 def streams_table(rows: Sequence[Sequence[Any]]) -> str:
-    """Steps and time to learn a task, and the paper's factors."""
-    header = ("method", "streams", "steps, median (quartiles)", "seconds", "fewer steps", "faster", "the paper: faster")
+    """Steps and time to learn a task, and the paper's factors, whose threads had a stream and a core each."""
+    header = (
+        "method", "streams", "steps, median (quartiles)", "seconds", "fewer steps", "faster",
+        "the paper: fewer steps", "faster",
+    )  # fmt: skip
     lines = [
         (
-            str(method), f"{streams}", f"{_count(steps)} ({_count(low)} to {_count(high)})" + _missing(runs, reached),
-            _number(seconds, 1), _number(fewer, 2), _number(faster, 2), f"{paper:.1f}",
+            str(method), f"{streams}", _spread(steps, low, high) + (_missing(runs, reached) if reached else ""),
+            _number(seconds, 1), _number(fewer, 2), _number(faster, 2), f"{paper / streams:.2f}", f"{paper:.1f}",
         )
         for method, streams, runs, reached, steps, low, high, seconds, fewer, faster, paper in rows
     ]  # fmt: skip
     return markdown(header, lines)
+
+
+def _spread(middle: float, low: float, high: float) -> str:
+    """A median, with the quartiles where there are more runs than one."""
+    return f"{_count(middle)}" + (f" ({_count(low)} to {_count(high)})" if low < high else "")
 
 
 def robustness_table(rows: Sequence[Sequence[Any]], task: Task) -> str:

@@ -232,8 +232,10 @@ def test_streams_are_held_against_one_stream(tmp_path: Path) -> None:
     assert one[:7] == ["one-step Q", 1, 1, 1, 2590, 2590, 2590] and four[:5] == ["one-step Q", 4, 1, 1, 790]
     assert one[8:] == [1.0, 1.0, 1.0]
     assert four[8:] == [pytest.approx(2590 / 790), pytest.approx(258 / (78 * 1.5)), 6.3]
+    spread = reproduce_tables.streams_table([[*four[:3], 0, math.inf, 790, math.inf, *four[7:]]])
+    assert "| never (790 to never) |" in spread
     text = reproduce_tables.streams_table([one, four])
-    assert "| one-step Q | 4 | 790 (790 to 790) |" in text
+    assert "| one-step Q | 4 | 790 |" in text and text.endswith("| 1.57 | 6.3 |")
 
 
 def test_streams_of_one_worker_share_its_updates(tmp_path: Path) -> None:
