@@ -204,8 +204,14 @@ def test_a_full_disk_does_not_raise(tmp_path: Path) -> None:
     assert steps_of(path) == [1, 2]
 
 
-def test_tensorboard_waits_for_room_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("files_before", [0, 9])  # the tenth file of a process has a name before that of the ninth
+def test_tensorboard_waits_for_room_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files_before: int
+) -> None:
+    from tensorboard.summary.writer import event_file_writer
+
     said: list[str] = []
+    monkeypatch.setattr(event_file_writer, "_global_uid", event_file_writer.AtomicCounter(files_before))
     logs = reporting.open_logs(tmp_path, {}, say=said.append)
     with monkeypatch.context() as full:
         full.setattr("async_rl.reporting.tensorboard_log.LEAST_FREE_BYTES", 1 << 62)

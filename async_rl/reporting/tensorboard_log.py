@@ -49,6 +49,7 @@ class TensorBoardLog:
         self._outage = Outage("TensorBoard events", say)
         self._writer: SummaryWriter | None = None
         self._settings_are_due = True
+        self._opened_in = 0  # the second of the newest file
         self._flush()
 
     def report(self, report: Report, games: Sequence[Game]) -> None:
@@ -90,9 +91,14 @@ class TensorBoardLog:
     def _open(self) -> "SummaryWriter":
         from torch.utils.tensorboard import SummaryWriter  # takes two seconds, and no test of other parts needs it
 
+        # Files are read in the order of their names, in which those of one second may stand in any order.
+        while int(time.time()) == self._opened_in:
+            time.sleep(0.02)
         # Only the first file of a session hides events; one begun after a failure continues this session.
         purge_step = self._last_step + 1 if self._settings_are_due else None
-        return SummaryWriter(str(self._directory), purge_step=purge_step)
+        writer = SummaryWriter(str(self._directory), purge_step=purge_step)
+        self._opened_in = int(time.time())
+        return writer
 
     def _abandon(self) -> None:
         writer, self._writer = self._writer, None
