@@ -58,7 +58,10 @@ class Outcome(NamedTuple):
 
 
 class Environment(Protocol):
-    """One stream: a single-player environment that writes its observations into memory it is given."""
+    """One stream: a single-player environment that writes its observations into memory it is given.
+
+    It may have a method ``close()``, which is called when it is needed no more, unless its process is killed before.
+    """
 
     spec: EnvSpec
 
