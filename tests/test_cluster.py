@@ -1,6 +1,7 @@
 """Many machines: real Ray, raylets on this machine as machines of the cluster, and real runs on them."""
 
 import json
+import random
 import re
 import shutil
 import signal
@@ -20,6 +21,7 @@ from conftest import ROOT, rows, wait_for
 from hypothesis import given
 from hypothesis import strategies as st
 from ray.exceptions import RayError, RayTaskError
+from test_exchange import Unreliable
 
 from async_rl import Config, UserError, checkpoint
 from async_rl.build import GAMES_RING, make_table
@@ -27,7 +29,7 @@ from async_rl.checkpoint import Progress
 from async_rl.cluster import connection
 from async_rl.cluster.exchange import DivergedError, UnavailableError
 from async_rl.cluster.holder import RemoteStore
-from async_rl.cluster.island import Collected, Island
+from async_rl.cluster.island import Collected, Island, Order
 from async_rl.cluster.islands import Islands, dated_within
 from async_rl.cluster.settings import ClusterSettings, record, recorded
 from async_rl.envs import describe
@@ -401,3 +403,39 @@ def test_cluster_settings_come_back_from_a_run(tmp_path: Path) -> None:
     (tmp_path / "cluster.toml").write_text("islands = 'x'")
     with pytest.raises(UserError, match=r"cluster.toml"):
         recorded(tmp_path)
+
+
+def test_an_island_begins_with_the_common_parameters_in_theta_and_target(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = Config(env="catch", workers=2)
+    first = make_table(config, describe(config))["parameters"] + 1
+    store = Unreliable(first, 2, 2, 1, 0, random.Random(0))
+    store.loss = 0.0
+    monkeypatch.setattr("async_rl.cluster.island.WorkerProcesses", Mock(side_effect=InterruptedError))  # no workers
+    for vectors in ({}, {"target": first + 2, "mean_square": first * 0 + 3}):
+        island = Island()
+        order = Order(config, ClusterSettings(islands=2), 0, 1, slice(0, 1), (0,), {}, vectors, len(first))
+        with pytest.raises(InterruptedError):
+            island._train(order, store)
+        assert island._table is not None
+        np.testing.assert_array_equal(island._table["parameters"], first)
+        np.testing.assert_array_equal(island._table["target"], vectors.get("target", first))
+        assert (island._table["mean_square"] == (3 if vectors else 0)).all()
+        island.__ray_shutdown__()
+
+
+def test_islands_begin_with_their_share_of_the_updates_and_again_with_new_chance(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    run = Scripted(monkeypatch, tmp_path)
+    monkeypatch.setattr(run.islands, "watch", lambda seconds: None)
+    run.table["updates"][:] = (7, 0)  # as a checkpoint puts them there
+    run.table["random_states"].fill(5)
+    run.islands.start()
+    assert run.table["updates"].tolist() == [4, 3]
+    states = []
+    for answers in ((1, collected(1, (0, 0), 0)), (RayError(), 2)):
+        run.told(*answers)
+        states.append(run.member.actor.begin.remote.call_args.args[0].rows["random_states"])
+    assert (states[0] == 5).all() and (states[1] == 2**64 - 1).all() and (run.table["random_states"] == 5).all()
+    run.told(replace(collected(1, (0, 0), 0, "late"), rows={"updates": np.array([90, 90])}))  # of the one before
+    assert run.table["updates"].tolist() == [4, 3] and "late" not in run.said

@@ -162,6 +162,51 @@ def test_presets_are_valid_and_hold_only_what_differs(path: Path) -> None:
         assert getattr(config, key) != getattr(default, key), f"{path.name}: {key} is the default"
 
 
+PAPER = {
+    "workers": 16, "envs_per_worker": 1, "t_max": 5, "steps": 80_000_000, "gamma": 0.99, "lr": 7e-4,
+    "lr_schedule": "linear", "optimizer": "rmsprop", "statistics": "shared", "rms_decay": 0.99, "rms_epsilon": 0.1,
+    "network": "auto", "norm": "none", "pixels": "unit", "precision": "float32", "rewards": "clipped",
+}  # fmt: skip
+VALUES = PAPER | {
+    "target_interval": 10_000, "loss": "squared", "epsilon_anneal_steps": 1_000_000,
+    "final_epsilons": (0.1, 0.01, 0.5), "final_epsilon_probabilities": (0.4, 0.3, 0.3),
+}  # fmt: skip
+DQN = {
+    "workers": 1, "envs_per_worker": 4, "t_max": 1, "gamma": 0.99, "replay": 1_000_000, "batch_size": 32,
+    "learning_starts": 50_000, "lr": 2.5e-4, "lr_schedule": "constant", "rms_decay": 0.95, "rms_epsilon": 0.01,
+    "loss": "huber", "network": "nature", "pixels": "unit", "epsilon_anneal_steps": 1_000_000,
+    "life_loss_ends_return": True,
+}  # fmt: skip
+PUBLISHED = {
+    "paper_one_step_q": VALUES | {"algorithm": "one-step-q"},
+    "paper_one_step_sarsa": VALUES | {"algorithm": "one-step-sarsa"},
+    "paper_n_step_q": VALUES | {"algorithm": "n-step-q"},
+    "paper_a3c": PAPER | {"algorithm": "a3c", "entropy_weight": 0.01, "gradient_norm_limit": 40.0},
+    "dqn": DQN | {"target_interval": 10_000, "final_epsilons": (0.1,)},
+    "double_dqn": DQN | {"target_interval": 30_000, "final_epsilons": (0.01,), "double": True},
+    "pqn": {"algorithm": "n-step-q", "lambda_": 0.65, "norm": "layer", "target": "none"},
+}
+
+
+@pytest.mark.parametrize("preset", PUBLISHED)
+def test_presets_have_the_published_values(preset: str) -> None:
+    config = from_toml(ROOT / "configs" / f"{preset}.toml")
+    assert {name: getattr(config, name) for name in PUBLISHED[preset]} == PUBLISHED[preset]
+
+
+MEANINGLESS = [
+    *(("replay", 1000, algorithm) for algorithm in ("one-step-sarsa", "n-step-q", "a3c")),
+    *(("double", True, algorithm) for algorithm in ("one-step-sarsa", "a3c")),
+    *((name, value, "a3c") for name, value in (("dueling", True), ("lambda_", 0.5), ("epochs", 2), ("loss", "huber"))),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "algorithm"), MEANINGLESS)
+def test_settings_that_mean_nothing_to_an_algorithm_are_refused(name: str, value: object, algorithm: str) -> None:
+    with pytest.raises(UserError, match="has no meaning with --algorithm"):
+        Config(workers=1, t_max=4, algorithm=algorithm, **{name: value})  # type: ignore[arg-type]
+
+
 def test_a_directory_with_a_run_is_not_overwritten(toy_run: Path, in_process: InProcess) -> None:
     arguments = ("--env", "catch", "--steps", "100", "--workers", "1", "--run-dir", str(toy_run))
     code, _, error = in_process(main, *arguments)

@@ -22,6 +22,7 @@ from conftest import Run, rows, wait_for
 from async_rl import Config, checkpoint, errors, recovery, resuming, run_directory, train
 from async_rl.build import make_table
 from async_rl.config_file import to_toml
+from async_rl.divergence import Divergence
 from async_rl.envs import describe
 from async_rl.lock import locked
 from async_rl.processes import WorkerProcesses
@@ -425,3 +426,30 @@ def test_the_record_is_enough_to_seed_every_stream_again(tmp_path: Path) -> None
                 again = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seeds["seed"], spawn_key=key)))
                 assert again.bit_generator.state == generator.bit_generator.state
     assert seeds["generators"].endswith("spawn_key=[purpose, worker, stream, incarnation])))")
+
+
+def test_a_worker_that_was_started_again_does_not_go_on_with_the_chance_of_the_dead_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = Config(env="catch", workers=2)
+    table, started = make_table(config, describe(config)), list[object]()
+    workers = WorkerProcesses(config, table, tmp_path, (), 0, print)
+    monkeypatch.setattr(workers, "_start", started.append)
+    table["random_states"].fill(5)
+    dead = workers._members[1]
+    workers._let_go(dead, "died")
+    workers.watch(0)
+    assert started == [dead] and dead.incarnation == 1
+    assert (table["random_states"][1] == 2**64 - 1).all() and (table["random_states"][0] == 5).all()
+
+
+@pytest.mark.parametrize("row", ["parameters", "target", "mean_square"])
+def test_whatever_is_not_finite_is_divergence(row: str) -> None:
+    config = Config(env="catch", workers=1)
+    table = make_table(config, describe(config))
+    divergence = Divergence(config, table, print)
+    divergence.look()
+    assert not divergence.diverged
+    table[row][7] = np.inf
+    divergence.look()
+    assert divergence.diverged

@@ -18,8 +18,10 @@ from conftest import ROOT, TIMEOUT_SECONDS, wait_for
 from networks import light_run, untrained
 
 from async_rl import Config, UserError, evaluation, fork_server, storage
+from async_rl.agent import Agent
 from async_rl.evaluation import Evaluation, Protocol, make_protocol
 from async_rl.match import Match, evaluate
+from async_rl.players import environment_config
 from async_rl.published import PUBLISHED, human_normalised
 from async_rl.traced import write_torchscript
 from launch.evaluate import Options, _run, text
@@ -201,6 +203,21 @@ def test_bad_input_is_one_sentence(tmp_path: Path) -> None:
         with pytest.raises(UserError, match=message) as error:
             _run(Options(**options | {"run": tmp_path / options["run"]}))  # type: ignore[arg-type]
         assert "\n" not in str(error.value)
+
+
+def test_games_are_played_by_the_protocol_and_not_by_the_settings_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    saved = untrained(CARTPOLE)
+    greedy, at_random, again = (evaluate(saved, Protocol(episodes=8, epsilon=e), 1).scores for e in (0.0, 1.0, 0.0))
+    assert greedy == again != at_random
+    trained = Config(env="pong", sticky=0.5, no_ops=7, max_episode_frames=999)
+    for protocol in (Protocol(), Protocol(no_ops=3, sticky=0.25, max_episode_frames=800)):
+        played = environment_config(trained, protocol)
+        for name in ("no_ops", "sticky", "max_episode_frames"):
+            assert getattr(played, name) == getattr(protocol, name)
+    asked: list[Protocol] = []
+    monkeypatch.setattr("async_rl.agent.evaluate", lambda saved, protocol, workers: asked.append(protocol))
+    Agent(saved).evaluate(episodes=2, epsilon=0.1, no_ops=3, sticky=0.25, seed=9)
+    assert asked == [Protocol(episodes=2, epsilon=0.1, no_ops=3, sticky=0.25, seed=9)]
 
 
 def test_a3c_draws_its_actions_and_says_so() -> None:

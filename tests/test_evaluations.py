@@ -8,13 +8,14 @@ import pytest
 from conftest import ROOT, Run, rows, wait_for
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from async_rl import Config, evaluation
-from async_rl.checkpoint import BEST, Progress
+from async_rl import Config, checkpoint, evaluation
+from async_rl.checkpoint import BEST, LATEST, Progress
 from async_rl.envs import describe
 from async_rl.evaluations import COLUMNS, Evaluations, best_mean
 from async_rl.export import read_network
 from async_rl.supervisor import on_this_machine
 from async_rl.training import _Run
+from async_rl.types import Game
 
 CATCH = ("--config", str(ROOT / "configs" / "catch.toml"), "--workers", "1")
 
@@ -121,3 +122,28 @@ def test_an_evaluation_that_was_not_made_before_a_run_was_stopped_is_made_when_i
     evaluations.look(15_000)
     assert len(saved) == 1 + due
     evaluations.close()
+
+
+def test_the_best_checkpoint_in_training_is_that_of_the_highest_mean_of_100_games(tmp_path: Path) -> None:
+    config, run_dir = Config(env="catch", workers=1), tmp_path / "run"
+    run_dir.mkdir()
+
+    def best_after(progress: Progress, *means: float | None) -> list[int]:
+        """T of the best checkpoint after each of as many checkpoints; None: as many games as are not enough."""
+        run = _Run(config, describe(config), None, True, on_this_machine)
+        supervisor, found = run.session(run_dir, None, progress), []
+        run.table["steps"][0] = progress.total_steps
+        for mean in means:
+            run.table["steps"][0] += 10
+            run.logs.games([Game(1, 0.0, 0, 0, mean or 100.0, 9, 0.1)] * (99 if mean is None else 100))
+            supervisor._save()
+            found.append(checkpoint.read(run_dir / BEST).progress.total_steps)
+        supervisor._evaluations.close()
+        run.logs.close()
+        return found
+
+    # the first one there is, until there is one with 100 games
+    assert best_after(Progress(), None, 2.0, 1.0, 2.0, 3.0) == [10, 20, 20, 20, 50]
+    saved = checkpoint.read(run_dir / LATEST).progress
+    assert saved.best_score == 3.0
+    assert best_after(saved, 2.0, 4.0) == [50, 70]

@@ -280,3 +280,32 @@ def test_two_islands_see_each_others_steps_and_staleness() -> None:
 def test_settings_out_of_range(values: dict[str, object], message: str) -> None:
     with pytest.raises(UserError, match=message):
         ClusterSettings(**values)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_two_islands_exchange_by_their_rule(rule: str) -> None:
+    """Restated for one number: each island in turn, after its workers have moved it."""
+    stores = [Unreliable(np.zeros(3, dtype=np.float32), 2, 2, 1, index, random.Random(0)) for index in range(2)]
+    stores[1].shards = stores[0].shards
+    islands = []
+    for store in stores:
+        store.loss = 0.0
+        islands.append(island(store, rule))
+        islands[-1][0].start()
+    common, theta, view = 0.0, [0.0, 0.0], [0.0, 0.0]
+    for turn, move in enumerate((1.0, 4.0, -2.0, 3.0, 0.5)):
+        n = turn % 2
+        exchange, table = islands[n]
+        table["parameters"][:] += np.float32(move)
+        table["steps"][n] += 10
+        exchange.once()
+        theta[n] += move
+        if rule == "elastic":
+            part = 0.9 / 2 * (theta[n] - common)
+            common, theta[n] = common + part, theta[n] - part
+        else:
+            common += (theta[n] - view[n]) / (2 if rule == "averaging" else 1)
+            theta[n] = view[n] = common
+        np.testing.assert_allclose(stores[0].whole(), common, rtol=1e-5)
+        np.testing.assert_allclose(table["parameters"], theta[n], rtol=1e-5)
+        assert table["steps"].tolist() == [10 * (turn // 2 + 1), 10 * ((turn + 1) // 2)]

@@ -146,7 +146,9 @@ def test_target_refreshes_happen_at_multiples_of_the_interval_and_only_by_the_re
         before = int(table["target_refreshes"][0])
         worker._collect()
         worker._learn()
+        theta = table["parameters"].copy()
         worker._advance()
+        np.testing.assert_array_equal(table["parameters"], theta)
         if table["target_refreshes"][0] > before:
             refreshed_at.append(table.total_steps())
             np.testing.assert_array_equal(table["target"], table["parameters"])

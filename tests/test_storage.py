@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ import pytest
 import safetensors.numpy
 from conftest import ROOT, mounted, wait_for
 
-from async_rl import Config, UserError, checkpoint, load, storage, train
+from async_rl import Config, UserError, checkpoint, load, recovery, storage, train
 from async_rl.build import make_table
 from async_rl.checkpoint_content import decode
 from async_rl.envs import describe
@@ -314,3 +315,28 @@ def test_files_of_other_kinds_get_a_sentence_of_their_own(tmp_path: Path) -> Non
     assert checkpoint.read_network(path).progress.total_steps == 10
     path.write_bytes(storage.seal({"text": '"sha256":"' + "0" * 64}, {"a": np.zeros(1)}))
     assert storage.unseal(path.read_bytes())[0]["text"].endswith("0" * 64)
+
+
+def test_a_run_goes_back_to_the_newest_finite_checkpoint(tmp_path: Path) -> None:
+    save(tmp_path, 10, tmp_path / checkpoint.BEST)
+    for steps in (20, 30):
+        save(tmp_path, steps)
+    saved = recovery.last_finite(tmp_path)
+    assert saved is not None and saved.progress.total_steps == 30
+
+
+def test_counts_come_back_with_a_checkpoint(tmp_path: Path) -> None:
+    """Adam's bias correction goes by the updates, the target's next refresh by those before."""
+    config = Config(env="catch", workers=3, optimizer="adam", target_interval=500)
+    spec = describe(config)
+    shapes, table = layout(make_network(config, spec)), make_table(config, spec)
+    for name, counts in (("steps", (3000, 16, 2000)), ("updates", (70, 9, 1)), ("dropped", (1, 0, 2))):
+        table[name][:] = counts
+    (tmp_path / "run").mkdir()
+    checkpoint.save(tmp_path / "run" / checkpoint.LATEST, table, config, spec, shapes, checkpoint.Progress(5016))
+    for workers in (1, 4):
+        other = replace(config, workers=workers)
+        fresh = make_table(other, spec)
+        checkpoint.restore(checkpoint.read(tmp_path / "run"), fresh, other, spec, shapes)
+        assert [int(fresh[name].sum()) for name in ("steps", "updates", "dropped")] == [5016, 80, 3]
+        assert fresh["target_refreshes"][0] == 10
