@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import forkserver, resource_tracker, util
 from pathlib import Path
 
@@ -45,6 +45,12 @@ def prepare(config: Config) -> None:
         forkserver.ensure_running()
     for name in variables:
         del os.environ[name]
+
+
+def prepare_ahead(config: Config) -> None:
+    """The same in advance, to save time; where that fails, the first process that is started tries it again."""
+    with suppress(OSError):
+        prepare(config)
 
 
 def not_started(error: EOFError | OSError) -> str:

@@ -69,7 +69,7 @@ def train(
     Raises:
         UserError: what a person can mend, or another launcher is at work in the directory; no worker was started.
     """
-    fork_server.prepare(config)
+    fork_server.prepare_ahead(config)
     config = with_drawn_learning_rate(config)
     _require_precision(config)
     spec = describe(config)

@@ -64,7 +64,7 @@ def _run(options: Options) -> None:
     command.check_run(options.run)
     if not 1 <= options.workers <= 4096:
         raise UserError(f"--workers must be between 1 and 4096, got {options.workers}.")
-    fork_server.prepare(Config(env="catch"))  # it imports torch while this process does
+    fork_server.prepare_ahead(Config(env="catch"))  # it imports torch while this process does
     from async_rl.match import evaluate
     from launch.progress import Progress
 

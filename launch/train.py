@@ -136,7 +136,7 @@ def train_by(
     if command.resume is not None and command.init_from is not None:
         raise UserError("--resume and --init-from exclude each other: a resumed run has its own network.")
     config, resume = config or Config(**settings(command)), command.resume
-    fork_server.prepare(config)
+    fork_server.prepare_ahead(config)
     from async_rl.supervisor import on_this_machine
     from async_rl.training import train  # torch takes seconds to import; bad input and --help should not wait
 
