@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.reproduce_studies import OPTIMIZERS, STREAM_METHODS, STREAMS, TOY, Task
+from benchmarks.reproduce_studies import LEARNING_RATES, OPTIMIZERS, STREAM_METHODS, STREAMS, TOY, Task
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73")
 """Of Okabe and Ito's palette, which colour-blind people can tell apart."""
@@ -49,7 +49,7 @@ def draw_robustness(rows: Sequence[Sequence[Any]], task: Task, path: Path) -> No
     for panel, name, colour in zip(panels, OPTIMIZERS, COLOURS, strict=True):
         own = [row for row in rows if row[0] == name]
         panel.scatter([row[2] for row in own], [row[3] for row in own], color=colour, s=18, alpha=0.8)
-        panel.set(xscale="log", xlabel="learning rate", title=f"{name}, {len(own)} runs")
+        panel.set(xscale="log", xlim=LEARNING_RATES, xlabel="learning rate", title=f"{name}, {len(own)} runs")
         panel.grid(alpha=0.3)
     panels[0].set_ylabel(f"mean score of the last {task.games} games")
     figure.savefig(path, dpi=100)
