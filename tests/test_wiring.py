@@ -25,8 +25,16 @@ def make_worker(config: Config) -> tuple[Worker, SharedTable]:
     return Worker(config, 0, table, make_parts(config, 0, 0, table)), table
 
 
-@pytest.mark.parametrize("more", [{}, {"double": True}, {"algorithm": "n-step-q"}], ids=str)
-@pytest.mark.parametrize(("env", "precision"), [("catch", "float32"), ("pong", "float32"), ("pong", "bfloat16")])
+@pytest.mark.parametrize(
+    ("env", "precision", "more"),
+    [
+        (env, precision, more)
+        for env, precision in (("catch", "float32"), ("pong", "float32"), ("pong", "bfloat16"))
+        for more in ({}, {"double": True}, {"algorithm": "n-step-q"})
+        if precision == "float32" or "double" not in more  # which action is best may hang on a rounding
+    ],
+    ids=str,
+)
 def test_what_comes_next_is_valued_by_the_target_as_it_is_since_its_last_refresh(
     env: str, precision: str, more: dict[str, Any]
 ) -> None:
@@ -34,6 +42,7 @@ def test_what_comes_next_is_valued_by_the_target_as_it_is_since_its_last_refresh
     config = Config(env=env, workers=1, envs_per_worker=4, precision=precision, **more)  # type: ignore[arg-type]
     spec, noise = describe(config), np.random.default_rng(0)
     worker, table = make_worker(config)
+    near = 1e-5 if precision == "float32" else 2e-2  # sums in another order may be rounded to another neighbour
 
     def passes_of(row: str) -> Passes:
         """Made anew, so nothing in them is old."""
@@ -49,11 +58,11 @@ def test_what_comes_next_is_valued_by_the_target_as_it_is_since_its_last_refresh
         worker._collect()
         segment, theta, target = worker._segment, passes_of("parameters"), passes_of("target")
         outputs = worker._parts.passes.acted(segment.observation)
-        torch.testing.assert_close(outputs[0], theta(segment.observation[0]), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(outputs[0], theta(segment.observation[0]), rtol=near, atol=near)
         values, following = target(segment.next_observation[0]), segment.next_observation[0]
         best = (theta(following) if config.double else values).argmax(dim=-1, keepdim=True)
         expected = segment.reward[0] + segment.discount[0] * values.gather(1, best).squeeze(1)
-        torch.testing.assert_close(worker._returns(segment, outputs)[0], expected, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(worker._returns(segment, outputs)[0], expected, rtol=near, atol=near)
         worker._parts.passes.backward(torch.zeros_like(outputs))  # not _learn: it would mark rounded weights as written
 
 
