@@ -272,7 +272,7 @@ def final_epsilons(config: Config, index: int) -> np.ndarray:
         return np.zeros(config.envs_per_worker)
     if config.exploration == "ladder":
         first = index * config.envs_per_worker
-        return ladder(config.workers * config.envs_per_worker)[first : first + config.envs_per_worker]
+        return ladder(config.streams)[first : first + config.envs_per_worker]
     return np.array(
         [
             draw_final_epsilon(

@@ -171,8 +171,7 @@ class Config:
             )
         if self.lambda_ and self.t_max == 1:
             raise UserError("--lambda has no meaning with --t-max 1: give the steps of a segment, such as --t-max 4.")
-        streams = self.workers * self.envs_per_worker
-        if streams > _MOST_STREAMS:
+        if (streams := self.streams) > _MOST_STREAMS:
             raise UserError(f"--workers times --envs-per-worker must be at most {_MOST_STREAMS:,}, got {streams:,}.")
         least = 5 * streams
         if 0 < self.replay < least:
@@ -206,6 +205,11 @@ class Config:
     def gradient_norm_limit(self) -> float:
         """Euclidean norm to which longer gradients are scaled; infinite where there is no limit."""
         return self.max_gradient_norm or (40.0 if self.algorithm == "a3c" else math.inf)
+
+    @property
+    def streams(self) -> int:
+        """Of all workers together."""
+        return self.workers * self.envs_per_worker
 
     @property
     def steps_per_segment(self) -> int:

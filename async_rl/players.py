@@ -23,7 +23,7 @@ from async_rl.envs import close, make_environment
 from async_rl.evaluation import Protocol
 from async_rl.export import SavedNetwork
 from async_rl.parent import worker_dies_with_parents
-from async_rl.seeding import evaluation_generators, others_seed, seed_others
+from async_rl.seeding import evaluation_generators, seed_others
 from async_rl.shared import SharedTable
 from async_rl.types import Environment, UserError
 from async_rl.user_code import one_line
@@ -112,7 +112,7 @@ def player_process(
     cv2.setNumThreads(0)
     try:
         config = environment_config(saved.config, protocol)
-        seed_others(others_seed(protocol.seed, *games))
+        seed_others(protocol.seed, *games)
         observations = np.zeros((BATCH, *saved.spec.observation_shape), saved.spec.observation_dtype)
         play(
             dataclasses.replace(saved, vector=table["parameters"]).make(),

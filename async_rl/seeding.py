@@ -67,21 +67,21 @@ def evaluation_generators(seed: int, game: int) -> tuple[np.random.Generator, np
     return emulator, policy
 
 
-def others_seed(seed: int, *key: int) -> int:
-    """For `seed_others`: of one process that runs others' code."""
-    return int(_generator(seed, _OTHERS, *key).integers(2**32))
-
-
-def seed_others(seed: int) -> None:
+def seed_others(seed: int, *key: int) -> None:
     """Seed the generators of whole modules, out of which environments and networks of others may draw.
 
     Forks inherit them, so all workers, and those started again, would draw the same.
+
+    Args:
+        seed: of the run, or of an evaluation.
+        key: tells its processes apart.
     """
     import torch  # takes seconds, and whoever only reads a checkpoint should not wait
 
-    random.seed(seed)
-    np.random.seed(seed)
-    torch.manual_seed(seed)
+    own = int(_generator(seed, _OTHERS, *key).integers(2**32))
+    random.seed(own)
+    np.random.seed(own)
+    torch.manual_seed(own)
 
 
 def state_of(generator: np.random.Generator) -> tuple[int, ...]:

@@ -34,14 +34,17 @@ class Result:
         ending: finished, failed, or stopped by a signal.
         total_steps: T.
         mean_score: of the last 100 games; NaN where none ended.
-        resumable: whether there is a checkpoint to go on from.
     """
 
     run_dir: Path
     ending: Ending
     total_steps: int
     mean_score: float
-    resumable: bool
+
+    @property
+    def resumable(self) -> bool:
+        """Whether there is a checkpoint to go on from; not where the directory is out of reach."""
+        return os.path.isfile(self.run_dir / checkpoint.LATEST)
 
 
 def train(
@@ -83,8 +86,7 @@ def train(
         if resume is None:
             run_directory.make_run_dir(directory)  # once more: another launcher may have been a moment faster
         ending = run.train(directory, resumed=resume is not None)
-    resumable = os.path.isfile(directory / checkpoint.LATEST)  # False where the directory is out of reach
-    return Result(directory, ending, run.table.total_steps(), run.logs.statistics.mean_score, resumable)
+    return Result(directory, ending, run.table.total_steps(), run.logs.statistics.mean_score)
 
 
 class _Run:
@@ -127,10 +129,8 @@ class _Run:
 
     def session(self, run_dir: Path, saved: Checkpoint | None, progress: Progress, **notes: Any) -> Supervisor:
         """Record a session, open its logs and its terminal, and hand all that to a supervisor."""
-        unrecorded = self._record(run_dir, progress, notes)
+        self._record(run_dir, progress, notes)
         self.terminal = reporting.Quiet() if self._quiet else reporting.terminal(self.config, run_dir)
-        for sentence in unrecorded:
-            self.terminal.say(sentence)
         for sentence in saved.passed_over if saved else self._said_of_donor():
             self.terminal.say(sentence)
         resumed_at = self.table.total_steps() if saved else None
@@ -152,15 +152,14 @@ class _Run:
         note = recovery.note(before, self.config, now, progress)
         return self.session(run_dir, saved, progress, **{recovery.KEY: note})
 
-    def _record(self, run_dir: Path, progress: Progress, notes: dict[str, Any]) -> list[str]:
-        """Record a session; of one that goes on in the same process, what went wrong if that failed."""
+    def _record(self, run_dir: Path, progress: Progress, notes: dict[str, Any]) -> None:
+        """Record a session; where that fails, one with ``notes``, which follows another, says so and goes on."""
         try:
             run_directory.record(run_dir, self.config, self._spec, _seeds(self.config, progress), **notes)
         except UserError as error:
             if not notes:
                 raise
-            return [f"{error}"]
-        return []
+            self.terminal.say(f"{error}")
 
     def _save(self, run_dir: Path, progress: Progress) -> None:
         """Write the latest checkpoint; where that fails, those to come will say why."""
@@ -193,7 +192,7 @@ def _require_precision(config: Config) -> None:
 
 def _require_stacks_fit(config: Config, spec: EnvSpec) -> None:
     """Raise UserError if a stream's share of the replay memory cannot hold a whole stack and the step after it."""
-    least = (spec.stack + 1) * config.workers * config.envs_per_worker
+    least = (spec.stack + 1) * config.streams
     if 0 < config.replay < least:
         raise UserError(
             f"--replay must be 0 or at least {least:,}, {spec.stack + 1} steps for each stream, as {spec.name} shows "

@@ -60,7 +60,8 @@ class Outcome(NamedTuple):
 class Environment(Protocol):
     """One stream: a single-player environment that writes its observations into memory it is given.
 
-    It may have a method ``close()``, which is called when it is needed no more, unless its process is killed before.
+    It may have a method ``close()``, which is called when it is needed no more, unless its process fails or is killed
+    before.
     """
 
     spec: EnvSpec

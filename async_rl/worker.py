@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from async_rl import errors, kernels, seeding
+from async_rl import errors, kernels
 from async_rl.algorithms import Learning, Minibatches, Segment
 from async_rl.build import Parts, make_parts
 from async_rl.config import Config
@@ -24,7 +24,7 @@ from async_rl.envs import close
 from async_rl.optimizers import limit_norm
 from async_rl.parent import worker_dies_with_parents
 from async_rl.schedules import epsilons, learning_rate
-from async_rl.seeding import state_of
+from async_rl.seeding import seed_others, state_of
 from async_rl.shared import SharedTable
 
 
@@ -231,7 +231,7 @@ def worker_process(
     cv2.setNumThreads(0)
     with errors.left_in(error_file):
         kernels.compile_all()  # done already in the fork server; not where there is none
-        seeding.seed_others(seeding.others_seed(config.seed, index, incarnation, table.total_steps()))
+        seed_others(config.seed, index, incarnation, table.total_steps())
         parts = make_parts(config, index, incarnation, table)
         Worker(config, index, table, parts).run()
         for environment in parts.streams.environments:

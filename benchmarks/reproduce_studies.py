@@ -211,7 +211,7 @@ def stream_rows(study: Study, experiments: Sequence[Experiment], task: Task) -> 
     for method in STREAM_METHODS:
         one: Learnt | None = None
         for index, count in enumerate(STREAMS):
-            runs = [each for each in experiments if each.method == method and _streams_of(each.config) == count]
+            runs = [each for each in experiments if each.method == method and each.config.streams == count]
             times = [learnt(study.run_dir(each), task) for each in study.finished(runs)]
             if not times:
                 continue
@@ -224,10 +224,6 @@ def stream_rows(study: Study, experiments: Sequence[Experiment], task: Task) -> 
             paper = PAPER_SPEED_UP[method][index]
             rows.append([method, count, len(times), reached, middle, low, high, median.seconds, *ratios, paper])
     return rows
-
-
-def _streams_of(config: Config) -> int:
-    return config.workers * config.envs_per_worker
 
 
 def robustness_rows(study: Study, experiments: Sequence[Experiment], task: Task) -> list[list[object]]:
