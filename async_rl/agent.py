@@ -23,6 +23,8 @@ class Agent:
         config: of the run that trained it.
         spec: of the environment it was trained on.
         total_steps: T at which it was saved.
+        network: the network itself; see `async_rl.networks.make_network` for what goes in and comes out.
+        has_policy: whether it is one of a3c, with a policy and V(s) instead of Q-values.
     """
 
     def __init__(self, saved: SavedNetwork):
@@ -30,13 +32,8 @@ class Agent:
         self.spec = saved.spec
         self.total_steps = saved.total_steps
         self._saved = saved
-        self._network = saved.make()
-        self._has_policy = saved.config.algorithm == "a3c"
-
-    @property
-    def network(self) -> nn.Module:
-        """The network itself; see `async_rl.networks.make_network` for what goes in and comes out."""
-        return self._network
+        self.network: nn.Module = saved.make()
+        self.has_policy = saved.config.algorithm == "a3c"
 
     def q_values(self, observation: np.ndarray) -> np.ndarray:
         """Q(s, a) of each action, [A] float32 or [B, A].
@@ -44,7 +41,7 @@ class Agent:
         Raises:
             ValueError: an a3c network, which has none.
         """
-        if self._has_policy:
+        if self.has_policy:
             raise ValueError("an a3c network has no Q-values; use policy(observation) and value(observation).")
         return self._outputs(observation)
 
@@ -54,14 +51,14 @@ class Agent:
         Raises:
             ValueError: a network of action values, which has no policy of its own.
         """
-        if not self._has_policy:
+        if not self.has_policy:
             raise ValueError(f"a network of {self.config.algorithm} has no policy; use q_values(observation).")
         return torch.softmax(torch.from_numpy(self._outputs(observation)[..., :-1]), dim=-1).numpy()
 
     def value(self, observation: np.ndarray) -> np.ndarray:
         """V(s), [] float32 or [B]: what an a3c network says, else the largest Q(s, a)."""
         outputs = self._outputs(observation)
-        return outputs[..., -1] if self._has_policy else outputs.max(axis=-1)
+        return outputs[..., -1] if self.has_policy else outputs.max(axis=-1)
 
     def act(
         self, observation: np.ndarray, epsilon: float = 0.0, random: np.random.Generator | None = None
@@ -77,7 +74,7 @@ class Agent:
         rows = np.atleast_2d(outputs)
         random = random or np.random.default_rng()
         generators = [random] * len(rows)
-        actions = softmax_sample(rows, np.zeros(len(rows)), generators) if self._has_policy else rows.argmax(axis=1)
+        actions = softmax_sample(rows, np.zeros(len(rows)), generators) if self.has_policy else rows.argmax(axis=1)
         if epsilon > 0:
             explore = random.random(len(rows)) < epsilon
             actions[explore] = random.integers(len(self.spec.action_names), size=int(explore.sum()))
@@ -123,7 +120,7 @@ class Agent:
             )
         with torch.no_grad():
             inputs = torch.from_numpy(np.ascontiguousarray(observation))
-            outputs = self._network(inputs if batch else inputs[None]).numpy()
+            outputs = self.network(inputs if batch else inputs[None]).numpy()
         return outputs if batch else outputs[0]
 
 

@@ -17,10 +17,9 @@ from async_rl.networks import make_network
 from async_rl.optimizers import OPTIMIZERS, Optimizer, make_optimizer
 from async_rl.passes import Passes, make_passes
 from async_rl.policies import draw_final_epsilon, ladder
-from async_rl.replay import Experience, FromPrioritizedReplay, FromReplay, Online, Proportional, Replay, Uniform
+from async_rl.replay import Experience, FromReplay, Online, Proportional, Replay, Uniform
 from async_rl.rewards import REWARDS, Shape
 from async_rl.rounded import Rounded
-from async_rl.schedules import linear
 from async_rl.seeding import (
     STATE_SIZE,
     final_epsilon_generator,
@@ -135,14 +134,13 @@ def initialise(table: SharedTable, config: Config, spec: EnvSpec) -> None:
     parameters = flatten(make_network(config, spec))
     for name in ("parameters", "target"):
         table.tensor(name).copy_(parameters)
-    for name in (
-        *shared_statistics(config),
-        "largest_reward",
-        "sums",
-        "phases",
-        "exchange",
-        *(r.name for r in table.rows if r.dtype == "int64"),
-    ):
+    zero_counts(table, config)
+
+
+def zero_counts(table: SharedTable, config: Config) -> None:
+    """Put all that is counted and summed, and the statistics of the optimiser, at 0."""
+    counts = [row.name for row in table.rows if row.dtype == "int64"]
+    for name in (*counts, "largest_reward", "sums", "phases", "exchange", *shared_statistics(config)):
         table[name].fill(0)
 
 
@@ -231,18 +229,8 @@ def _experience(config: Config, spec: EnvSpec, random: np.random.Generator) -> E
         return Online()
     share, batch = config.replay // config.workers, Segment(spec, 1, config.batch_size)
     starts = min(config.learning_starts // config.workers, share // 4)  # games of one step take two rows for each
-    if not config.prioritized:
-        memory = Replay(spec, share, config.envs_per_worker, Uniform(), random)
-        return FromReplay(memory, batch, starts)
-    sampler = Proportional()
-    memory = Replay(spec, share, config.envs_per_worker, sampler, random)
-    first = sampler.importance_exponent
-
-    def beta(total_steps: int) -> float:
-        """The importance exponent at T."""
-        return linear(first, 1.0, config.steps, total_steps)
-
-    return FromPrioritizedReplay(memory, batch, starts, sampler, beta)
+    sampler = Proportional(config.steps) if config.prioritized else Uniform()
+    return FromReplay(Replay(spec, share, config.envs_per_worker, sampler, random), batch, starts)
 
 
 def _minibatches(config: Config, spec: EnvSpec, random: np.random.Generator) -> Minibatches | None:

@@ -5,7 +5,6 @@ import shlex
 import tomllib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tomli_w
@@ -139,7 +138,7 @@ def _use(run_dir: Path) -> str:
 
 def _sessions(run_dir: Path) -> list[str]:
     try:
-        sessions: list[dict[str, Any]] = json.loads((run_dir / run_directory.RECORD).read_text("utf-8"))["sessions"]
+        sessions = run_directory.sessions(run_dir)
         last = sessions[-1]
         commands = "\n".join(session["command"] for session in sessions)
         machine = ", ".join(f"{name}: {value}" for name, value in last["machine"].items())
@@ -147,7 +146,7 @@ def _sessions(run_dir: Path) -> list[str]:
         started = f"Started {sessions[0]['started']}"
         started += f", gone on with {last['started']}" if len(sessions) > 1 else ""
         return [f"```sh\n{commands}\n```", f"{started}. Machine: {machine}.", f"Versions: {versions}."]
-    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError):
+    except (KeyError, TypeError, IndexError, AttributeError):
         return [f"Command, machine and versions are not on record: there is no whole `{run_directory.RECORD}`."]
 
 

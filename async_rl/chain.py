@@ -8,12 +8,12 @@ from torch import Tensor, nn
 
 from async_rl.convolutions import BlockConvolution, Convolution, PixelInput
 from async_rl.layers import (
+    Affine,
     Flattening,
     FullyConnected,
     Input,
     Kept,
     Layer,
-    Learning,
     Normalization,
     Parameters,
     Rectifier,
@@ -112,22 +112,20 @@ def forward(layers: list[Layer], x: Tensor, rows: Rows | None) -> Tensor:
 
 def backward(layers: list[Layer], gradient: Tensor, needed: bool) -> Tensor:
     """As `Layer.backward`; below the first layer that learns nobody needs a gradient."""
-    first = 0 if needed else next(n for n, layer in enumerate(layers) if not isinstance(layer, _WITHOUT_PARAMETERS))
+    learns = (isinstance(layer, Affine | Normalization | DuelingHeads) for layer in layers)
+    first = 0 if needed else list(learns).index(True)
     for number in range(len(layers) - 1, first - 1, -1):
         gradient = layers[number].backward(gradient, needed or number > first)
     return gradient
 
 
-def _learning(layers: list[Layer]) -> Iterator[Learning | Normalization]:
+def _learning(layers: list[Layer]) -> Iterator[Affine | Normalization]:
     """Those with parameters."""
     for layer in layers:
         if isinstance(layer, DuelingHeads):
             yield from _learning(layer.layers)
-        elif isinstance(layer, Learning | Normalization):
+        elif isinstance(layer, Affine | Normalization):
             yield layer
-
-
-_WITHOUT_PARAMETERS = (Input, PixelInput, Flattening, Rectifier)
 
 
 def is_chain(network: nn.Module) -> bool:
@@ -197,6 +195,6 @@ def _layer(before: nn.Module | None, module: nn.Module, rounded: Parameters, fol
         return Rectifier(following)
     if isinstance(module, nn.Flatten | FlattenPixels):
         return Flattening(module)
-    if isinstance(module, Pixels) and isinstance(following, Learning):
+    if isinstance(module, Pixels) and isinstance(following, Affine):
         return PixelInput(module, following)
     return Input(module)

@@ -128,18 +128,10 @@ def _decode(path: Path, content: bytes, names: Callable[[Config], tuple[str, ...
         _check_arrays(arrays, layout)
         spec, progress = _spec(description["spec"]), _progress(description["progress"])
         return Checkpoint(path, config, spec, layout, progress, arrays)
-    except storage.NotSealedError as error:
-        raise UserError(_without_sum(path, error)) from None
     except UserError as error:
         raise error if str(path) in str(error) else UserError(f"{path}: {error}") from None
     except Exception as error:  # the file may be anybody's, and hold anything
         raise UserError(f"{path} is not a whole checkpoint of async_rl ({one_line(error)[:200]}).") from None
-
-
-def _without_sum(path: Path, error: storage.NotSealedError) -> str:
-    if isinstance(error.description, dict) and error.description.get("format") == 1:
-        return f"{path} was written by an older version, without a checksum; train anew or read it with that version."
-    return f"{path} is not a whole checkpoint of async_rl ({error})."
 
 
 def _spec(values: dict[str, Any]) -> EnvSpec:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from async_rl.layers import Learning, Parameters, Rows, gradient_of
+from async_rl.layers import Affine, Parameters, Rows, gradient_of
 from async_rl.networks import Pixels
 
 
@@ -24,7 +24,7 @@ class PixelInput:
         following: the next one.
     """
 
-    def __init__(self, module: Pixels, following: Learning):
+    def __init__(self, module: Pixels, following: Affine):
         self._module = module
         self._following = following
         self._turns = [_Shown(torch.empty(0, 0, 0, 0), following.block)] * 2
@@ -86,7 +86,7 @@ def _blocks(place: Tensor, block: int) -> np.ndarray:
     return place.permute(0, 2, 3, 1).view(batch, rows, columns, block, channels // block).numpy()
 
 
-class Convolution(Learning):
+class Convolution(Affine):
     """A convolution without padding."""
 
     def __init__(self, module: nn.Conv2d, rounded: Parameters):
@@ -141,7 +141,7 @@ class BlockConvolution(Convolution):
         return height == width and down == right > 1 and height % down == 0
 
     def refresh(self) -> None:
-        """See `Learning`."""
+        """See `Affine`."""
         self._as_blocks(self._own_weight).copy_(self._in_blocks(self._weight))
 
     def _write_gradient(self, of_weight: Tensor) -> None:

@@ -89,7 +89,7 @@ def numa_nodes(folder: Path) -> list[frozenset[int]]:
     """Cores of each NUMA node by Linux's description; none where there is no such thing."""
     nodes = []
     for path in sorted(folder.glob("node[0-9]*/cpulist"), key=lambda p: int(p.parent.name.removeprefix("node"))):
-        nodes.append(frozenset(_numbers(_read(path))))
+        nodes.append(frozenset(_numbers(read_text(path))))
     return nodes
 
 
@@ -103,10 +103,10 @@ def _numbers(text: str) -> Iterator[int]:
 def _quotas(root: Path) -> Iterator[tuple[int, int]]:
     """(microseconds of processor time, in a period of so many) of the cgroup of this process and of those above it."""
     for folder in cgroup_folders(root, "cpu"):
-        words = _read(folder / "cpu.max").split()
+        words = read_text(folder / "cpu.max").split()
         if len(words) == 2 and words[0].isdecimal():
             yield int(words[0]), int(words[1])
-        quota, period = (_read(folder / f"cpu.cfs_{name}_us").strip() for name in ("quota", "period"))
+        quota, period = (read_text(folder / f"cpu.cfs_{name}_us").strip() for name in ("quota", "period"))
         if quota.isdecimal() and period.isdecimal():
             yield int(quota), int(period)
 
@@ -118,7 +118,7 @@ def cgroup_folders(root: Path, controller: str) -> Iterator[Path]:
         root: where cgroups are mounted, ``/sys/fs/cgroup``.
         controller: "cpu" or "memory", by which version 1 has a tree for each; version 2 has one tree for all.
     """
-    for line in _read(OWN_CGROUPS).splitlines() or ["0::/", f"1:{controller}:/"]:
+    for line in read_text(OWN_CGROUPS).splitlines() or ["0::/", f"1:{controller}:/"]:
         number, _, rest = line.partition(":")
         controllers, _, own = rest.partition(":")
         tree = root if number == "0" else root / controller
@@ -128,8 +128,9 @@ def cgroup_folders(root: Path, controller: str) -> Iterator[Path]:
             yield from (folder for folder in folders if folder.is_relative_to(tree))
 
 
-def _read(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """What the kernel says in a file; nothing where there is none, or where it is not understood."""
     try:
         return path.read_text(encoding="ascii")
-    except OSError:
+    except (OSError, UnicodeDecodeError):
         return ""

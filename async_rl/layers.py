@@ -105,14 +105,14 @@ class Flattening:
 
 
 class Rectifier:
-    """ReLU; its output goes straight to where the next layer keeps its input, if that is one that learns.
+    """ReLU; its output goes straight to where the next layer keeps its input, if that is an affine one.
 
     Args:
         following: the next layer.
     """
 
     def __init__(self, following: "Layer | None"):
-        self._output = following.input if isinstance(following, Learning) else Kept()
+        self._output = following.input if isinstance(following, Affine) else Kept()
 
     def forward(self, x: Tensor, rows: Rows | None) -> Tensor:
         """See `Layer`."""
@@ -126,8 +126,8 @@ class Rectifier:
         return torch.ops.aten.threshold_backward(gradient.to(output.dtype), output, 0)
 
 
-class Learning:
-    """What layers with a weight and a bias share.
+class Affine:
+    """What convolutions and linear layers share.
 
     Args:
         module: the layer.
@@ -155,7 +155,7 @@ class Learning:
         return x.to(self.dtype), self._own_weight, self._own_bias
 
 
-class FullyConnected(Learning):
+class FullyConnected(Affine):
     """A linear layer.
 
     The gradient of its weight is float32, so with few rows it is multiplied out in float32: no slower than the product
@@ -202,7 +202,7 @@ class Normalization:
 
     Args:
         module: the layer.
-        rounded: see `Learning`.
+        rounded: see `Affine`.
     """
 
     def __init__(self, module: nn.LayerNorm, rounded: Parameters):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import psutil
 
-from async_rl.cores import CGROUP, cgroup_folders
+from async_rl.cores import CGROUP, cgroup_folders, read_text
 
 _NO_LIMIT = 2**60
 """Version 1 of cgroups writes a number near 2^63 where there is no limit."""
@@ -69,21 +69,14 @@ def private_bytes(pid: int) -> int | None:
 
 
 def _number(path: Path) -> int | None:
-    text = _read(path).strip()
+    text = read_text(path).strip()
     return int(text) if text.isdecimal() else None
 
 
 def _entry(path: Path, name: str) -> int | None:
     """The number after ``name`` in a file of one name and number a line."""
-    for line in _read(path).splitlines():
+    for line in read_text(path).splitlines():
         key, _, value = line.partition(" ")
         if key == name and value.strip().isdecimal():
             return int(value)
     return None
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="ascii")
-    except (OSError, UnicodeDecodeError):
-        return ""

@@ -30,14 +30,6 @@ SUM = "sha256"
 _NO_SUM = "0" * hashlib.sha256().digest_size * 2
 
 
-class NotSealedError(ValueError):
-    """A file with a description, but without a sum."""
-
-    def __init__(self, description: Any):
-        super().__init__("it has no checksum")
-        self.description = description
-
-
 def seal(
     description: dict[str, Any], arrays: dict[str, np.ndarray], notes: Mapping[str, str] = MappingProxyType({})
 ) -> bytes:
@@ -51,13 +43,10 @@ def unseal(content: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Description and arrays of a sealed file.
 
     Raises:
-        NotSealedError: a file without a sum.
         Exception: of whatever class, where the content is anything else, or damaged.
     """
     header = content[8 : 8 + int.from_bytes(content[:8], "little")]
     metadata = json.loads(header)["__metadata__"]
-    if SUM not in metadata:
-        raise NotSealedError(json.loads(metadata[DESCRIPTION]))
     found = metadata[SUM]
     if hashlib.sha256(content.replace(_entry(found), _entry(_NO_SUM), 1)).hexdigest() != found:
         raise ValueError("its checksum does not agree")

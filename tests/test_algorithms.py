@@ -22,6 +22,7 @@ from async_rl.build import final_epsilons, make_parts, make_table
 from async_rl.config import Config
 from async_rl.envs import describe
 from async_rl.networks import make_network
+from async_rl.replay import Proportional
 from async_rl.returns import lambda_returns
 from async_rl.rewards import REWARDS
 from async_rl.schedules import with_drawn_learning_rate
@@ -554,17 +555,19 @@ def test_replay_learns_from_batches_of_its_own_once_it_may() -> None:
         assert np.isfinite(parameters).all() and not np.array_equal(parameters, before)
 
 
-def test_the_importance_exponent_rises_to_one() -> None:
+def test_the_importance_exponent_rises_to_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, importance = [], Proportional.importance
+
+    def noted(sampler: Proportional, ratios: np.ndarray, total_steps: int) -> np.ndarray:
+        asked.append((sampler.steps, total_steps))
+        return importance(sampler, ratios, total_steps)
+
+    monkeypatch.setattr(Proportional, "importance", noted)
     worker, _ = worker_on_catch(
         Config(replay=500, learning_starts=0, prioritized=True, steps=800, t_max=1, envs_per_worker=8)
     )
-    exponents = []
-    while worker._table.total_steps() < 800:
-        worker._collect()
-        worker._learn()
-        exponents.append(worker._parts.experience._sampler.importance_exponent)  # type: ignore[attr-defined]
-        worker._advance()
-    np.testing.assert_allclose(exponents, 0.4 + 0.6 * np.arange(100) / 100)
+    worker.run()
+    assert asked == [(800, 8 * update) for update in range(100)]
 
 
 def test_a_network_of_the_users_own() -> None:

@@ -42,7 +42,7 @@ def run_of(seed: int, game: str = "pong", algorithm: str = "one-step-q", scores:
     number = np.arange(1, len(own) + 1)
     settings = {"seed": seed, "env": game, "algorithm": algorithm}
     epsilons = np.where(number % 2, 0.1, 0.5)
-    return Run(Path(f"{game}{seed}"), settings, game, 4.0, 10.0 * number, 0.5 * number, own, epsilons)
+    return Run(settings, game, 4.0, 10.0 * number, 0.5 * number, own, epsilons)
 
 
 # --- Statistics

@@ -20,6 +20,9 @@ from async_rl.types import EnvSpec, UserError
 
 SCREENS = EnvSpec("screens", (5, 4, 4), "uint8", ("a", "b"), stack=4)
 PAIRS = EnvSpec("pairs of coloured screens", (3, 2, 6), "uint8", ("a", "b"), stack=2)
+STEPS = 600
+"""T at which prioritised draws are corrected in full."""
+
 VECTOR = EnvSpec("vector", (3,), "float32", ("a", "b"))
 ATARI = EnvSpec("pong", (84, 84, 4), "uint8", ("a", "b"), frames_per_step=4, stack=4)
 GAMMA = 0.9
@@ -141,7 +144,7 @@ def transitions(batch: Segment) -> list[Transition]:
 
 
 @pytest.mark.parametrize("spec", [SCREENS, PAIRS, VECTOR], ids=lambda spec: spec.name)
-@pytest.mark.parametrize("sampler", [Uniform(), Proportional()], ids=lambda sampler: type(sampler).__name__)
+@pytest.mark.parametrize("sampler", [Uniform(), Proportional(STEPS)], ids=lambda sampler: type(sampler).__name__)
 @settings(max_examples=60, deadline=None)
 @given(
     seed=st.integers(0, 10_000),
@@ -165,7 +168,7 @@ def test_samples_are_exactly_the_complete_stored_transitions(
         expected = {transition for game in games for transition in game.stored(length)}
         assert len(replay) == len(expected) > 0
         batch = Segment(spec, 1, 8 * len(replay))  # all weights are equal: 8 of the equal shares lie in each step
-        indices = replay.sample(batch)
+        indices = replay.sample(batch, 0)
         assert set(transitions(batch)) == expected
         assert len(set(indices.tolist())) == len(expected)
     stale = indices
@@ -194,7 +197,7 @@ def sampled_numbers(replay: Replay, draws: int, batch_size: int) -> np.ndarray:
     batch = Segment(VECTOR, 1, batch_size)
     numbers = []
     for _ in range(draws):
-        replay.sample(batch)
+        replay.sample(batch, 0)
         numbers.append(batch.reward[0].numpy().astype(int))
     return np.concatenate(numbers)
 
@@ -212,7 +215,7 @@ ERRORS = np.array([0.0, -0.5, 1.0, -2.0, 4.0, 0.1, 0.3, 9.0, 0.7, -0.2, 1.5, 3.0
 @pytest.mark.parametrize("batch_size", [1, 8])
 @pytest.mark.parametrize(
     ("sampler", "priorities"),
-    [(Uniform(), [1.0] * 12), (Proportional(0.6, epsilon=0.05), [(abs(e) + 0.05) ** 0.6 for e in ERRORS])],
+    [(Uniform(), [1.0] * 12), (Proportional(STEPS, 0.6, epsilon=0.05), [(abs(e) + 0.05) ** 0.6 for e in ERRORS])],
     ids=["uniform", "proportional"],
 )
 def test_distribution(sampler: Sampler, priorities: list[float], batch_size: int) -> None:
@@ -228,15 +231,13 @@ def test_each_of_the_equal_shares_gives_one_step() -> None:
         assert sorted(sampled_numbers(replay, 1, 12)) == list(range(12))
 
 
-@pytest.mark.parametrize("beta", [0.0, 0.4, 1.0])
-def test_importance_weights(beta: float) -> None:
-    """w_i = (N P(i))^-beta / max_j w_j, the maximum over the batch (Schaul et al., section 3.4)."""
-    sampler = Proportional(0.6, epsilon=0.01)
-    replay, _ = filled(sampler, 12)
+@pytest.mark.parametrize(("total_steps", "beta"), [(0, 0.4), (STEPS // 2, 0.7), (STEPS, 1.0), (2 * STEPS, 1.0)])
+def test_importance_weights(total_steps: int, beta: float) -> None:
+    """w_i = (N P(i))^-beta / max_j w_j, the maximum over the batch; beta rises to 1 (Schaul et al., section 3.4)."""
+    replay, _ = filled(Proportional(STEPS, 0.6, epsilon=0.01), 12)
     replay.update(np.arange(12), ERRORS)
-    sampler.importance_exponent = beta
     batch = Segment(VECTOR, 1, 5)
-    replay.sample(batch)
+    replay.sample(batch, total_steps)
     priorities = [(abs(error) + 0.01) ** 0.6 for error in ERRORS.tolist()]
     weights = [(12 * priorities[int(r)] / sum(priorities)) ** -beta for r in batch.reward[0].tolist()]
     assert batch.weight[0].tolist() == pytest.approx([w / max(weights) for w in weights], rel=1e-5)
@@ -246,12 +247,12 @@ def test_uniform_weights_are_one() -> None:
     replay, _ = filled(Uniform(), 12)
     batch = Segment(VECTOR, 1, 5)
     batch.weight.fill_(7)
-    replay.update(replay.sample(batch), np.full(5, 100.0))
+    replay.update(replay.sample(batch, 0), np.full(5, 100.0))
     assert batch.weight.tolist() == [[1.0] * 5]
 
 
 def test_new_steps_have_the_largest_priority_so_far() -> None:
-    replay, segment = filled(Proportional(1.0, epsilon=0.01), 12)
+    replay, segment = filled(Proportional(STEPS, 1.0, epsilon=0.01), 12)
     assert replay._tree.values(np.arange(12)) == pytest.approx([1.01] * 12)
     replay.update(np.array([3, 5]), np.array([-6.0, 2.0]))
     replay.update(np.array([3]), np.array([0.5]))  # the largest so far stays the largest so far
@@ -260,13 +261,13 @@ def test_new_steps_have_the_largest_priority_so_far() -> None:
 
 
 def test_errors_that_are_not_finite_leave_the_priorities() -> None:
-    replay, _ = filled(Proportional(1.0, epsilon=0.01), 12)
+    replay, _ = filled(Proportional(STEPS, 1.0, epsilon=0.01), 12)
     replay.update(np.arange(3), np.array([math.nan, math.inf, 2.0], np.float32))
     assert replay._tree.values(np.arange(3)) == pytest.approx([1.01, 1.01, 2.01])
 
 
 def test_one_seed_gives_the_same_samples_twice() -> None:
-    first, second = (sampled_numbers(filled(Proportional(), 12, seed=3)[0], 5, 8) for _ in range(2))
+    first, second = (sampled_numbers(filled(Proportional(STEPS), 12, seed=3)[0], 5, 8) for _ in range(2))
     np.testing.assert_array_equal(first, second)
 
 
@@ -281,7 +282,7 @@ def arrays(part: object) -> Iterator[np.ndarray]:
 
 @pytest.mark.parametrize("capacity", [2**17, 2**17 + 8])  # the best and the worst for the tree
 def test_bytes_per_step_of_atari(capacity: int) -> None:
-    replay = Replay(ATARI, capacity, 8, Proportional(), np.random.default_rng())
+    replay = Replay(ATARI, capacity, 8, Proportional(STEPS), np.random.default_rng())
     assert 84 * 84 < sum(array.nbytes for array in arrays(replay)) / capacity <= 7300
 
 
@@ -295,7 +296,7 @@ def test_an_atari_stack_is_rebuilt_and_nothing_large_is_allocated_later() -> Non
         for e, game in enumerate(games):
             game.play(segment, e)
         replay.add(segment)
-        replay.sample(batch)
+        replay.sample(batch, 0)
         assert set(transitions(batch)) <= {transition for game in games for transition in game.stored(32)}
     large = [array for array in arrays(replay) if array.nbytes > 10_000]
     assert large and all(id(array) in memory for array in large)
@@ -312,7 +313,7 @@ def test_stacks_may_be_deep() -> None:
         segment.action.zero_(), segment.reward.fill_(step), segment.discount.fill_(1), segment.continues.fill_(1)
         memory.add(segment)
     batch = Segment(spec, 1, 64)
-    memory.sample(batch)
+    memory.sample(batch, 0)
     for observation, step in zip(batch.observation[0], batch.reward[0], strict=True):
         assert torch.equal(observation, (torch.arange(200) - 199 + step).clamp(min=0).float())
 
@@ -327,7 +328,7 @@ def test_what_cannot_work_is_refused() -> None:
     with pytest.raises(ValueError, match="multiple of stack"):
         Rings(EnvSpec("no stack", (5, 3), "uint8", ("a",), stack=4), 100, 1)
     with pytest.raises(ValueError, match="all 0"):
-        Replay(SCREENS, 10, 2, Uniform(), np.random.default_rng()).sample(Segment(SCREENS, 1, 4))
+        Replay(SCREENS, 10, 2, Uniform(), np.random.default_rng()).sample(Segment(SCREENS, 1, 4), 0)
 
 
 @pytest.mark.parametrize("spec", [VECTOR, SCREENS], ids=["vector", "screens"])

@@ -176,7 +176,7 @@ def test_play_repeats_with_the_seed_and_adds_up() -> None:
     agent = untrained(Config(env="catch"))
     first, again = (list(Play(agent, 0.5, 7).moments(20)) for _ in range(2))
     assert [m.action for m in first] == [m.action for m in again] and len(first) == 20 * 9
-    assert {m.score for m in first} == {0.0} and {m.reward for m in first if m.over} == {-1.0, 1.0}
+    assert {m.score for m in first} == {0.0} and {m.reward for m in first if m.reward} == {-1.0, 1.0}
     greedy = [m for m in first if not m.random]
     assert all(m.action == m.preferences.argmax() and m.value == m.preferences.max() for m in greedy)
     assert 0.35 < 1 - len(greedy) / len(first) < 0.65

@@ -11,11 +11,6 @@ from async_rl.algorithms.segment import Learning, Network, Segment, next_values
 from async_rl.returns import lambda_returns
 
 
-def split(outputs: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits [..., A] and value [...] from the outputs [..., A + 1] of the shared trunk."""
-    return outputs[..., :-1], outputs[..., -1]
-
-
 @dataclass(frozen=True)
 class ActorCritic:
     """Policy gradient with the advantage ``R - V(s)``, squared error of V, and a bonus for the policy's entropy.
@@ -32,7 +27,7 @@ class ActorCritic:
     def returns(self, network: Network, target: Network, segment: Segment, outputs: Tensor) -> Tensor:
         """Returns to the end of the segment; see `async_rl.algorithms.segment.Learner`."""
         next_value = next_values(
-            lambda observation, action: split(network(observation))[1],
+            lambda observation, action: network(observation)[..., -1],
             segment,
             inner=torch.zeros(()),  # has no weight
         )

@@ -198,7 +198,7 @@ class Exchange:
             np.add(self._theta, self._view, out=self._theta)
         self._view = common
         self._note_steps(pulled[0].steps)
-        self._elsewhere = self._steps_elsewhere()
+        self._elsewhere = int(self._table["steps"].sum()) - self._own_steps()
         kept = min(shard.kept for shard in pulled)
         while self._pending and self._pending[0].key <= kept:
             self._pending.popleft()
@@ -211,9 +211,6 @@ class Exchange:
 
     def _own_steps(self) -> int:
         return int(self._table["steps"][self._workers].sum())
-
-    def _steps_elsewhere(self) -> int:
-        return int(self._table["steps"].sum()) - self._own_steps()
 
 
 def _whole(pulled: list[Pulled]) -> np.ndarray:

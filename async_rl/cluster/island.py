@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from async_rl import fork_server, temporary
-from async_rl.build import GAMES_RING, shared_statistics, table_rows
+from async_rl.build import GAMES_RING, shared_statistics, table_rows, zero_counts
 from async_rl.cluster.exchange import DivergedError, Exchange, ReplacedError, Store, UnavailableError
 from async_rl.cluster.holder import RemoteStore
 from async_rl.cluster.settings import ClusterSettings
@@ -226,9 +226,7 @@ def _exchange_last(exchange: Exchange) -> None:
 
 def _fill(table: SharedTable, order: Order) -> None:
     """Everything but theta: counts of former incarnations, random states, statistics and target."""
-    zero = [row.name for row in table.rows if row.dtype == "int64"]
-    for name in (*zero, "largest_reward", "sums", "phases", "exchange", *shared_statistics(order.config)):
-        table[name].fill(0)
+    zero_counts(table, order.config)
     for name, rows in order.rows.items():
         table[name][order.workers] = rows
     for name, vector in order.vectors.items():

@@ -68,7 +68,8 @@ class Islands:
         self._vectors_call: Any = None
         self._vectors_due = 0.0
         self._stopping = False
-        self._vectors = {name: table[name].copy() for name in self._vector_names()} if table.total_steps() else {}
+        names = ("target", *shared_statistics(config)) if table.total_steps() else ()
+        self._vectors = {name: table[name].copy() for name in names}
         record(run_dir, self._settings)
 
     @property
@@ -245,9 +246,6 @@ class Islands:
         games = np.column_stack([dates, games[:, 1:]])
         self._table["games"][slot][np.arange(written - len(games), written) % GAMES_RING] = games
         self._table["games_written"][slot] = written
-
-    def _vector_names(self) -> tuple[str, ...]:
-        return ("target", *shared_statistics(self._config))
 
     def _look_at_vectors(self, now: float) -> None:
         """Get target and statistics of one island now and then, for checkpoints and for islands that begin again."""

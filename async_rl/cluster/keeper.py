@@ -65,8 +65,6 @@ class Keeper:
         """One more copy of each shard, after everybody has pushed for the last time."""
         wanted = set(range(len(self._shards)))
         deadline = time.monotonic() + _FINISH_SECONDS
-        for shard in self._shards:
-            shard.due = 0.0
         asked: set[int] = set()
         while wanted and time.monotonic() < deadline:
             for number in list(wanted):

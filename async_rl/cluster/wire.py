@@ -5,6 +5,7 @@ import math
 from typing import Literal
 
 import numpy as np
+import torch
 
 WireType = Literal["float32", "bfloat16"]
 
@@ -20,19 +21,14 @@ def encode(vector: np.ndarray, wire: WireType) -> np.ndarray:
     """
     if wire == "float32":
         return vector
-    bits = vector.view(np.uint32)
-    rounded = bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))
-    odd = ~np.isfinite(vector)
-    if odd.any():
-        rounded[odd] = bits[odd] | np.where(np.isnan(vector[odd]), np.uint32(0x400000), np.uint32(0))
-    return (rounded >> np.uint32(16)).astype(np.uint16)
+    return torch.from_numpy(vector).bfloat16().view(torch.uint16).numpy()
 
 
 def decode(sent: np.ndarray) -> np.ndarray:
     """The vector [P] float32 that arrives."""
     if sent.dtype != np.uint16:
         return sent
-    return (sent.astype(np.uint32) << np.uint32(16)).view(np.float32)
+    return torch.from_numpy(sent).view(torch.bfloat16).float().numpy()
 
 
 def shards(size: int, count: int) -> list[slice]:

@@ -5,26 +5,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from async_rl.config import NOTHING_LEARNT
-from async_rl.naming import method_name, setting_text
+from async_rl.naming import METHOD, method_name, setting_text
 from async_rl.plotting.runs import Run
 from async_rl.types import UserError
 
 SAME_LEARNING = frozenset({"seed", *NOTHING_LEARNT})
 """Settings that may differ within a group: they change the random numbers, or nothing that is learnt."""
 
-NAMING_ORDER = (
-    "algorithm",
-    "double",
-    "dueling",
-    "replay",
-    "prioritized",
-    "lambda",
-    "epochs",
-    "norm",
-    "target",
-    "optimizer",
-    "lr",
-)
+NAMING_ORDER = ("algorithm", *METHOD, "target", "optimizer", "lr")
 """Settings by which groups are named first; the others follow in the order of ``config.toml``."""
 
 

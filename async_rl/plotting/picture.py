@@ -55,9 +55,7 @@ def draw(curves: Sequence[Curve], games: Sequence[str], axes: Sequence[Axis], ou
         UserError: ``output`` cannot be written.
     """
     import matplotlib
-
-    matplotlib.use("Agg")  # needs no screen
-    from matplotlib import pyplot
+    from matplotlib.figure import Figure
 
     style: Any = {
         "font.size": FONT_POINTS,
@@ -66,9 +64,8 @@ def draw(curves: Sequence[Curve], games: Sequence[str], axes: Sequence[Axis], ou
         "svg.hashsalt": "curves",
     }
     with matplotlib.rc_context(style):
-        figure, panels = pyplot.subplots(
-            1, len(axes), figsize=SIZE_INCHES[len(axes)], sharey=True, squeeze=False, layout="constrained"
-        )
+        figure = Figure(SIZE_INCHES[len(axes)], layout="constrained")
+        panels = figure.subplots(1, len(axes), sharey=True, squeeze=False)
         low, high = _range(curves)
         known = _reached(references(games, low, high), curves, axes)
         for panel, axis in zip(panels[0], axes, strict=True):
@@ -79,7 +76,6 @@ def draw(curves: Sequence[Curve], games: Sequence[str], axes: Sequence[Axis], ou
         kind = output.suffix.lower().removeprefix(".")
         content = io.BytesIO()
         figure.savefig(content, format=kind, dpi=DPI, metadata={"Date": None} if kind == "svg" else None)
-        pyplot.close(figure)
     storage.write_result(output, content.getvalue())
 
 

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 
 from async_rl.config import Config
 from async_rl.config_file import to_toml
-from async_rl.run_directory import CONFIG, RECORD
+from async_rl.run_directory import CONFIG, sessions
 from async_rl.types import UserError
 from async_rl.values import reason
 
@@ -31,7 +30,6 @@ class Run:
         final_epsilons: of the stream that played, [N] float64; NaN where that is not recorded.
     """
 
-    directory: Path
     settings: dict[str, Any]
     game: str
     frames_per_step: float
@@ -66,16 +64,15 @@ def read_run(directory: Path) -> Run:
         raise UserError(f"{directory / 'episodes.csv'} is damaged: a number in it is not finite.")
     metrics = _columns(directory / "metrics.csv", ("total_steps", "total_frames"))
     steps = metrics["total_steps"]
-    sessions = _sessions(directory / RECORD)
+    recorded = sessions(directory)
     return Run(
-        directory,
         settings,
-        game=str((sessions or [{}])[-1].get("env", settings["env"])),
+        game=str((recorded or [{}])[-1].get("env", settings["env"])),
         frames_per_step=metrics["total_frames"][-1] / steps[-1] if len(steps) and steps[-1] > 0 else 1.0,
         total_steps=games["total_steps"],
         seconds=games["seconds"],
         scores=games["score"],
-        final_epsilons=_final_epsilons(sessions, games["worker"], games["stream"]),
+        final_epsilons=_final_epsilons(recorded, games["worker"], games["stream"]),
     )
 
 
@@ -109,13 +106,6 @@ def _columns(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
     if table.shape[1] != len(header):
         raise UserError(f"{path} is damaged: {table.shape[1]} numbers in a row of {len(header)} columns.")
     return {name: table[:, header.index(name)] for name in names}
-
-
-def _sessions(path: Path) -> list[dict[str, Any]]:
-    try:
-        return [dict(session) for session in json.loads(path.read_text(encoding="utf-8"))["sessions"]]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return []  # the record is for people; what is needed of it has a substitute
 
 
 def _final_epsilons(sessions: list[dict[str, Any]], workers: np.ndarray, streams: np.ndarray) -> np.ndarray:

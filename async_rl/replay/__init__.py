@@ -1,6 +1,6 @@
 """Experience replay inside each worker, as Gorila had it (Nair et al. 2015, arXiv 1507.04296), also prioritised."""
 
-from async_rl.replay.experience import Experience, FromPrioritizedReplay, FromReplay, Online
+from async_rl.replay.experience import Experience, FromReplay, Online
 from async_rl.replay.memory import Replay
 from async_rl.replay.rings import Rings
 from async_rl.replay.samplers import Proportional, Sampler, Uniform
@@ -8,7 +8,6 @@ from async_rl.replay.sum_tree import SumTree
 
 __all__ = [
     "Experience",
-    "FromPrioritizedReplay",
     "FromReplay",
     "Online",
     "Proportional",

@@ -1,13 +1,11 @@
 """What a worker learns from: the segment that it has just collected, or a batch out of its replay memory."""
 
-from collections.abc import Callable
 from typing import Protocol
 
 from torch import Tensor
 
 from async_rl.algorithms.segment import Segment
 from async_rl.replay.memory import Replay
-from async_rl.replay.samplers import Proportional
 
 
 class Experience(Protocol):
@@ -53,30 +51,9 @@ class FromReplay:
         self._started = self._started or len(self._replay) >= self._learning_starts
         if not self._started or self._replay.empty:  # empty once more: all that it holds was not finite
             return None
-        self._indices = self._replay.sample(self._batch)
+        self._indices = self._replay.sample(self._batch, total_steps)
         return self._batch
 
     def learnt(self, errors: Tensor) -> None:
         """New priorities; see `Experience`."""
         self._replay.update(self._indices, errors.numpy()[0])
-
-
-class FromPrioritizedReplay(FromReplay):
-    """Also anneals the importance exponent beta of the sampler, ``beta(T)``."""
-
-    def __init__(
-        self,
-        replay: Replay,
-        batch: Segment,
-        learning_starts: int,
-        sampler: Proportional,
-        beta: Callable[[int], float],
-    ) -> None:
-        super().__init__(replay, batch, learning_starts)
-        self._sampler = sampler
-        self._beta = beta
-
-    def batch(self, segment: Segment, total_steps: int) -> Segment | None:
-        """A sample; see `Experience`."""
-        self._sampler.importance_exponent = self._beta(total_steps)
-        return super().batch(segment, total_steps)

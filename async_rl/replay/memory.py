@@ -16,7 +16,7 @@ class Replay:
         spec: of the environment.
         capacity: rows to store, at most; a step takes one row, the last observation of a game another.
         streams: E.
-        sampler: how likely each step is; its numbers may be changed between two calls.
+        sampler: how likely each step is.
         random: for the samples.
 
     Raises:
@@ -51,8 +51,8 @@ class Replay:
         rows = np.concatenate([self._rings.append(*step) for step in steps])
         self._tree.set(rows, np.where(self._rings.ready[rows], self._largest, 0.0))
 
-    def sample(self, batch: Segment) -> np.ndarray:
-        """Fill ``batch`` [1, B] with one step from each of B equal shares of the total priority (Appendix B.2.1).
+    def sample(self, batch: Segment, total_steps: int) -> np.ndarray:
+        """Fill ``batch`` [1, B] at T with one step from each of B equal shares of the total priority (Appendix B.2.1).
 
         Each stands alone: ``continues`` is 0 and ``next_action`` -1. ``weight`` corrects for the priorities.
 
@@ -67,7 +67,7 @@ class Replay:
         indices = self._tree.find(shares * (self._tree.total / count))
         self._rings.read(indices, batch)
         ratios = self._tree.values(indices) * (len(self) / self._tree.total)
-        batch.weight.numpy()[0] = self._sampler.importance(ratios)
+        batch.weight.numpy()[0] = self._sampler.importance(ratios, total_steps)
         batch.continues.zero_()
         batch.next_action.fill_(-1)
         return indices

@@ -5,6 +5,8 @@ from typing import Protocol
 
 import numpy as np
 
+from async_rl.schedules import linear
+
 
 class Sampler(Protocol):
     """The choice by which uniform and prioritised replay differ."""
@@ -12,8 +14,8 @@ class Sampler(Protocol):
     def priorities(self, errors: np.ndarray) -> np.ndarray:
         """What steps with TD ``errors`` [n] are drawn in proportion to, [n], each above 0."""
 
-    def importance(self, ratios: np.ndarray) -> np.ndarray:
-        """Weights [n] in the loss of steps drawn ``ratios`` [n] times as often as uniformly: ``N * P(i)``."""
+    def importance(self, ratios: np.ndarray, total_steps: int) -> np.ndarray:
+        """Weights [n] in the loss, at T, of steps drawn ``ratios`` [n] times as often as uniformly: ``N * P(i)``."""
 
 
 @dataclass(frozen=True)
@@ -24,22 +26,23 @@ class Uniform:
         """1 each; see `Sampler`."""
         return np.ones(errors.shape)
 
-    def importance(self, ratios: np.ndarray) -> np.ndarray:
+    def importance(self, ratios: np.ndarray, total_steps: int) -> np.ndarray:
         """1 each; see `Sampler`."""
         return np.ones(ratios.shape)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Proportional:
     """Steps with large TD errors are drawn more often (Schaul et al. 2016, 1511.05952, section 3.3).
 
     Attributes:
+        steps: T at which the draw is corrected in full.
         exponent: alpha; 0 draws uniformly, 1 in proportion to the error. Theirs: 0.6.
-        importance_exponent: beta; 1 corrects the non-uniform draw in full. Theirs: 0.4 annealed to 1, by
-            whoever owns the schedule.
+        importance_exponent: beta at T = 0, annealed to 1; 1 corrects the non-uniform draw in full. Theirs: 0.4.
         epsilon: added to each |error|, so that a step without error is drawn again some day; above 0.
     """
 
+    steps: int
     exponent: float = 0.6
     importance_exponent: float = 0.4
     epsilon: float = 1e-6
@@ -48,7 +51,7 @@ class Proportional:
         """``(|error| + epsilon)^alpha`` (equation 1); see `Sampler`."""
         return (np.abs(errors) + self.epsilon) ** self.exponent
 
-    def importance(self, ratios: np.ndarray) -> np.ndarray:
+    def importance(self, ratios: np.ndarray, total_steps: int) -> np.ndarray:
         """``(N * P(i))^-beta`` over the largest of the batch, so errors are only scaled down (section 3.4)."""
-        weights = ratios**-self.importance_exponent
+        weights = ratios ** -linear(self.importance_exponent, 1.0, self.steps, total_steps)
         return weights / weights.max()

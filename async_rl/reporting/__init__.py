@@ -5,12 +5,11 @@ This package turns rows into text. It knows no process and no shared memory: the
 
 from async_rl.reporting.logs import Logs, open_logs
 from async_rl.reporting.outage import Outage
-from async_rl.reporting.report import GAME_COLUMNS, REPORT_COLUMNS, EpisodeStatistics, Report
+from async_rl.reporting.report import GAME_COLUMNS, EpisodeStatistics, Report
 from async_rl.reporting.terminal import Lines, Panel, Quiet, Terminal, terminal
 
 __all__ = [
     "GAME_COLUMNS",
-    "REPORT_COLUMNS",
     "EpisodeStatistics",
     "Lines",
     "Logs",

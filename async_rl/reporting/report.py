@@ -40,7 +40,7 @@ class Report:
     td_loss: float
     """Mean squared TD error over the interval, whatever the loss; NaN without an update."""
     q_value: float
-    """Mean Q(s, a) of the taken actions over the interval, in clipped reward; NaN without an update."""
+    """Mean Q(s, a) of the taken actions (a3c: V(s)) over the interval, in rewards as learnt from; else NaN."""
     gradient_norm: float
     """Mean Euclidean norm of the gradients over the interval; NaN without an update."""
     lr: float

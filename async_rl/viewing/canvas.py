@@ -104,10 +104,10 @@ def triangle(canvas: np.ndarray, x: float, y: float, size: float, colour: Colour
     cv2.fillConvexPoly(canvas, (corners * 16).round().astype(np.int32), colour, cv2.LINE_AA, shift=4)
 
 
-def curve(canvas: np.ndarray, points: np.ndarray, colour: Colour, thickness: int = 2) -> None:
+def curve(canvas: np.ndarray, points: np.ndarray, colour: Colour) -> None:
     """A line through ``points`` [n, 2] of (x, y) in pixels and parts of them."""
     fixed = (points * 16).round().astype(np.int32)[:, None]
-    cv2.polylines(canvas, [fixed], False, colour, thickness, cv2.LINE_AA, shift=4)
+    cv2.polylines(canvas, [fixed], False, colour, 2, cv2.LINE_AA, shift=4)
 
 
 def decimals(span: float) -> int:

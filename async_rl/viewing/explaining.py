@@ -1,7 +1,6 @@
 """What a network has learnt, in two pictures: its filters, and a map of its last hidden layer."""
 
 import io
-from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -15,10 +14,9 @@ from async_rl.viewing.anatomy import Convolution, convolutions, first_weights, l
 from async_rl.viewing.embedding import pca, tsne
 from async_rl.viewing.features import understand
 from async_rl.viewing.features_picture import Sheet, compose, filter_cell, units_sheet
-from async_rl.viewing.map_picture import draw_map, pyplot
+from async_rl.viewing.map_picture import draw_map, require_matplotlib
+from async_rl.viewing.play import Tell
 from async_rl.viewing.sampling import States, sample
-
-Tell = Callable[[str, int, int], None]
 
 
 def map_path(output: Path) -> Path:
@@ -34,7 +32,7 @@ def check_output(output: Path) -> None:
     """
     if output.suffix.lower() != ".png":
         raise UserError(f"--output must end in .png, got {output.name}.")
-    pyplot()
+    require_matplotlib()
     trial = output.with_name(f".{output.name}.part")
     storage.write_result(trial, b"")
     trial.unlink()

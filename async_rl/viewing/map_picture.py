@@ -1,6 +1,7 @@
 """States of play laid out on a plane, coloured by value, with pictures of some (Mnih et al. 2015, figure 4)."""
 
 import itertools
+from importlib.util import find_spec
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -20,30 +21,22 @@ _SLOTS = [
 _PICTURE_INCHES = 1.15
 
 
-def pyplot() -> Any:
-    """matplotlib's pyplot, for files only.
-
-    Raises:
-        UserError: it is not installed.
-    """
-    try:
-        import matplotlib
-    except ImportError:
-        raise UserError("pictures need matplotlib: pip install '.[explain]'.") from None
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    return plt
+def require_matplotlib() -> None:
+    """Raise UserError if it is not installed."""
+    if find_spec("matplotlib") is None:
+        raise UserError("pictures need matplotlib: pip install '.[explain]'.")
 
 
 def draw_map(file: BinaryIO, title: str, points: np.ndarray, states: States) -> None:
     """Write the map of ``points`` [N, 2], one of each state, as a PNG."""
-    plt = pyplot()
-    figure = plt.figure(figsize=(11, 11.9), facecolor="#fafaf8")
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 11.9), facecolor="#fafaf8")
     axes = figure.add_axes((0.155, 0.225, 0.69, 0.575))
     order = np.argsort(states.values)
     dots = axes.scatter(
-        *points[order].T,
+        points[order, 0],
+        points[order, 1],
         c=states.values[order],
         s=14 if len(points) > 500 else 40,
         cmap="viridis",
@@ -60,7 +53,6 @@ def draw_map(file: BinaryIO, title: str, points: np.ndarray, states: States) -> 
     for number, slot in _assign(points, spread(points, len(_SLOTS))):
         _show(axes, points[number], slot, states.picture(number), f"V = {states.values[number]:.2f}")
     figure.savefig(file, format="png", dpi=130, facecolor=figure.get_facecolor())
-    plt.close(figure)
 
 
 def _assign(points: np.ndarray, chosen: list[int]) -> list[tuple[int, tuple[float, float]]]:

@@ -1,6 +1,6 @@
 """An agent at play, step by step, with all that it sees and thinks."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -12,6 +12,9 @@ from async_rl.envs import close, make_environment
 from async_rl.viewing.scene import Scene
 
 See = Literal["nothing", "stills", "frames"]
+
+Tell = Callable[[str, int, int], None]
+"""Called now and then with what is being done, how much is done and how much there is."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,6 @@ class Moment:
         step: steps made in this game before this one.
         score: unclipped score of this game before this step.
         reward: unclipped reward of this step.
-        over: whether the game ended with this step.
     """
 
     observation: np.ndarray
@@ -40,14 +42,13 @@ class Moment:
     step: int
     score: float
     reward: float = 0.0
-    over: bool = False
 
 
 def think(agent: Agent, observation: np.ndarray) -> tuple[np.ndarray, float]:
     """(preferences, value) of an observation, as in `Moment`."""
     with torch.no_grad():
         outputs = agent.network(torch.from_numpy(observation)[None])[0]
-    if agent.config.algorithm != "a3c":
+    if not agent.has_policy:
         values = outputs.numpy().copy()
         return values, float(values.max())
     return torch.softmax(outputs[:-1], dim=0).numpy(), float(outputs[-1])
@@ -92,7 +93,7 @@ class Play:
                 if scene:
                     scene.after_step(observation, outcome.over)
                 step, score, over = step + 1, score + outcome.reward, outcome.over
-                yield replace(moment, reward=outcome.reward, over=over)
+                yield replace(moment, reward=outcome.reward)
 
     def close(self) -> None:
         """Release what the environment holds."""
@@ -103,7 +104,7 @@ class Play:
         random = bool(self._random.random() < self._epsilon)
         if random:
             action = int(self._random.integers(len(preferences)))
-        elif self._agent.config.algorithm == "a3c":
+        elif self._agent.has_policy:
             action = int(self._random.choice(len(preferences), p=preferences / preferences.sum()))
         else:
             action = int(preferences.argmax())

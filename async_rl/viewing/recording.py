@@ -7,7 +7,7 @@ random numbers play another game then.
 
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import numpy as np
 from async_rl.agent import Agent
 from async_rl.naming import game_title, method_of
 from async_rl.viewing.panels import Scales
-from async_rl.viewing.play import Moment, Play
+from async_rl.viewing.play import Moment, Play, Tell
 from async_rl.viewing.saliency import saliency
 from async_rl.viewing.scene import Scene
 from async_rl.viewing.stage import Stage, Titles, overlay
@@ -67,10 +67,6 @@ class Recorded:
     note: str
 
 
-Tell = Callable[[str, int, int], None]
-"""Called now and then with what is being done, how much is done and how much there is."""
-
-
 def record(agent: Agent, wish: Wish, tell: Tell) -> Recorded:
     """Play, and write the video.
 
@@ -101,7 +97,7 @@ def _survey(agent: Agent, wish: Wish, limit: int, tell: Tell) -> tuple[Scales, i
         tell("looking ahead", len(values), limit)
     play.close()
     table, heats = np.array(preferences), np.mean(heats or [(0.0, 0.0)], axis=0)
-    policy = agent.config.algorithm == "a3c"
+    policy = agent.has_policy
     return Scales(
         preferences=(0.0, 1.0) if policy else _range(table, 0.0),
         advantage=float(np.percentile(np.abs(table - table.mean(axis=1, keepdims=True)).max(axis=1), _COMMON)),
@@ -123,7 +119,7 @@ def _some(play: Play, wish: Wish, limit: int) -> Iterator[Moment]:
 def _heat(agent: Agent, wish: Wish, moment: Moment) -> np.ndarray | None:
     if not wish.saliency:
         return None
-    return saliency(agent.network, moment.observation, moment.action, agent.config.algorithm == "a3c")
+    return saliency(agent.network, moment.observation, moment.action, agent.has_policy)
 
 
 class Camera:
@@ -150,7 +146,7 @@ class Camera:
 
     def set_up(self, scales: Scales) -> Stage:
         """Lay out the pictures, when the first step has been made."""
-        agent, policy = self._agent, self._agent.config.algorithm == "a3c"
+        agent, policy = self._agent, self._agent.has_policy
         self._scales = scales
         heat = "bright: what moves the value of the chosen action most" if self._wish.saliency else ""
         title = Titles(

@@ -1,13 +1,12 @@
 """States of real play, to look into a network with."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 from async_rl.agent import Agent
-from async_rl.viewing.play import Play
+from async_rl.viewing.play import Play, Tell
 
 _KEPT = 8
 """One of so many states is kept, at random, so that they come from many games."""
@@ -40,7 +39,7 @@ class States:
         return np.ascontiguousarray(bgr[:, :, ::-1])
 
 
-def sample(agent: Agent, count: int, seed: int, tell: Callable[[str, int, int], None]) -> States:
+def sample(agent: Agent, count: int, seed: int, tell: Tell) -> States:
     """Play, with 5 % of random actions, until there are ``count`` different states, or after 16 steps for each."""
     play, random = Play(agent, _EPSILON, seed, see="stills"), np.random.default_rng(seed)
     assert play.scene is not None
