@@ -144,6 +144,18 @@ def zero_counts(table: SharedTable, config: Config) -> None:
         table[name].fill(0)
 
 
+def unread_games(table: SharedTable, worker: int, read: int) -> tuple[np.ndarray, int]:
+    """Records [n, fields] of the games of a worker from number ``read`` on, and the number of the next one.
+
+    Without those that it has overwritten meanwhile, or may be overwriting in this moment.
+    """
+    ring, count = table["games"][worker], table["games_written"]
+    written = int(count[worker])
+    numbers = np.arange(max(read, written - GAMES_RING), written)
+    games = ring[numbers % GAMES_RING]
+    return games[(numbers > int(count[worker]) - GAMES_RING) & ~np.isnan(games[:, 0])], written
+
+
 def make_parts(config: Config, index: int, incarnation: int, table: SharedTable) -> Parts:
     """The parts of worker ``index``; random states that a checkpoint left in the table win over those of the seed."""
     emulators, policies = stream_generators(config.seed, index, incarnation, config.envs_per_worker)

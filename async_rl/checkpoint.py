@@ -20,23 +20,15 @@ from async_rl.shared.bind import Layout, same_layout
 from async_rl.types import EnvSpec, UserError
 from async_rl.values import reason, shown_path
 
-__all__ = ["BEST", "LATEST", "PREVIOUS", "SUFFIX", "Checkpoint", "Progress", "read", "read_network", "restore",
-           "save", "set_aside", "transfer"]  # fmt: skip
+__all__ = ["BEST", "LATEST", "PREVIOUS", "SUFFIX", "Checkpoint", "Progress", "best_score", "encode", "read",
+           "read_network", "restore", "save", "set_aside", "transfer"]  # fmt: skip
 
 SUFFIX = ".safetensors"
 LATEST, PREVIOUS, BEST = (Path("checkpoints") / f"{name}{SUFFIX}" for name in ("latest", "previous", "best"))
 
 
-def save(
-    path: Path,
-    table: SharedTable,
-    config: Config,
-    spec: EnvSpec,
-    layout: Layout,
-    progress: Progress,
-    first: Path | None = None,
-) -> None:
-    """Write a checkpoint; the file that was there before becomes the previous one, whole at any instant.
+def save(path: Path, content: bytes, first: Path | None = None) -> None:
+    """Write what `encode` made; the file that was there before becomes the previous one, whole at any instant.
 
     The run's own directory is not made: where it has gone, so has the disk that it was on.
 
@@ -46,7 +38,6 @@ def save(
     Raises:
         OSError: it cannot be written; what was there before is untouched.
     """
-    content = encode(table, config, spec, layout, progress)
     path.parent.mkdir(exist_ok=True)
     if first is not None:
         storage.write(first, content)
@@ -119,6 +110,17 @@ def set_aside(saved: Checkpoint, run_dir: Path) -> None:
             latest.replace(latest.with_name(f"damaged{SUFFIX}"))
 
 
+def best_score(run_dir: Path) -> float | None:
+    """What the best checkpoint of a run says of itself, where it can be read.
+
+    That may be more than the latest one knows: a kill came between the two, or the latest is the one before.
+    """
+    try:
+        return read(run_dir / BEST).progress.best_score
+    except UserError:
+        return None
+
+
 def transfer(checkpoint: Checkpoint, table: SharedTable, layout: Layout) -> list[str]:
     """Start a new run from another's network: what fits by name and shape is taken into theta and theta^-.
 
@@ -167,6 +169,8 @@ def restore(checkpoint: Checkpoint, table: SharedTable, config: Config, spec: En
         )
     for name in ("parameters", "target", *statistics):
         table[name][:] = checkpoint.arrays[name]
+    if config.uses_target and not checkpoint.config.uses_target:  # so theta^- is still what it was at the start
+        table["target"][:] = checkpoint.arrays["parameters"]
     for name in COUNTS:  # only their sums matter
         table[name][0] = checkpoint.arrays[name].sum()
     if "largest_reward" in checkpoint.arrays:

@@ -58,7 +58,7 @@ class Config:
     target_interval: int = 2_500
     """Steps of all workers between two refreshes of the target network. [1]: 10,000 (40,000 frames)."""
     loss: Literal["squared", "huber"] = "squared"
-    """Loss of TD errors; huber keeps the gradient of errors beyond 1 constant. [1]: squared; [2]: huber."""
+    """Loss of TD errors: their square, or huber, half of it with errors beyond 1 clipped. [1]: squared; [2]: huber."""
     entropy_weight: float = 0.01
     """a3c: weight of the policy's entropy. [1]: 0.01."""
     max_gradient_norm: float | None = None

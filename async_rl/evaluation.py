@@ -174,10 +174,14 @@ def read(path: Path) -> Evaluation:
         kept = {name: values[name] for name in names}
         kept |= {"protocol": Protocol(**kept["protocol"])}
         evaluation = Evaluation(**kept | {name: tuple(kept[name]) for name in ("scores", "lengths")})
-        if not evaluation.scores or not all(math.isfinite(score) for score in evaluation.scores):
+        if not evaluation.scores or len(evaluation.lengths) != len(evaluation.scores):
+            raise ValueError("it has no score and length of each game")
+        if not all(map(math.isfinite, (*evaluation.scores, *evaluation.lengths, evaluation.seconds))):
             raise ValueError("its scores are no finite numbers")
+        if type(evaluation.total_steps) is not int or not isinstance(evaluation.game, str):
+            raise ValueError("it has no total_steps or game")
         return evaluation
     except OSError as error:
         raise UserError(f"cannot read {path}: {reason(error)}.") from None
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ArithmeticError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{path} is no evaluation of async_rl ({type(error).__name__}: {error}).") from None

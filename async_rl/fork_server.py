@@ -41,10 +41,12 @@ def prepare(config: Config) -> None:
     if threading.current_thread() is threading.main_thread():
         variables[LAUNCHER_VARIABLE] = str(os.getpid())
     os.environ |= variables
-    with signals_blocked():
-        forkserver.ensure_running()
-    for name in variables:
-        del os.environ[name]
+    try:
+        with signals_blocked():
+            forkserver.ensure_running()
+    finally:
+        for name in variables:
+            del os.environ[name]
 
 
 def prepare_ahead(config: Config) -> None:

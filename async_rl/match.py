@@ -76,6 +76,7 @@ class Match:
         np.copyto(self._table["parameters"], saved.vector)
         self._context = multiprocessing.get_context(fork_server.START_METHOD)
         self._processes: dict[BaseProcess, tuple[int, ...]] = {}
+        self._waiting: list[tuple[float, tuple[int, ...]]] = []  # games of processes to be started, and when
         self._fruitless = 0
         self._finished_before = 0
         self._started = self._changed = time.monotonic()
@@ -112,12 +113,19 @@ class Match:
         for sentinel in wait(list(by_sentinel), timeout=seconds):
             self._ended(by_sentinel[sentinel])  # type: ignore[index]
         self._end_silent()
+        now, waiting, self._waiting = time.monotonic(), self._waiting, []
+        for due, games in waiting:
+            if due <= now and self.failure is None:
+                self._start(games)
+            else:
+                self._waiting.append((due, games))
         if self.failure is not None:
             self.kill()
-        return self.failure is None and bool(self._processes)
+        return self.failure is None and bool(self._processes or self._waiting)
 
     def kill(self) -> None:
         """End every process at once."""
+        self._waiting.clear()
         for process in list(self._processes):
             process.kill()
             self._join(process)
@@ -150,7 +158,7 @@ class Match:
                 process.start()
                 self._processes[process] = games  # before a signal may strike
         except (EOFError, OSError) as error:  # what a dying fork server may still have forked dies with it
-            self._died(games, fork_server.not_started(error))
+            self._died(games, fork_server.not_started(error), pause=1.0)  # there may be room for it then
 
     def _join(self, process: BaseProcess) -> tuple[tuple[int, ...], int | None]:
         games = self._processes.pop(process)
@@ -171,15 +179,15 @@ class Match:
         cause = f"died ({signal_name(-code)})" if code and code < 0 else f"ended with exit code {code}"
         self._died(left, cause)
 
-    def _died(self, left: tuple[int, ...], cause: str) -> None:
-        """Play again what a process has ``left``, unless too many have died in vain."""
+    def _died(self, left: tuple[int, ...], cause: str, pause: float = 0.0) -> None:
+        """Play again what a process has ``left``, unless too many have died in vain; ``pause``: longer each time."""
         self._fruitless = self._fruitless + 1 if self.finished_games == self._finished_before else 1
         self._finished_before = self.finished_games
         if self._fruitless >= FRUITLESS_STARTS:
             self.failure = f"a process that plays {cause}, {FRUITLESS_STARTS} times without a finished game."
             return
         self._say(f"a process that plays {cause}; its games are played again, {len(left)} of them")
-        self._start(left)
+        self._waiting.append((time.monotonic() + pause * self._fruitless, left))
 
     def _end_silent(self) -> None:
         """End everything where no step was taken for as long as a worker in training may be silent."""

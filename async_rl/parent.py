@@ -8,12 +8,18 @@ Where the kernel does not offer that (macOS), a thread of each worker looks twic
 """
 
 import ctypes
+import errno
 import os
 import signal
 import sys
 import threading
+import time
+from collections.abc import Callable
 from multiprocessing.connection import wait
 from multiprocessing.process import parent_process
+
+FORK_SECONDS = 5.0
+"""Patience with a system that has no room for another process."""
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _fork_server: int | None = None  # in it, and in what it forks
@@ -32,6 +38,26 @@ def fork_server_dies_with(launcher: int) -> None:
     if os.getppid() != launcher:  # it was gone before the kernel knew
         os._exit(1)
     _fork_server = os.getpid()
+
+
+def patient(fork: Callable[[], int]) -> Callable[[], int]:
+    """``os.fork`` that waits for a while where the system has no room for another process.
+
+    Else the fork server would end of it, and all its workers with it.
+    """
+
+    def fork_in_time() -> int:
+        """See `patient`."""
+        until = time.monotonic() + FORK_SECONDS
+        while True:
+            try:
+                return fork()
+            except OSError as error:
+                if error.errno not in (errno.EAGAIN, errno.ENOMEM) or time.monotonic() > until:
+                    raise
+            time.sleep(0.1)
+
+    return fork_in_time
 
 
 def worker_dies_with_parents() -> None:

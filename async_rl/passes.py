@@ -18,7 +18,7 @@ from async_rl.rounded import Rounded
 
 
 class Passes(Protocol):
-    """How a worker uses a network, the one that learns or the target; its parameters and gradients are bound to flat vectors."""
+    """How a worker uses a network, the target or the one that learns, with parameters and gradients in flat vectors."""
 
     rounded: Rounded | None
     """What layers compute with that compute in bfloat16 by hand; an optimiser may write it, see there."""

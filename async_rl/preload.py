@@ -12,7 +12,7 @@ import contextlib
 import os
 
 from async_rl.fork_server import LAUNCHER_VARIABLE, PRELOAD_VARIABLE
-from async_rl.parent import fork_server_dies_with
+from async_rl.parent import fork_server_dies_with, patient
 
 if launcher := os.environ.pop(LAUNCHER_VARIABLE, None):
     fork_server_dies_with(int(launcher))
@@ -22,6 +22,7 @@ from async_rl.config_file import from_text
 from async_rl.envs import make_ready
 from async_rl.worker import worker_process  # noqa: F401  with torch, OpenCV and all the rest
 
+os.fork = patient(os.fork)
 kernels.compile_all()
 with contextlib.suppress(Exception):  # the workers will meet it again, and report it
     make_ready(from_text(os.environ[PRELOAD_VARIABLE]))

@@ -32,6 +32,9 @@ FRUITLESS_STARTS = 5
 FRUITFUL_SEGMENTS = 10
 """Segments after which a start has not been in vain."""
 
+REFRESHER_SECONDS = 2.0
+"""Silence after which another worker refreshes the target; one that waits for its turn is silent for a part of that."""
+
 DEAF_SECONDS = 5.0
 """A pause of the supervisor itself, by Ctrl-Z or a slow disk, after which the workers' silence is counted anew."""
 
@@ -55,7 +58,8 @@ class Member:
         self.process: BaseProcess | None = None  # None: not started, ended, or given up
         self.in_system: psutil.Process | None = None  # the same, or its predecessor, as the system sees it
         self.killed_for = ""  # why the supervisor has killed it
-        self.due = False  # to be started again as soon as the predecessor is gone
+        self.due = False  # to be started again as soon as the predecessor is gone,
+        self.not_before = 0.0  # and then
         self.error_file = Path()
 
     @property
@@ -101,6 +105,7 @@ class WorkerProcesses:
         here = range(config.workers) if indices is None else indices
         self._members = [Member(index, first[index]) for index in here]
         self._crowded = len(self._members) > available_cores()
+        self._first_step = table.total_steps()
         self._listened = self._listening_since = time.monotonic()
         self._context = multiprocessing.get_context(START_METHOD)
 
@@ -139,7 +144,7 @@ class WorkerProcesses:
                 self._let_go(member, cause)
         self._kill_silent()
         for member in self._members:
-            if member.due and member.gone:
+            if member.due and member.gone and time.monotonic() >= member.not_before:
                 states = self._table["random_states"][member.index]
                 states.fill(np.iinfo(states.dtype).max)  # as if never written: the new incarnation draws its own
                 self._start(member)
@@ -180,7 +185,10 @@ class WorkerProcesses:
             self._table[name][member.index] = member.heartbeat_at_start
         process = self._context.Process(  # type: ignore[attr-defined]
             target=worker_process,
-            args=(self._config, member.index, member.incarnation, self._table, member.error_file, self._crowded),
+            args=(
+                *(self._config, member.index, member.incarnation, self._table, member.error_file),
+                *(self._crowded, self._first_step),
+            ),
             name=f"async_rl worker {member.index}",
             daemon=True,
         )
@@ -191,6 +199,7 @@ class WorkerProcesses:
                 member.process = process  # before a signal may strike
         except (EOFError, OSError) as error:  # what a dying fork server may still have forked dies with it
             self._let_go(member, fork_server.not_started(error))
+            member.not_before = time.monotonic() + member.fruitless_starts  # there may be room for it then
             return
         try:
             member.in_system = psutil.Process(process.pid)
@@ -231,8 +240,7 @@ class WorkerProcesses:
         if member.killed_for:
             return member.killed_for
         if code == 0:
-            done = self._table["stop"][0] or self._table.total_steps() >= self._config.steps
-            return None if done else "ended by itself, long before the run"
+            return None if self._done else "ended by itself, long before the run"
         last_line = errors.last_line(member.error_file)
         where = f"; see {member.error_file}" if last_line else ""
         if code is not None and code < 0:
@@ -243,8 +251,16 @@ class WorkerProcesses:
             return "was lost with the fork server"
         return f"failed ({last_line.rstrip('.')}{where})" if last_line else f"ended with exit code {code}"
 
+    @property
+    def _done(self) -> bool:
+        """Whether nothing is left to do for a worker that would be started again."""
+        return bool(self._table["stop"][0]) or self._table.total_steps() >= self._config.steps
+
     def _let_go(self, member: Member, cause: str) -> None:
         """Report a death, and let the worker be started again, unless it has been started in vain too often."""
+        if self._done:
+            self._say(f"worker {member.index} {cause}, when all was done")
+            return
         fruits = int(self._table["steps"][member.index]) - member.steps_at_start
         fruitless = fruits < FRUITFUL_SEGMENTS * self._config.steps_per_segment
         member.fruitless_starts = member.fruitless_starts + 1 if fruitless else 0
@@ -257,7 +273,12 @@ class WorkerProcesses:
         member.due = True
 
     def _appoint_refresher(self) -> None:
-        """One living worker refreshes the target: a single writer, hence exactly one refresh an interval."""
-        alive = [member.index for member, _ in self._alive()]
-        if alive and self._table["refresher"][0] not in alive:
-            self._table["refresher"][0] = alive[0]
+        """One worker that takes steps refreshes the target: a single writer, hence one refresh an interval.
+
+        Where it starts again, or hangs, another one takes over; a second writer could only do the same once more.
+        """
+        heartbeat, refresher = self._table["heartbeat"], self._table["refresher"]
+        members = [member for member, _ in self._alive()]
+        last = {m.index: heartbeat[m.index] for m in members if heartbeat[m.index] > m.heartbeat_at_start}
+        if last and time.monotonic() - last.get(int(refresher[0]), -np.inf) > REFRESHER_SECONDS:
+            refresher[0] = max(last, key=last.__getitem__)

@@ -17,7 +17,7 @@ from typing import Protocol
 import numpy as np
 
 from async_rl import checkpoint
-from async_rl.build import GAMES_RING, stored_bytes
+from async_rl.build import stored_bytes, unread_games
 from async_rl.checkpoint import Progress
 from async_rl.config import Config
 from async_rl.divergence import Divergence
@@ -214,13 +214,11 @@ class Supervisor:
         """Take what the workers have put into their rings since the last time."""
         seconds = self._clock.seconds()
         games: list[Game] = []
-        for worker, written in enumerate(self._table["games_written"].tolist()):
-            read = int(self._games_read[worker])
-            if written - read > GAMES_RING:
-                self._terminal.say(f"worker {worker}: {written - read - GAMES_RING} games were overwritten unread")
-                read = written - GAMES_RING
-            for number in range(read, written):
-                total_steps, stream, score, length, epsilon = self._table["games"][worker, number % GAMES_RING].tolist()
+        for worker, read in enumerate(self._games_read.tolist()):
+            new, written = unread_games(self._table, worker, read)
+            if lost := written - read - len(new):
+                self._terminal.say(f"worker {worker}: {lost} games were overwritten unread")
+            for total_steps, stream, score, length, epsilon in new.tolist():
                 games.append(Game(int(total_steps), seconds, worker, int(stream), score, int(length), epsilon))
             self._games_read[worker] = written
         if games:
@@ -275,4 +273,6 @@ class Supervisor:
 
     def _write(self, path: Path, first: Path | None = None) -> None:
         """Write a checkpoint of now, see `checkpoint.save`; raises OSError."""
-        checkpoint.save(path, self._table, self._config, self._spec, self._layout, self.progress, first)
+        content = checkpoint.encode(self._table, self._config, self._spec, self._layout, self.progress)
+        self._read_games()  # of the steps that it counts: they are logged before it is there
+        checkpoint.save(path, content, first)

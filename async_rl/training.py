@@ -125,7 +125,10 @@ class _Run:
         saved = checkpoint.read(run_dir)
         checkpoint.restore(saved, self.table, self.config, self._spec, self._layout)
         checkpoint.set_aside(saved, run_dir)
-        return saved
+        known = [score for score in (saved.progress.best_score, checkpoint.best_score(run_dir)) if score is not None]
+        return dataclasses.replace(
+            saved, progress=dataclasses.replace(saved.progress, best_score=max(known, default=None))
+        )
 
     def session(self, run_dir: Path, saved: Checkpoint | None, progress: Progress, **notes: Any) -> Supervisor:
         """Record a session, open its logs and its terminal, and hand all that to a supervisor."""
@@ -164,7 +167,8 @@ class _Run:
     def _save(self, run_dir: Path, progress: Progress) -> None:
         """Write the latest checkpoint; where that fails, those to come will say why."""
         with contextlib.suppress(OSError):
-            checkpoint.save(run_dir / checkpoint.LATEST, self.table, self.config, self._spec, self._layout, progress)
+            content = checkpoint.encode(self.table, self.config, self._spec, self._layout, progress)
+            checkpoint.save(run_dir / checkpoint.LATEST, content)
 
     def _take_from_donor(self) -> list[str]:
         return [] if self._donor is None else checkpoint.transfer(self._donor, self.table, self._layout)

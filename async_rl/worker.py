@@ -7,6 +7,8 @@ Life of a worker process:
                                        the supervisor starts the next incarnation in the same slots.
 """
 
+import os
+import threading
 import time
 from pathlib import Path
 
@@ -26,6 +28,9 @@ from async_rl.parent import worker_dies_with_parents
 from async_rl.schedules import epsilons, learning_rate
 from async_rl.seeding import seed_others, state_of
 from async_rl.shared import SharedTable
+
+CLOSE_SECONDS = 5.0
+"""Patience at the end with environments that hang as they are closed."""
 
 
 class Worker:
@@ -188,7 +193,8 @@ class Worker:
         due = self._total_steps >= (refreshes[0] + 1) * self._config.target_interval
         if due and self._config.uses_target and self._table["refresher"][0] == self._index:
             np.copyto(self._table["target"], self._table["parameters"])
-            refreshes[0] = self._total_steps // self._config.target_interval  # T of many machines comes in leaps
+            # T of many machines comes in leaps, and a worker that hung may come late.
+            refreshes[0] = max(refreshes[0], self._total_steps // self._config.target_interval)
         self._publish()
         self._lap("report")
 
@@ -216,11 +222,11 @@ class Worker:
 
 
 def worker_process(
-    config: Config, index: int, incarnation: int, table: SharedTable, error_file: Path, crowded: bool
+    config: Config, index: int, incarnation: int, table: SharedTable, error_file: Path, crowded: bool, first_step: int
 ) -> None:
     """Entry of a worker process, one of more than there are cores if it is ``crowded`` here.
 
-    An error is left in ``error_file``, and the exit code is 1.
+    ``first_step`` is T at the start of the session. An error is left in ``error_file``, and the exit code is 1.
     """
     worker_dies_with_parents()
     pin_worker(index, config.pin)
@@ -231,8 +237,11 @@ def worker_process(
     cv2.setNumThreads(0)
     with errors.left_in(error_file):
         kernels.compile_all()  # done already in the fork server; not where there is none
-        seed_others(config.seed, index, incarnation, table.total_steps())
+        seed_others(config.seed, index, incarnation, first_step)
         parts = make_parts(config, index, incarnation, table)
         Worker(config, index, table, parts).run()
+        late = threading.Timer(CLOSE_SECONDS, os._exit, (0,))
+        late.daemon = True
+        late.start()
         for environment in parts.streams.environments:
             close(environment)

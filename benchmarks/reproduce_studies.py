@@ -199,7 +199,10 @@ ROBUSTNESS_COLUMNS = ("optimizer", "seed", "lr", "score")
 
 
 def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
-    """Quarter, half and three quarters of the way through the sorted values, none interpolated: some are infinite."""
+    """Quarter, half and three quarters of the way through the sorted values, none interpolated: some are infinite.
+
+    Of two in the middle one is taken: of two values the lower, of ten the fifth.
+    """
     ranked = sorted(values)
     low, middle, high = (ranked[round(part * (len(ranked) - 1))] for part in (0.25, 0.5, 0.75))
     return low, middle, high

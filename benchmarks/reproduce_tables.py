@@ -39,16 +39,20 @@ def games_table(rows: Sequence[Row]) -> str:
         points = PUBLISHED[row.game].points if row.game in PUBLISHED else ()
         hour = next((point.score for point in points if point.hours), None)
         end = next((point.score for point in points if point.steps), None)
-        seed = "" if row.seed == rows[0].seed else f", seed {row.seed}"
         lines.append(
             (
-                game_title(row.game) + seed, _millions(row.total_steps), f"{row.hours:.2f}", _after_an_hour(row),
+                _game(row, rows), _millions(row.total_steps), f"{row.hours:.2f}", _after_an_hour(row),
                 _about(hour), _score(row.score), _about(end), _with_error(row.evaluation_005, row.error_005),
                 _with_error(row.evaluation_001, row.error_001),
                 "" if row.human_normalised is None else f"{row.human_normalised:.2f}",
             )
         )  # fmt: skip
     return markdown(header, lines)
+
+
+def _game(row: Row, rows: Sequence[Row]) -> str:
+    """With the seed, where it is another one than that of the first row."""
+    return game_title(row.game) + ("" if row.seed == rows[0].seed else f", seed {row.seed}")
 
 
 def methods_table(rows: Sequence[Row]) -> str:
@@ -67,7 +71,7 @@ def methods_table(rows: Sequence[Row]) -> str:
     )
     lines = [
         (
-            game_title(row.game), row.method, _millions(row.total_steps), f"{row.hours:.2f}",
+            _game(row, rows), row.method, _millions(row.total_steps), f"{row.hours:.2f}",
             _score(row.score_20_minutes), _score(row.score_1_hour), _score(row.score),
             "" if row.best_steps is None else f"{_score(row.best)}, {_millions(row.best_steps)}",
             _with_error(row.evaluation_005, row.error_005),

@@ -1,7 +1,10 @@
 """Environments that break their word, each in its own way; the launcher, which only describes them, sees no fault."""
 
 import itertools
+import multiprocessing
 import os
+import signal
+import sys
 import time
 from typing import Any
 
@@ -65,6 +68,25 @@ class FailsInClose(Base):
             with open(os.environ["CLOSED"], "a", encoding="utf-8") as file:
                 file.write("x")
         raise RuntimeError("it is stuck")
+
+
+class LeavesInClose(Base):
+    """As many that close their window."""
+
+    def close(self) -> None:
+        sys.exit()
+
+
+class HangsInClose(Base):
+    def close(self) -> None:
+        if multiprocessing.parent_process() is not None:
+            time.sleep(1000)
+
+
+class DiesInClose(Base):
+    def close(self) -> None:
+        if multiprocessing.parent_process() is not None:
+            os.kill(os.getpid(), signal.SIGSEGV)
 
 
 class GlobalRandom(Base):

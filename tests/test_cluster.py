@@ -1,5 +1,6 @@
 """Many machines: real Ray, raylets on this machine as machines of the cluster, and real runs on them."""
 
+import importlib.metadata
 import json
 import random
 import re
@@ -24,12 +25,12 @@ from ray.exceptions import RayError, RayTaskError
 from test_exchange import Unreliable
 
 from async_rl import Config, UserError, checkpoint
-from async_rl.build import GAMES_RING, make_table
+from async_rl.build import GAMES_RING, make_table, unread_games
 from async_rl.checkpoint import Progress
 from async_rl.cluster import connection
 from async_rl.cluster.exchange import DivergedError, UnavailableError
 from async_rl.cluster.holder import RemoteStore
-from async_rl.cluster.island import Collected, Island, Order
+from async_rl.cluster.island import Collected, Island, Order, _texts
 from async_rl.cluster.islands import Islands, dated_within
 from async_rl.cluster.settings import ClusterSettings, record, recorded
 from async_rl.envs import describe
@@ -196,10 +197,13 @@ def test_ray_that_is_not_installed_is_said(tmp_path: Path) -> None:
     )
 
 
-def test_other_versions_on_a_machine_are_said() -> None:
+def test_other_versions_on_a_machine_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
     from async_rl.cluster import versions
 
     versions.compare("a", versions.own())
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "2.13.0+cpu")  # of an index for this processor
+    assert versions.own()["torch"] == "2.13.0"
+    monkeypatch.undo()
     for name, version in (("Python", "3.1"), ("ray", "1.0"), ("torch", "2.5"), ("async_rl", "source 0")):
         with pytest.raises(UserError, match=f"the machine b has {name} {version}, this one has"):
             versions.compare("b", versions.own() | {name: version})
@@ -222,19 +226,22 @@ def test_games_that_an_island_has_overwritten_are_counted_and_not_taken_twice() 
     config = Config(env="catch", workers=2)
     there, here = (make_table(config, describe(config)) for _ in range(2))
     island, driver = Island(), SimpleNamespace(_table=here)
-    island._table, island._order = there, SimpleNamespace(workers=slice(1, 2))  # type: ignore[assignment]
+    island._table = there
+    island._order = SimpleNamespace(workers=slice(1, 2), incarnation=0, worker_incarnations=(0,))  # type: ignore[assignment]
     read = 0
     for written in (100, 100 + GAMES_RING + 50):
         for number in range(int(there["games_written"][1]), written):
             there["games"][1, number % GAMES_RING] = number
         there["games_written"][1] = written
-        games = island._games(0, read, written)
+        told = island.collect([read], 0)
+        assert told is not None and told.games_written == [written]
+        (games,) = told.games
         Islands._put_games(driver, 1, games, games[:, 0], written)  # type: ignore[arg-type]
-        read = int(here["games_written"][1])
-        assert read == written and len(games) == min(written, GAMES_RING)
+        taken, following = unread_games(here, 1, read)
+        newest = np.arange(max(0, written - GAMES_RING + 1), written)  # but the one that may be written just now
+        assert following == written and taken[:, 2].tolist() == newest.tolist()
+        read = written
     shutil.rmtree(island._folder)
-    newest = np.arange(read - GAMES_RING, read)
-    np.testing.assert_array_equal(here["games"][1, newest % GAMES_RING, 2], newest)
 
 
 def test_an_island_that_has_diverged_says_so_and_ends_its_process(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -260,7 +267,25 @@ def test_an_island_that_fails_leaves_a_traceback(monkeypatch: pytest.MonkeyPatch
     told = failed.collect([], 0)
     assert told is not None and told.ended and told.said == ["island 3 failed (OSError: no room)"]
     assert list(told.errors) == ["island3.2.txt"] and "OSError: no room" in told.errors["island3.2.txt"]
+    shutil.rmtree(failed._folder)  # its disk has gone
+    failed._run(SimpleNamespace(island=3, incarnation=2), None)  # type: ignore[arg-type]
+    told = failed.collect([], 1)
+    assert told is not None and told.ended and told.said == ["island 3 failed (OSError: no room)"]
     failed.__ray_shutdown__()
+
+
+def test_texts_that_are_removed_while_they_are_read_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("kept", "removed"):
+        (tmp_path / f"{name}.txt").write_text("text", encoding="utf-8")
+    read = Path.read_text
+
+    def reading(path: Path, **how: Any) -> str:
+        if path.stem == "removed":
+            path.unlink()
+        return read(path, **how)
+
+    monkeypatch.setattr(Path, "read_text", reading)
+    assert _texts(tmp_path) == {"kept.txt": "text"}
 
 
 def test_an_exchange_that_fails_ends_the_island() -> None:

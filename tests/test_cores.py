@@ -63,6 +63,12 @@ def test_quotas_of_both_kinds_of_cgroups_are_read(tmp_path: Path) -> None:
     assert (150_000, 100_000) in list(cores._quotas(tmp_path))
 
 
+def test_a_cgroup_whose_name_is_not_understood_sets_no_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "cgroup").write_text("0::/Dienste/Büro\n", encoding="utf-8")
+    monkeypatch.setattr(cores, "OWN_CGROUPS", tmp_path / "cgroup")
+    assert list(cores._quotas(tmp_path)) == [] and cores.available_cores() >= 1
+
+
 def test_long_turns_leave_all_else_as_it_was() -> None:
     """In a process of its own; the time of a turn is read back by the same system's other call."""
     code = """

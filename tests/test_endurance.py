@@ -19,7 +19,7 @@ import psutil
 import pytest
 from conftest import Run, rows, wait_for
 
-from async_rl import Config, checkpoint, errors, recovery, resuming, run_directory, train
+from async_rl import Config, checkpoint, errors, recovery, resuming, run_directory, storage, train
 from async_rl.build import make_table
 from async_rl.config_file import to_toml
 from async_rl.divergence import Divergence
@@ -285,6 +285,26 @@ def test_a_recovery_that_cannot_be_recorded_goes_on(tmp_path: Path, monkeypatch:
     hopeless = Config(env="catch", workers=1, steps=10**9, report_seconds=0.2, lr_schedule="constant", lr=1e38)
     result = train(hopeless, tmp_path / "run", quiet=True)
     assert result.ending is Ending.FAILED and len(run_directory.sessions(result.run_dir)) == 1
+
+
+def test_a_recovery_that_is_recorded_by_half_is_known_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is full between the two files."""
+    config = Config(env="catch", lr=1.0)
+    run_directory.record(tmp_path, config, describe(config), {})
+    write, count = storage.write, iter(range(9))
+
+    def writing(path: Path, content: bytes) -> None:
+        if next(count) > 0:
+            raise OSError("no space left")
+        write(path, content)
+
+    monkeypatch.setattr(storage, "write", writing)
+    note = {recovery.KEY: {"lr_before": 1.0, "lr": 0.5}}
+    with pytest.raises(UserError, match="no space left"):
+        run_directory.record(tmp_path, replace(config, lr=0.5), describe(config), {}, **note)
+    assert recovery.used(tmp_path) and resuming.is_run_of(config, tmp_path)
 
 
 def test_a_damaged_record_of_another_run_hinders_no_resume(tmp_path: Path) -> None:

@@ -13,13 +13,14 @@ import time
 from collections.abc import Callable, Iterator
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import psutil
 import pytest
 from conftest import ROOT, TIMEOUT_SECONDS, Run, command, rows, wait_for
 
-from async_rl import Config, checkpoint, fork_server, processes, train
+from async_rl import Config, checkpoint, fork_server, parent, processes, train
 from async_rl.signals import ONE_PRESS_SECONDS
 from async_rl.supervisor import Ending
 
@@ -85,10 +86,10 @@ def test_a_fork_server_that_dies_while_it_is_asked_is_asked_again(
 def test_want_of_processes_ends_no_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    prepare, calls = fork_server.prepare, itertools.count()
+    prepare, calls, began = fork_server.prepare, itertools.count(), time.monotonic()
 
     def preparing(config: Config) -> None:
-        if next(calls) < 3:  # the first is in advance
+        if next(calls) < 1 or time.monotonic() < began + 2:  # the first is in advance
             raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
         prepare(config)
 
@@ -96,11 +97,32 @@ def test_want_of_processes_ends_no_run(
     result = train(Config(env="catch", workers=2, steps=2000), tmp_path / "run")
     assert result.ending is Ending.FINISHED and result.total_steps >= 2000
     told = capsys.readouterr().out
-    assert told.count("could not be started (Resource temporarily unavailable); started again") == 2
+    assert told.count("could not be started (Resource temporarily unavailable); started again") == 2 * 2
+
+
+def test_a_fork_server_waits_for_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    full = [BlockingIOError(errno.EAGAIN, "full"), OSError(errno.ENOMEM, "full")]
+    assert parent.patient(Mock(side_effect=[*full, 7]))() == 7
+    with pytest.raises(PermissionError):
+        parent.patient(Mock(side_effect=[PermissionError(errno.EPERM, "never"), 7]))()
+    monkeypatch.setattr(parent, "FORK_SECONDS", 0.0)
+    with pytest.raises(BlockingIOError):
+        parent.patient(Mock(side_effect=itertools.repeat(full[0])))()
+    code = "import os\nimport async_rl.preload\nprint(os.fork.__qualname__)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT_SECONDS
+    )
+    assert done.stdout.startswith("patient"), done.stderr
+
+
+def test_what_the_fork_server_is_told_stays_in_no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fork_server.forkserver, "ensure_running", Mock(side_effect=BlockingIOError))
+    fork_server.prepare_ahead(Config(env="catch"))
+    assert not {fork_server.PRELOAD_VARIABLE, fork_server.LAUNCHER_VARIABLE} & os.environ.keys()
 
 
 def test_a_worker_whose_fork_server_is_gone_ends_at_once() -> None:
-    code = "from async_rl import parent\nparent._fork_server = 1\nparent.worker_dies_with_parents()\nprint('alive')"
+    code = "from async_rl import parent\nparent._fork_server = -1\nparent.worker_dies_with_parents()\nprint('alive')"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, timeout=TIMEOUT_SECONDS)
     assert (done.returncode, done.stdout) == (1, b"")
 
@@ -147,6 +169,11 @@ def test_the_refresher_is_replaced(start: Start) -> None:
         return int(rows(run.run_dir / "metrics.csv")[-1]["target_refreshes"])
 
     run.wait_for_steps(4000)
+    stopped = run.workers()[0]
+    stopped.suspend()  # worker 0 has the duty
+    before = refreshes()
+    wait_for(lambda: refreshes() > before + 2, "refreshes by the one that is not stopped")
+    stopped.resume()
     for worker in run.workers():
         worker.kill()
         wait_for(lambda: len(run.workers()) == 2, "the next incarnation")

@@ -174,6 +174,13 @@ def test_a_run_that_was_over_within_an_hour_says_when() -> None:
     assert hour(evaluation_005=1.0, error_005=0.1, hours=1.2, score_1_hour=40.0) == "40.0"
 
 
+def test_tables_name_the_seeds_that_are_not_the_first_ones() -> None:
+    rows_of_both = [row_of(game="pong", method="m", seed=seed, total_steps=10**7, hours=0.8) for seed in (0, 1)]
+    for tabulate in (reproduce_tables.games_table, reproduce_tables.methods_table):
+        first, second = tabulate(rows_of_both).splitlines()[-2:]
+        assert first.startswith("| Pong |") and second.startswith("| Pong, seed 1 |")
+
+
 def test_memory_of_a_run_is_that_of_all_its_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(studies, "MEMORY_SECONDS", 0.05)
     experiment = Experiment("run", Config(env="pong"), "method")

@@ -14,11 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import safetensors.numpy
-from conftest import ROOT, mounted, wait_for
+from conftest import ROOT, mounted, rows, wait_for
 
 from async_rl import Config, UserError, checkpoint, load, recovery, storage, train
 from async_rl.build import make_table
 from async_rl.checkpoint_content import decode
+from async_rl.divergence import Divergence
 from async_rl.envs import describe
 from async_rl.networks import make_network
 from async_rl.shared import layout
@@ -34,8 +35,8 @@ def save(run_dir: Path, steps: int, first: Path | None = None) -> None:
     spec = describe(CONFIG)
     table = make_table(CONFIG, spec)
     table["steps"][0] = steps
-    checkpoint.save(run_dir / checkpoint.LATEST, table, CONFIG, spec, layout(make_network(CONFIG, spec)),
-                    checkpoint.Progress(total_steps=steps), first)  # fmt: skip
+    shapes, progress = layout(make_network(CONFIG, spec)), checkpoint.Progress(total_steps=steps)
+    checkpoint.save(run_dir / checkpoint.LATEST, checkpoint.encode(table, CONFIG, spec, shapes, progress), first)
 
 
 def steps_of(path: Path) -> int:
@@ -329,10 +330,57 @@ def test_counts_come_back_with_a_checkpoint(tmp_path: Path) -> None:
     for name, counts in (("steps", (3000, 16, 2000)), ("updates", (70, 9, 1)), ("dropped", (1, 0, 2))):
         table[name][:] = counts
     (tmp_path / "run").mkdir()
-    checkpoint.save(tmp_path / "run" / checkpoint.LATEST, table, config, spec, shapes, checkpoint.Progress(5016))
+    content = checkpoint.encode(table, config, spec, shapes, checkpoint.Progress(5016))
+    checkpoint.save(tmp_path / "run" / checkpoint.LATEST, content)
     for workers in (1, 4):
         other = replace(config, workers=workers)
         fresh = make_table(other, spec)
         checkpoint.restore(checkpoint.read(tmp_path / "run"), fresh, other, spec, shapes)
         assert [int(fresh[name].sum()) for name in ("steps", "updates", "dropped")] == [5016, 80, 3]
         assert fresh["target_refreshes"][0] == 10
+
+
+def test_a_run_that_gets_a_target_begins_with_the_network_it_has(tmp_path: Path) -> None:
+    """Without a target theta^- stays at the initial parameters."""
+    without = Config(env="catch", workers=1, steps=3000, target="none")
+    run_dir = train(without, tmp_path / "run", quiet=True).run_dir
+    saved, spec = checkpoint.read(run_dir), describe(without)
+    assert not np.array_equal(saved.arrays["target"], saved.arrays["parameters"])
+    for target, row in (("shared", "parameters"), ("none", "target")):
+        config = replace(without, target=target)
+        table = make_table(config, spec)
+        checkpoint.restore(saved, table, config, spec, layout(make_network(config, spec)))
+        np.testing.assert_array_equal(table["target"], saved.arrays[row])
+
+
+def test_a_resumed_run_knows_the_best_score_from_the_best_checkpoint(tmp_path: Path) -> None:
+    """A kill came between the two files, so the latest is older."""
+    config = Config(env="catch", workers=1, steps=5000)
+    run_dir = train(config, tmp_path / "run", quiet=True).run_dir
+    latest, spec = checkpoint.read(run_dir), describe(config)
+    table, shapes = make_table(config, spec), layout(make_network(config, spec))
+    best = checkpoint.encode(table, config, spec, shapes, replace(latest.progress, best_score=9.0))
+    (run_dir / checkpoint.BEST).write_bytes(best)
+    train(replace(config, steps=6000), resume=run_dir, quiet=True)
+    assert checkpoint.read(run_dir).progress.best_score == 9.0
+    assert (run_dir / checkpoint.BEST).read_bytes() == best
+
+
+def test_games_of_a_checkpoint_are_on_record_before_it_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save, missing = checkpoint.save, list[int]()
+
+    def saving(path: Path, content: bytes, first: Path | None = None) -> None:
+        played = sum(int(game["length"]) for game in rows(tmp_path / "run" / "episodes.csv"))
+        total_steps = decode(path, content).progress.total_steps
+        missing.append(total_steps - played)
+        save(path, content, first)
+        if len(missing) == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(checkpoint, "save", saving)
+    monkeypatch.setattr(Divergence, "look", lambda self: time.sleep(0.2))  # before a checkpoint; games go on meanwhile
+    config = Config(env="catch", workers=1, envs_per_worker=1, steps=10**9, checkpoint_seconds=1)
+    assert train(config, tmp_path / "run", quiet=True).ending is Ending.TERMINATED
+    assert len(missing) == 3 and max(missing) < 9 + config.steps_per_segment  # the game that is running

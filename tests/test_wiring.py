@@ -10,7 +10,7 @@ import torch
 
 from async_rl import seeding
 from async_rl.algorithms import Learning
-from async_rl.build import _experience, final_epsilons, make_parts, make_table
+from async_rl.build import GAMES_RING, _experience, final_epsilons, make_parts, make_table, unread_games
 from async_rl.config import Config
 from async_rl.envs import describe
 from async_rl.networks import make_network
@@ -192,3 +192,28 @@ def test_means_over_the_steps_of_each_update_are_on_record(monkeypatch: pytest.M
         norms.append(float(worker._parts.gradient.norm()))
     squares, values = (sum(float((x.errors**2).mean()) for x in learnt), sum(x.value for x in learnt) / 12)
     np.testing.assert_allclose(table["sums"][0], [squares, values, sum(norms)], rtol=1e-4)
+
+
+@pytest.mark.parametrize(("unread", "written_meanwhile"), [(7, 0), (GAMES_RING - 9, 12), (GAMES_RING + 50, 3)])
+def test_games_that_are_overwritten_while_they_are_read_are_not_taken(unread: int, written_meanwhile: int) -> None:
+    """Else one would be counted twice, and the one in whose place it stands not at all."""
+    ring, count = np.full((GAMES_RING, 5), np.nan), np.zeros(1, np.int64)
+
+    def write(numbers: range) -> None:
+        for number in numbers:
+            ring[number % GAMES_RING] = number
+            count[0] = number + 1
+
+    class Overwritten(np.ndarray):
+        """A ring into which more is written in the moment in which it is read."""
+
+        def __getitem__(self, at: Any) -> Any:
+            write(range(100 + unread, 100 + unread + written_meanwhile))
+            return ring[at]
+
+    write(range(100 + unread))
+    table: Any = {"games": [ring.view(Overwritten)], "games_written": count}
+    games, following = unread_games(table, 0, read=100)
+    assert following == 100 + unread
+    first_whole = 100 + unread + written_meanwhile - GAMES_RING + 1
+    assert games[:, 0].tolist() == list(range(max(100, first_whole), following))

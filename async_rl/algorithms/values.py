@@ -47,12 +47,13 @@ class ValueLearner:
     Attributes:
         next_value: who values what comes next.
         decay: lambda of the returns; 0: one step, 1: to the end of the segment.
-        most: TD errors beyond it have the gradient of this one: the Huber loss, with 1 that of Mnih et al. 2015;
-            infinity: all are squared ([1]).
+        slope: of the loss, in TD errors.
+        most: TD errors beyond it have the gradient of this one.
     """
 
     next_value: NextValue
     decay: float
+    slope: float
     most: float
 
     @torch.no_grad()
@@ -72,6 +73,7 @@ class ValueLearner:
             segment.action.numpy(),
             returns.numpy(),
             segment.weight.numpy(),
+            np.float32(self.slope),
             np.float32(self.most),
             gradient.numpy(),
             errors.numpy(),

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from async_rl import fork_server, temporary
-from async_rl.build import GAMES_RING, shared_statistics, table_rows, zero_counts
+from async_rl.build import shared_statistics, table_rows, unread_games, zero_counts
 from async_rl.cluster.exchange import DivergedError, Exchange, ReplacedError, Store, UnavailableError
 from async_rl.cluster.holder import RemoteStore
 from async_rl.cluster.settings import ClusterSettings
@@ -96,7 +96,7 @@ class Island:
         """Start to train, once in the life of this process; the incarnation that trains."""
         if self._order is not None:
             return self._order.incarnation
-        fork_server.prepare(order.config)
+        fork_server.prepare_ahead(order.config)
         self._order = order
         store = RemoteStore(holders, order.island, order.workers, order.settings.wire)
         threading.Thread(target=self._run, args=(order, store), daemon=True).start()
@@ -109,14 +109,14 @@ class Island:
             return None
         ended, table, workers = self._ended, self._table, self._workers
         # First the games, then the counts, so that these have the steps of every game.
-        written = [] if table is None else table["games_written"][order.workers].tolist()
-        games = [self._games(worker, *each) for worker, each in enumerate(zip(games_read, written, strict=False))]
+        workers_read = enumerate(games_read, order.workers.start)
+        new = [] if table is None else [unread_games(table, worker, read) for worker, read in workers_read]
         rows = {} if table is None else {name: table[name][order.workers].copy() for name in COUNTED}
         return Collected(
             incarnation=order.incarnation,
             rows=rows,
-            games=games,
-            games_written=written,
+            games=[games for games, _ in new],
+            games_written=[written for _, written in new],
             worker_incarnations=workers.incarnations if workers else order.worker_incarnations,
             restarted=workers.restarted if workers else 0,
             stepping=workers.stepping if workers and not ended else 0,
@@ -136,12 +136,6 @@ class Island:
         """Let the workers finish their segments, exchange once more and end; `collect` tells when that is done."""
         self._asked_to_stop.set()
 
-    def _games(self, worker: int, read: int, written: int) -> np.ndarray:
-        assert self._order is not None and self._table is not None
-        ring = self._table["games"][self._order.workers.start + worker]
-        numbers = np.arange(max(read, written - GAMES_RING), written)
-        return ring[numbers % GAMES_RING].copy()
-
     def _run(self, order: Order, store: Store) -> None:
         try:
             self._train(order, store)
@@ -152,8 +146,9 @@ class Island:
             self._said.append(f"island {order.island} has diverged: its parameters are not finite; they are dropped")
         except Exception as error:  # whatever it is, the driver has to know
             text = traceback.format_exc()
-            (self._folder / f"island{order.island}.{order.incarnation}.txt").write_text(text, encoding="utf-8")
             self._said.append(f"island {order.island} failed ({type(error).__name__}: {error})")
+            with contextlib.suppress(OSError):
+                (self._folder / f"island{order.island}.{order.incarnation}.txt").write_text(text, encoding="utf-8")
         finally:
             self._exchange_ends.set()
             if self._workers is not None:
@@ -235,5 +230,8 @@ def _fill(table: SharedTable, order: Order) -> None:
 
 def _texts(folder: Path) -> dict[str, str]:
     """Tracebacks that workers have left, the newest few of them."""
-    files = sorted(folder.glob("*.txt"), key=lambda file: file.stat().st_mtime_ns)[-5:]
-    return {file.name: text for file in files if (text := file.read_text(encoding="utf-8", errors="replace")[:20_000])}
+    found = []
+    for file in folder.glob("*.txt"):
+        with contextlib.suppress(OSError):  # an empty one may be removed in this moment
+            found.append((file.stat().st_mtime_ns, file.name, file.read_text(encoding="utf-8", errors="replace")))
+    return {name: text[:20_000] for _, name, text in sorted(found)[-5:] if text}

@@ -243,9 +243,10 @@ class Islands:
     def _put_games(self, slot: int, games: np.ndarray, dates: np.ndarray, written: int) -> None:
         """Into the rings out of which the supervisor reads, under the island's own numbers, so that it tells how many
         were overwritten before they could be asked for: the records first, the count after them."""
-        games = np.column_stack([dates, games[:, 1:]])
-        self._table["games"][slot][np.arange(written - len(games), written) % GAMES_RING] = games
-        self._table["games_written"][slot] = written
+        ring, count = self._table["games"][slot], self._table["games_written"]
+        ring[np.arange(max(count[slot], written - GAMES_RING), written) % GAMES_RING] = np.nan
+        ring[np.arange(written - len(games), written) % GAMES_RING] = np.column_stack([dates, games[:, 1:]])
+        count[slot] = written
 
     def _look_at_vectors(self, now: float) -> None:
         """Get target and statistics of one island now and then, for checkpoints and for islands that begin again."""

@@ -22,8 +22,13 @@ def own() -> dict[str, str]:
     files = sorted(folder.rglob("*.py"))
     source = b"".join(str(file.relative_to(folder)).encode() + file.read_bytes() for file in files)
     digest = hashlib.sha256(source).hexdigest()[:12]
-    packages = {name: importlib.metadata.version(name) for name in _PACKAGES}
+    packages = {name: _public(importlib.metadata.version(name)) for name in _PACKAGES}
     return {"Python": platform.python_version(), **packages, "async_rl": f"source {digest}"}
+
+
+def _public(version: str) -> str:
+    """Without what an index adds, as in ``2.13.0+cpu``: the same pin gives another one on other processors."""
+    return version.partition("+")[0]
 
 
 def require_same(nodes: list[dict[str, Any]]) -> None:

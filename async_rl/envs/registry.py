@@ -88,7 +88,7 @@ def close(environment: Environment | None) -> None:
     """Release what an environment holds, if it has a way to do so; what it raises then harms nobody any more."""
     own = getattr(environment, "close", None)
     if callable(own):
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(Exception, SystemExit):  # many end the program with their window
             own()
 
 

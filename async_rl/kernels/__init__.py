@@ -52,7 +52,7 @@ def compile_all() -> None:
         (update_grey, (screen, screen.copy(), screen.copy(), np.zeros(256, np.int16), np.zeros(1, np.bool_))),
         (shrink, (screen, screen, np.zeros(1, np.bool_), screen, np.zeros(8, np.uint64), weights, weights)),
         (lambda_returns, (each, each, each, each, number, each.copy())),
-        (value_gradient, (outputs, action, each, each, number, outputs.copy(), each.copy())),
+        (value_gradient, (outputs, action, each, each, number, number, outputs.copy(), each.copy())),
         (actor_critic_gradient, (outputs, action, each, number, outputs.copy(), each.copy())),
     ):
         with contextlib.suppress(OSError):  # compiled, but the disk is full

@@ -44,11 +44,12 @@ def value_gradient(
     action: np.ndarray,
     returns: np.ndarray,
     weight: np.ndarray,
+    slope: np.float32,
     most: np.float32,
     gradient: np.ndarray,
     errors: np.ndarray,
 ) -> tuple[float, float]:
-    """Gradient of the weighted squared errors ``R - Q(s, a)``, each of which counts as at most ``most``.
+    """Gradient of the weighted loss: ``slope`` times each error ``R - Q(s, a)``, which counts as at most ``most``.
 
     ``outputs`` and ``gradient`` are [T, E, A] float32, ``action`` [T, E] int64, all others [T, E] float32. Written:
     ``gradient`` and ``errors``.
@@ -67,7 +68,7 @@ def value_gradient(
             squares += np.float64(error) * error
             error = most if error > most else error  # what is not a number stays so
             error = -most if error < -most else error
-            gradient[t, e, action[t, e]] = np.float32(-2) * weight[t, e] * error
+            gradient[t, e, action[t, e]] = -slope * weight[t, e] * error
     return values, squares
 
 
