@@ -5,9 +5,10 @@ import io
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn, TypeVar, cast
 
 import docstring_parser
 import tyro
@@ -17,6 +18,7 @@ from async_rl.types import UserError
 from async_rl.values import reason, shown_path
 
 if TYPE_CHECKING:
+    from async_rl.agent import Agent
     from async_rl.export import SavedNetwork, Which
 
 Options = TypeVar("Options")
@@ -76,6 +78,31 @@ def run(command: Callable[[], int | None]) -> NoReturn:
         sys.stderr.close()
         code = 1
     sys.exit(code)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfNetwork:
+    """Options of what is done with a trained network."""
+
+    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    """Run directory, checkpoint or exported network (.safetensors)."""
+    checkpoint: Literal["latest", "best"] = "latest"
+    """Which checkpoint of a run directory."""
+    trust_code: bool = False
+    """Let the file name code of your own to import (package.module:function), as its environment or network."""
+
+    def read_network(self) -> "SavedNetwork":
+        """See `read_network`."""
+        return read_network(self.run, self.checkpoint, self.trust_code)
+
+    def agent(self) -> "Agent":
+        """The network as something that plays, one screen after the other, which gains nothing by more threads."""
+        import torch
+
+        from async_rl.agent import Agent
+
+        torch.set_num_threads(1)
+        return Agent(self.read_network())
 
 
 def check_run(run_or_file: Path) -> None:

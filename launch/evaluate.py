@@ -3,8 +3,7 @@
 import dataclasses
 import sys
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
@@ -21,8 +20,8 @@ if TYPE_CHECKING:
     from async_rl.match import Match
 
 
-@dataclass(frozen=True)
-class Options:
+@dataclass(frozen=True, kw_only=True)
+class Options(command.OfNetwork):
     """Play whole games with a trained network, and say how well it does.
 
     The number of games is fixed before the first one begins, and every one is played to its end, so that short games do
@@ -30,8 +29,6 @@ class Options:
     figures are printed, and written as JSON.
     """
 
-    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """Run directory, checkpoint or exported network (.safetensors)."""
     episodes: int = 30
     """Games to play."""
     epsilon: Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="")] = None
@@ -46,10 +43,6 @@ class Options:
     """Seed of all random numbers; other games for another one."""
     workers: Annotated[int, command.NUMBER_OR_AUTO] = dataclasses.field(default_factory=available_cores)
     """Processes that play; auto, the default: one a core."""
-    checkpoint: Literal["latest", "best"] = "latest"
-    """Which checkpoint of a run directory."""
-    trust_code: bool = False
-    """Let the file name code of your own to import (package.module:function), as its environment or network."""
     output: command.PathOrNone = None
     """JSON file for the result; default: one in evaluations/ of the run directory, or beside the file."""
 
@@ -68,7 +61,7 @@ def _run(options: Options) -> None:
     from async_rl.match import evaluate
     from launch.progress import Progress
 
-    saved = command.read_network(options.run, options.checkpoint, options.trust_code)
+    saved = options.read_network()
     protocol = make_protocol(
         saved.config.algorithm,
         options.epsilon,

@@ -2,16 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
-
-import tyro
 
 from async_rl.types import UserError
 from launch import command
 
 
-@dataclass(frozen=True)
-class Options:
+@dataclass(frozen=True, kw_only=True)
+class Options(command.OfNetwork):
     """Write a trained network alone into one file.
 
     agent.safetensors holds the parameters and everything that is needed to play with them; the other commands and
@@ -19,14 +16,8 @@ class Options:
     torch.jit.load("agent.pt")(observations) with observations [B, ...] as they are told on the way.
     """
 
-    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """Run directory, checkpoint or exported network (.safetensors)."""
     output: Path
     """File to write; its ending, .safetensors or .pt, says what."""
-    checkpoint: Literal["latest", "best"] = "latest"
-    """Which checkpoint of a run directory."""
-    trust_code: bool = False
-    """Let the file name code of your own to import (package.module:function), as its environment or network."""
 
 
 def main() -> None:
@@ -41,7 +32,7 @@ def _run(options: Options) -> None:
         raise UserError(f"--output must end in .safetensors or .pt, got {options.output}.")
     from async_rl.export import metadata, write_network  # torch takes seconds to import
 
-    saved = command.read_network(options.run, options.checkpoint, options.trust_code)
+    saved = options.read_network()
     if options.output.suffix == ".pt":
         from async_rl.traced import write_torchscript
 

@@ -3,16 +3,13 @@
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
-
-import tyro
 
 from async_rl.types import UserError
 from launch import command
 
 
-@dataclass(frozen=True)
-class Options:
+@dataclass(frozen=True, kw_only=True)
+class Options(command.OfNetwork):
     """A video of an agent at play: the game in colour and, beside it, what the agent thinks.
 
     That is Q(s, a) of each action (a3c: its policy) with the chosen one in orange, or purple where it was chosen at
@@ -20,8 +17,6 @@ class Options:
     a display. Needs the extra 'video': pip install '.[video]'.
     """
 
-    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """Run directory, checkpoint or exported network (.safetensors)."""
     output: Path = Path("agent.mp4")
     """File to write. .mp4: every frame of the game, at its own speed; .gif: at most 20 frames a second."""
     episodes: int = 1
@@ -30,10 +25,6 @@ class Options:
     """Seconds of the game; what is beyond is left out."""
     epsilon: float = 0.01
     """Probability of a random action. 0 may play the same few screens for ever."""
-    checkpoint: Literal["latest", "best"] = "latest"
-    """Which checkpoint of a run directory."""
-    trust_code: bool = False
-    """Let the file name code of your own to import (package.module:function), as its environment or network."""
     seed: int = 0
     """The same seed gives the same games."""
     saliency: bool = False
@@ -62,14 +53,10 @@ def _record(options: Options) -> None:
     from async_rl.viewing import video  # torch takes seconds to import; bad input and --help should not wait
 
     video.check_output(options.output)
-    import torch
-
-    from async_rl.agent import Agent
     from async_rl.viewing.recording import Wish, record
     from launch.progress import Progress
 
-    torch.set_num_threads(1)  # a single screen gains nothing by more, and loses much where the cores are busy
-    agent = Agent(command.read_network(options.run, options.checkpoint, options.trust_code))
+    agent = options.agent()
     if options.saliency and len(agent.spec.observation_shape) != 3:
         raise UserError(f"--saliency needs screens, but {agent.spec.name} is seen as a vector.")
     wish = Wish(options.output, options.episodes, options.max_seconds, options.epsilon, options.seed, options.saliency)
