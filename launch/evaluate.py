@@ -25,8 +25,8 @@ class Options(command.OfNetwork):
     """Play whole games with a trained network, and say how well it does.
 
     The number of games is fixed before the first one begins, and every one is played to its end, so that short games do
-    not count for more than long ones. Game number i of a seed is the same game however many processes there are. The
-    figures are printed, and written as JSON.
+    not count for more than long ones. Game number i of a seed is the same game however many processes there are, where
+    the environment draws from the generator that it is given. The figures are printed, and written as JSON.
     """
 
     episodes: int = 30
