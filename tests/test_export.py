@@ -63,7 +63,7 @@ def test_an_exported_network_that_differs_is_refused() -> None:
 def test_the_file_is_small_and_says_what_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     light_run(Config(norm="layer"), tmp_path)
     path = tmp_path / "pong.safetensors"
-    export._run(export.Options(tmp_path, path))
+    export._run(export.Options(run=tmp_path, output=path))
     assert path.stat().st_size < 3e6 and "pong.safetensors (2.7 MiB)" in capsys.readouterr().out
     with safetensors.safe_open(path, framework="np") as file:
         metadata = file.metadata()
@@ -78,7 +78,7 @@ def test_the_file_is_small_and_says_what_it_is(tmp_path: Path, capsys: pytest.Ca
         ("/proc/agent.pt", "cannot write /proc/"),
     ):
         with pytest.raises(UserError, match=message):
-            export._run(export.Options(tmp_path, Path(output)))
+            export._run(export.Options(run=tmp_path, output=Path(output)))
 
 
 def test_a_network_whose_code_has_changed_is_refused(tmp_path: Path) -> None:
