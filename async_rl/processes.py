@@ -33,7 +33,7 @@ FRUITFUL_SEGMENTS = 10
 """Segments after which a start has not been in vain."""
 
 REFRESHER_SECONDS = 2.0
-"""Silence after which another worker refreshes the target; one that waits for its turn is silent for a part of that."""
+"""Silence after which another worker refreshes the target; twice as long the next time, as steps may be that slow."""
 
 DEAF_SECONDS = 5.0
 """A pause of the supervisor itself, by Ctrl-Z or a slow disk, after which the workers' silence is counted anew."""
@@ -106,6 +106,7 @@ class WorkerProcesses:
         self._members = [Member(index, first[index]) for index in here]
         self._crowded = len(self._members) > available_cores()
         self._first_step = table.total_steps()
+        self._patience = REFRESHER_SECONDS
         self._listened = self._listening_since = time.monotonic()
         self._context = multiprocessing.get_context(START_METHOD)
 
@@ -280,5 +281,8 @@ class WorkerProcesses:
         heartbeat, refresher = self._table["heartbeat"], self._table["refresher"]
         members = [member for member, _ in self._alive()]
         last = {m.index: heartbeat[m.index] for m in members if heartbeat[m.index] > m.heartbeat_at_start}
-        if last and time.monotonic() - last.get(int(refresher[0]), -np.inf) > REFRESHER_SECONDS:
+        silent = time.monotonic() - last.get(int(refresher[0]), np.inf) > self._patience
+        if silent:
+            self._patience *= 2
+        if last and (silent or refresher[0] not in last):
             refresher[0] = max(last, key=last.__getitem__)

@@ -21,6 +21,8 @@ import pytest
 from conftest import ROOT, TIMEOUT_SECONDS, Run, command, rows, wait_for
 
 from async_rl import Config, checkpoint, fork_server, parent, processes, train
+from async_rl.build import make_table
+from async_rl.envs import describe
 from async_rl.signals import ONE_PRESS_SECONDS
 from async_rl.supervisor import Ending
 
@@ -179,6 +181,38 @@ def test_the_refresher_is_replaced(start: Start) -> None:
         wait_for(lambda: len(run.workers()) == 2, "the next incarnation")
     before = refreshes()
     wait_for(lambda: refreshes() > before + 2, "refreshes of the target")
+
+
+@pytest.mark.parametrize("seconds", [0.01, 1.5, 30.0])
+def test_the_target_is_refreshed_however_slow_the_steps_are_and_whoever_hangs(
+    monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    """Two workers take turns, a step in so many seconds, on a clock of the test; then the refresher stops."""
+    config, clock = Config(env="catch", workers=2), [100.0]
+    table = make_table(config, describe(config))
+    workers = processes.WorkerProcesses(config, table, Path(), (), 0, print)
+    monkeypatch.setattr("async_rl.processes.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr(workers, "_alive", lambda: [(member, Mock()) for member in workers._members])
+    for member in workers._members:
+        member.heartbeat_at_start = table["heartbeat"][member.index] = clock[0]
+
+    def refreshes(steps: int, hung: int | None = None) -> int:
+        done = 0
+        for step in range(steps):
+            until = clock[0] + seconds / 2
+            while clock[0] < until:
+                clock[0] += min(0.1, seconds / 2)
+                workers._appoint_refresher()
+            if (worker := step % 2) != hung:
+                done += int(table["refresher"][0]) == worker
+                table["heartbeat"][worker] = clock[0]
+        return done
+
+    refreshes(20)
+    assert refreshes(200) == 100
+    hung = int(table["refresher"][0])
+    refreshes(20 + int(30 / seconds), hung)
+    assert refreshes(20, hung) == 10
 
 
 @pytest.fixture
