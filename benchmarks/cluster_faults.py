@@ -12,7 +12,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +22,7 @@ from benchmarks import table
 from benchmarks.cluster_partition import Partitioned, wait_for, why_not
 from benchmarks.cluster_runs import ClusterRun, Machines, toy
 from benchmarks.endurance_launcher import lost_seconds
-from benchmarks.endurance_run import HEADER, print_row, require
+from benchmarks.endurance_run import HEADER, print_row, require, require_exact
 
 GAMES = 100
 """Games that each island has to finish after a fault."""
@@ -116,14 +115,7 @@ class Trial:
     def finish(self) -> None:
         """Stop the run, and see that what it has left is exact."""
         require(self.run.end(signal.SIGINT) == 130, f"Ctrl-C saves and ends it:\n{self.run.text()[-2000:]}")
-        saved, reports, games = checkpoint.read(self.run_dir), self.run.reports(), self.run.games()
-        require(saved.progress.total_steps == int(reports[-1]["total_steps"]), "T is exact")
-        require(all(np.isfinite(array).all() for array in saved.arrays.values()), "parameters are finite")
-        counts = [int(report["total_steps"]) for report in reports]
-        require(all(a <= b for a, b in pairwise(counts)), "T never goes backwards")
-        require(len(games) == int(reports[-1]["games"]), "every game is counted once")
-        played = sum(int(game["length"]) for game in games)
-        require(played <= counts[-1], f"no step is in two games: {played:,} steps of games, T = {counts[-1]:,}")
+        _, reports, _ = require_exact(self.run_dir)
         require(float(reports[-1]["mean_score"]) > 0.5, "the toy is learnt")
 
 

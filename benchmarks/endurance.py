@@ -17,7 +17,7 @@ import tyro
 from benchmarks import endurance_chaos, endurance_launcher, endurance_soak, table
 from benchmarks.endurance_chaos import Chaos
 from benchmarks.endurance_launcher import Launcher
-from benchmarks.endurance_run import HEADER
+from benchmarks.endurance_run import HEADER, print_row
 from benchmarks.endurance_soak import SAMPLES, Soak
 
 
@@ -30,10 +30,12 @@ def main() -> None:
     name = type(options).__name__.lower()
     path = options.output or Path("benchmarks") / "results" / f"endurance_{name}.csv"
     if isinstance(options, Soak):
-        rows, samples = endurance_soak.main(options, arguments[end + 1 :])
+        rows, samples = endurance_soak.run(options, arguments[end + 1 :])
         table.write(path.with_stem(f"{path.stem}_samples"), SAMPLES, [[f"{x:.6g}" for x in row] for row in samples])
     else:
-        rows = endurance_launcher.main(options) if isinstance(options, Launcher) else endurance_chaos.main(options)
+        rows = endurance_launcher.run(options) if isinstance(options, Launcher) else endurance_chaos.run(options)
+    for row in rows:
+        print_row(row)
     table.write(path, HEADER, rows)
 
 

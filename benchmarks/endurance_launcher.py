@@ -13,7 +13,7 @@ import psutil
 
 from async_rl import UserError, checkpoint, resuming, run_directory
 from benchmarks import table
-from benchmarks.endurance_run import Options, Run, print_row, require
+from benchmarks.endurance_run import Options, Run, require, require_exact
 
 GONE_SECONDS = 5.0
 """What the workers of a killed launcher have to be gone within."""
@@ -149,23 +149,10 @@ def check_end(options: Launcher) -> None:
     goal = steps_saved(options.run_dir) + 5000
     last = start(options, "--steps", str(goal))
     require(last.process.wait(300) == 0, f"the run comes to its end:\n{last.text()}")
-    saved = checkpoint.read(options.run_dir)
-    reports, games = table.read(options.run_dir / "metrics.csv"), table.read(options.run_dir / "episodes.csv")
-    counts = [int(report["total_steps"]) for report in reports]
-    require(saved.progress.total_steps == counts[-1] == saved.arrays["steps"].sum() >= goal, "T is exact")
+    saved, reports, games = require_exact(options.run_dir)
+    require(saved.progress.total_steps >= goal, "the run has come to its end")
     for column in ("total_steps", "seconds", "games"):
         values = [float(report[column]) for report in reports]
         require(all(a <= b for a, b in pairwise(values)), f"{column} of metrics.csv never goes backwards")
-    require(int(reports[-1]["games"]) == len(games), "every game is counted once")
     rows = [tuple(game.values()) for game in games]
     require(len(set(rows)) == len(rows), "no row of episodes.csv is there twice")
-    played = sum(int(game["length"]) for game in games)
-    require(played <= counts[-1], f"no step is in two games: {played:,} steps of games, T = {counts[-1]:,}")
-
-
-def main(options: Launcher) -> list[tuple[str, int, int, str]]:
-    """Run and print."""
-    rows = run(options)
-    for row in rows:
-        print_row(row)
-    return rows

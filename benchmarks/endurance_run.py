@@ -12,8 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 
+from async_rl import checkpoint
+from async_rl.checkpoint import Checkpoint
 from benchmarks import table
 
 HEADER = ("fault", "tried", "survived", "lost")
@@ -130,6 +133,20 @@ class Run:
         for process in self.left():
             process.kill()
         self.process.wait(PATIENCE_SECONDS)
+
+
+def require_exact(run_dir: Path) -> tuple[Checkpoint, list[dict[str, str]], list[dict[str, str]]]:
+    """Require that T is exact and that logs and checkpoint of a run agree; checkpoint, reports and games."""
+    saved = checkpoint.read(run_dir)
+    reports, games = (table.read(run_dir / name) for name in ("metrics.csv", "episodes.csv"))
+    counts = [int(report["total_steps"]) for report in reports]
+    require(counts == sorted(counts), "T never goes backwards")
+    require(saved.progress.total_steps == counts[-1] == saved.arrays["steps"].sum(), "T is exact")
+    require(all(np.isfinite(array).all() for array in saved.arrays.values()), "everything in the checkpoint is finite")
+    require(int(reports[-1]["games"]) == len(games), "every game is on record once")
+    played = sum(int(game["length"]) for game in games)
+    require(played <= counts[-1], f"no step is in two games: {played:,} steps of games, T = {counts[-1]:,}")
+    return saved, reports, games
 
 
 def print_row(row: Sequence[object]) -> None:

@@ -7,15 +7,13 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import psutil
 
 from async_rl import checkpoint
-from benchmarks import table
-from benchmarks.endurance_run import Options, Run, print_row, require
+from benchmarks.endurance_run import Options, Run, require, require_exact
 
 MIB = 2**20
 SAMPLES = ("seconds", "total_steps", "launcher_mib", "workers_mib", "launcher_files", "workers_files", "run_mib")
@@ -99,13 +97,7 @@ def sample(running: Run, seconds: float, grown_seconds: float) -> list[float]:
 
 def check(running: Run, kills: int) -> None:
     """Require that T is exact and that logs and checkpoint agree."""
-    saved, reports = checkpoint.read(running.run_dir), running.reports()
-    counts = [int(report["total_steps"]) for report in reports]
-    require(all(a <= b for a, b in pairwise(counts)), "T never goes backwards")
-    require(saved.progress.total_steps == counts[-1] == saved.arrays["steps"].sum(), "T is exact")
-    games = table.read(running.run_dir / "episodes.csv")
-    require(int(reports[-1]["games"]) == len(games), "every game is counted once")
-    require(sum(int(game["length"]) for game in games) <= counts[-1], "no step is in two games")
+    _, reports, _ = require_exact(running.run_dir)
     require(int(reports[-1]["workers_restarted"]) == kills, f"{kills} workers were started again")
     told = running.text().count("died (SIGKILL")
     require(told == kills, f"{kills} deaths are reported, not {told}")
@@ -144,11 +136,3 @@ def print_slopes(samples: Sequence[Sequence[float]]) -> None:
     for column in ("launcher_files", "workers_files"):
         values = np.array(samples)[len(samples) // 4 :, SAMPLES.index(column)]
         print(f"{column}: {np.nanmin(values):.0f} to {np.nanmax(values):.0f}")
-
-
-def main(options: Soak, settings: Sequence[str]) -> tuple[list[tuple[str, int, int, str]], list[list[float]]]:
-    """Run and print."""
-    rows, samples = run(options, settings)
-    for row in rows:
-        print_row(row)
-    return rows, samples
