@@ -181,13 +181,15 @@ class Match:
 
     def _died(self, left: tuple[int, ...], cause: str, pause: float = 0.0) -> None:
         """Play again what a process has ``left``, unless too many have died in vain; ``pause``: longer each time."""
-        self._fruitless = self._fruitless + 1 if self.finished_games == self._finished_before else 1
+        now = time.monotonic()
+        if not (pause and any(due > now for due, _ in self._waiting)):  # several at once are one try
+            self._fruitless = self._fruitless + 1 if self.finished_games == self._finished_before else 1
         self._finished_before = self.finished_games
         if self._fruitless >= FRUITLESS_STARTS:
             self.failure = f"a process that plays {cause}, {FRUITLESS_STARTS} times without a finished game."
             return
         self._say(f"a process that plays {cause}; its games are played again, {len(left)} of them")
-        self._waiting.append((time.monotonic() + pause * self._fruitless, left))
+        self._waiting.append((now + pause * self._fruitless, left))
 
     def _end_silent(self) -> None:
         """End everything where no step was taken for as long as a worker in training may be silent."""

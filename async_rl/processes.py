@@ -145,6 +145,7 @@ class WorkerProcesses:
                 self._let_go(member, cause)
         self._kill_silent()
         for member in self._members:
+            member.due &= not self._done
             if member.due and member.gone and time.monotonic() >= member.not_before:
                 states = self._table["random_states"][member.index]
                 states.fill(np.iinfo(states.dtype).max)  # as if never written: the new incarnation draws its own
@@ -281,8 +282,13 @@ class WorkerProcesses:
         heartbeat, refresher = self._table["heartbeat"], self._table["refresher"]
         members = [member for member, _ in self._alive()]
         last = {m.index: heartbeat[m.index] for m in members if heartbeat[m.index] > m.heartbeat_at_start}
-        silent = time.monotonic() - last.get(int(refresher[0]), np.inf) > self._patience
-        if silent:
-            self._patience *= 2
-        if last and (silent or refresher[0] not in last):
-            refresher[0] = max(last, key=last.__getitem__)
+        if not last:
+            return
+        newest, now = max(last, key=last.__getitem__), time.monotonic()
+        if refresher[0] not in last:
+            refresher[0] = newest
+            return
+        heard = max(last[int(refresher[0])], self._listening_since)
+        if now - heard > self._patience >= now - last[newest]:
+            refresher[0] = newest
+            self._patience = min(2 * self._patience, self._config.heartbeat_seconds)

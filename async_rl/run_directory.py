@@ -72,8 +72,9 @@ def record(run_dir: Path, config: Config, spec: EnvSpec, seeds: dict[str, Any], 
         }
     )
     try:
-        storage.write(path, (json.dumps({"sessions": entries}, indent=2) + "\n").encode())
-        storage.write(run_dir / CONFIG, to_toml(config).encode())  # last: the record says how its rate came about
+        files = {run_dir / CONFIG: to_toml(config), path: json.dumps({"sessions": entries}, indent=2) + "\n"}
+        for file in reversed(files) if notes else files:  # notes say how the settings came about
+            storage.write(file, files[file].encode())
     except OSError as error:
         raise UserError(f"cannot write into the run directory {run_dir}: {reason(error)}.") from None
 

@@ -30,7 +30,7 @@ from async_rl.seeding import seed_others, state_of
 from async_rl.shared import SharedTable
 
 CLOSE_SECONDS = 5.0
-"""Patience at the end with environments that hang as they are closed."""
+"""Patience at the end with each environment that is closed."""
 
 
 class Worker:
@@ -42,6 +42,7 @@ class Worker:
         self._table = table
         self._parts = parts
         self._segment = segment = parts.segment
+        self._games: list[tuple[int, float, int, float]] = []  # that have ended in it: stream, score, length, epsilon
         self._observations = segment.observation.numpy()
         self._next_observations = segment.next_observation.numpy()
         self._actions = segment.action.numpy()
@@ -107,7 +108,7 @@ class Worker:
                 self._next_actions[t] = np.where(streams.continues, self._chosen, -1)
                 self._lap("act")
             for stream, score, length in streams.finished:
-                self._record_game(stream, score, length, explore[stream])
+                self._games.append((stream, score, length, explore[stream]))
         self._parts.shape_rewards(self._rewards)
         self._discounts *= self._config.gamma
 
@@ -187,6 +188,8 @@ class Worker:
 
     def _advance(self) -> None:
         """Count the segment's steps, and refresh the target network if that is this worker's duty and due."""
+        if self._games:
+            self._record_games()
         self._table["steps"][self._index] += self._config.steps_per_segment
         self._total_steps = self._table.total_steps()
         refreshes = self._table["target_refreshes"]
@@ -214,11 +217,17 @@ class Worker:
         for stream, pair in enumerate(zip(self._parts.emulator_generators, self._parts.policy_generators, strict=True)):
             states[stream] = [state_of(generator) for generator in pair]
 
-    def _record_game(self, stream: int, score: float, length: int, epsilon: float) -> None:
-        """Append to this worker's ring, which only the supervisor reads: the record first, the count after it."""
+    def _record_games(self) -> None:
+        """Append to this worker's ring, which only the supervisor reads: each record first, the count after it.
+
+        Right before their steps are counted, and dated so: a checkpoint that has the steps has the games, no other.
+        """
         ring, written = self._table["games"][self._index], self._table["games_written"]
-        ring[written[self._index] % len(ring)] = (self._total_steps, stream, score, length, epsilon)
-        written[self._index] += 1
+        total_steps = self._table.total_steps() + self._config.steps_per_segment
+        for game in self._games:
+            ring[written[self._index] % len(ring)] = (total_steps, *game)
+            written[self._index] += 1
+        self._games.clear()
 
 
 def worker_process(
@@ -240,8 +249,9 @@ def worker_process(
         seed_others(config.seed, index, incarnation, first_step)
         parts = make_parts(config, index, incarnation, table)
         Worker(config, index, table, parts).run()
-        late = threading.Timer(CLOSE_SECONDS, os._exit, (0,))
-        late.daemon = True
-        late.start()
         for environment in parts.streams.environments:
+            late = threading.Timer(CLOSE_SECONDS, os._exit, (0,))
+            late.daemon = True
+            late.start()
             close(environment)
+            late.cancel()

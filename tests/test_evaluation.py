@@ -9,6 +9,7 @@ import signal
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -101,6 +102,21 @@ def test_a_fork_server_that_dies_while_it_is_asked_for_a_player_is_asked_again(
     wait_for(lambda: not match.watch(0.1), "the end")
     assert len(said) == 2 and all("lost with the fork server" in message for message in said)
     assert (match.failure is None) == (failures == 2) and not match.pids
+
+
+def test_want_of_processes_is_one_try_for_all_players(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepare, calls = fork_server.prepare, list[float]()
+
+    def preparing(config: Config) -> None:
+        calls.append(time.monotonic())
+        if len(calls) <= 4:
+            raise BlockingIOError
+        prepare(config)
+
+    monkeypatch.setattr(fork_server, "prepare", preparing)
+    match = Match(untrained(CARTPOLE), Protocol(episodes=4), 4, tmp_path, lambda message: None)
+    wait_for(lambda: not match.watch(0.1), "the end")
+    assert match.failure is None and calls[4] - calls[3] > 0.9
 
 
 def test_ctrl_c_while_players_start_leaves_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

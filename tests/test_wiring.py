@@ -101,6 +101,7 @@ def test_a_worker_learns_from_shaped_rewards_and_records_them_as_they_are(reward
         step = environment.step
         environment.step = lambda action, seen, step=step: step(action, seen)._replace(reward=7.0)  # type: ignore[method-assign]
     worker._collect()
+    worker._advance()
     assert (worker._segment.reward == expected).all()
     assert table["games"][0, :2, 2].tolist() == [63.0] * 2
 
