@@ -127,7 +127,7 @@ def test_exploration_and_learning_rate_go_by_the_steps_of_all_workers(monkeypatc
     np.testing.assert_allclose(explored, 1 + (final - 1) * np.minimum(t / 400, 1)[:, None])
     games = table["games"][0, : table["games_written"][0]]
     assert len(games) == 4 * (100 // 9)
-    ended = np.minimum(games[:, 0] / 400, 1)
+    ended = np.minimum((games[:, 0] - 4) / 400, 1)  # epsilon is of the step, T has it counted
     np.testing.assert_allclose(games[:, 4], 1 + (final[games[:, 1].astype(int)] - 1) * ended)
 
 
