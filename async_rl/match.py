@@ -180,7 +180,7 @@ class Match:
         self._died(left, cause)
 
     def _died(self, left: tuple[int, ...], cause: str, pause: float = 0.0) -> None:
-        """Play again what a process has ``left``, unless too many have died in vain; ``pause``: longer each time."""
+        """Play again what is ``left``, ``pause`` seconds later for each try in vain, unless these were too many."""
         now = time.monotonic()
         if not (pause and any(due > now for due, _ in self._waiting)):  # several at once are one try
             self._fruitless = self._fruitless + 1 if self.finished_games == self._finished_before else 1

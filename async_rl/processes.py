@@ -58,8 +58,8 @@ class Member:
         self.process: BaseProcess | None = None  # None: not started, ended, or given up
         self.in_system: psutil.Process | None = None  # the same, or its predecessor, as the system sees it
         self.killed_for = ""  # why the supervisor has killed it
-        self.due = False  # to be started again as soon as the predecessor is gone,
-        self.not_before = 0.0  # and then
+        self.due = False  # to be started again as soon as the predecessor is gone
+        self.not_before = 0.0  # nor earlier than at this time
         self.error_file = Path()
 
     @property
@@ -185,12 +185,10 @@ class WorkerProcesses:
         member.heartbeat_at_start = time.monotonic()
         for name in ("heartbeat", "preparing"):  # the time to start up counts, too
             self._table[name][member.index] = member.heartbeat_at_start
+        own = (member.index, member.incarnation, self._table, member.error_file)
         process = self._context.Process(  # type: ignore[attr-defined]
             target=worker_process,
-            args=(
-                *(self._config, member.index, member.incarnation, self._table, member.error_file),
-                *(self._crowded, self._first_step),
-            ),
+            args=(self._config, *own, self._crowded, self._first_step),
             name=f"async_rl worker {member.index}",
             daemon=True,
         )

@@ -126,9 +126,8 @@ class _Run:
         checkpoint.restore(saved, self.table, self.config, self._spec, self._layout)
         checkpoint.set_aside(saved, run_dir)
         known = [score for score in (saved.progress.best_score, checkpoint.best_score(run_dir)) if score is not None]
-        return dataclasses.replace(
-            saved, progress=dataclasses.replace(saved.progress, best_score=max(known, default=None))
-        )
+        progress = dataclasses.replace(saved.progress, best_score=max(known, default=None))
+        return dataclasses.replace(saved, progress=progress)
 
     def session(self, run_dir: Path, saved: Checkpoint | None, progress: Progress, **notes: Any) -> Supervisor:
         """Record a session, open its logs and its terminal, and hand all that to a supervisor."""

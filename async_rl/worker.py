@@ -220,7 +220,7 @@ class Worker:
     def _record_games(self) -> None:
         """Append to this worker's ring, which only the supervisor reads: each record first, the count after it.
 
-        Right before their steps are counted, and dated so: a checkpoint that has the steps has the games, no other.
+        Right before their steps are counted, as of the T that counts them: a resume has the games of the steps it has.
         """
         ring, written = self._table["games"][self._index], self._table["games_written"]
         total_steps = self._table.total_steps() + self._config.steps_per_segment

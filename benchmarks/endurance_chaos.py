@@ -144,12 +144,21 @@ def check(running: Run, options: Chaos, made: Sequence[Fault]) -> list[tuple[str
 
 
 def require_epsilons(running: Run, games: Sequence[dict[str, str]]) -> None:
-    """Require that each stream has kept its final epsilon through all incarnations."""
+    """Require that each stream's epsilon falls to its own final one, and stays there, through all incarnations.
+
+    A game is dated by the T that counts its last step, and others have made steps meanwhile.
+    """
     final = run_directory.sessions(running.run_dir)[0]["seeds"]["final_epsilons"]
-    annealed = [game for game in games if int(game["total_steps"]) > 30_000]  # others have made steps in its last one
-    for game in annealed:
-        epsilon = final[f"worker {game['worker']}"][int(game["stream"])]
-        require(abs(float(game["epsilon"]) - epsilon) < 1e-6, f"every stream keeps its epsilon: {game}, {epsilon}")
+    epsilons = defaultdict[tuple[str, str], list[tuple[int, float]]](list)
+    for game in games:
+        epsilons[game["worker"], game["stream"]].append((int(game["total_steps"]), float(game["epsilon"])))
+    for (worker, stream), dated in epsilons.items():
+        own, who = final[f"worker {worker}"][int(stream)], f"epsilon of worker {worker}, stream {stream}"
+        values = [epsilon for _, epsilon in dated]
+        late = [epsilon for total_steps, epsilon in dated if total_steps > 30_000]
+        require(values == sorted(values, reverse=True), f"the {who} never rises")
+        require(values[-1] > own - 1e-6, f"the {who} is never below its own, {own}")
+        require(max(late, default=own) < own + 1e-6, f"the {who} stays at its own, {own}: {late}")
 
 
 def print_facts(

@@ -39,10 +39,8 @@ def _explain(options: Options) -> None:
     if options.seed < 0:
         raise UserError(f"--seed must be at least 0, got {options.seed}.")
     command.check_run(options.run)
-    from async_rl.viewing.explaining import (  # torch takes seconds to import; bad input and --help should not wait
-        check_output,
-        explain,
-    )
+    # torch takes seconds to import; bad input and --help should not wait
+    from async_rl.viewing.explaining import check_output, explain
     from launch.progress import Progress
 
     check_output(options.output)

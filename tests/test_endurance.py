@@ -290,16 +290,23 @@ def test_a_recovery_that_cannot_be_recorded_goes_on(tmp_path: Path, monkeypatch:
 def test_a_recovery_that_is_recorded_by_half_is_known_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The disk is full between the two files."""
+    """The disk is full between the two files; a run that has only its settings begins anew."""
     config = Config(env="catch", lr=1.0)
-    run_directory.record(tmp_path, config, describe(config), {})
-    write, count = storage.write, iter(range(9))
+    write, written = storage.write, list[Path]()
 
     def writing(path: Path, content: bytes) -> None:
-        if next(count) > 0:
+        if written:
             raise OSError("no space left")
+        written.append(path)
         write(path, content)
 
+    monkeypatch.setattr(storage, "write", writing)
+    with pytest.raises(UserError, match="no space left"):
+        run_directory.record(tmp_path, config, describe(config), {})
+    assert resuming.has_only_begun(tmp_path) and resuming.settings(tmp_path) == config
+    monkeypatch.undo()
+    run_directory.record(tmp_path, config, describe(config), {})
+    written.clear()
     monkeypatch.setattr(storage, "write", writing)
     note = {recovery.KEY: {"lr_before": 1.0, "lr": 0.5}}
     with pytest.raises(UserError, match="no space left"):

@@ -217,6 +217,42 @@ def test_the_target_is_refreshed_however_slow_the_steps_are_and_whoever_hangs(
     assert refreshes(20, hung) == 10
 
 
+def test_a_stall_of_all_workers_makes_nobody_patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    config, clock = Config(env="catch", workers=2), [100.0]
+    table = make_table(config, describe(config))
+    monkeypatch.setattr("async_rl.processes.time.monotonic", lambda: clock[0])
+    workers = processes.WorkerProcesses(config, table, Path(), (), 0, print)
+    monkeypatch.setattr(workers, "_alive", lambda: [(member, Mock()) for member in workers._members])
+    for member in workers._members:
+        member.heartbeat_at_start = 0.0
+        table["heartbeat"][member.index] = clock[0]
+
+    def refresher_after(seconds: float, *heard: int) -> int:
+        for _ in range(round(10 * seconds)):
+            clock[0] += 0.1
+            table["heartbeat"][list(heard)] = clock[0]
+            workers._appoint_refresher()
+        return int(table["refresher"][0])
+
+    assert refresher_after(40) == 0 and refresher_after(1, 0, 1) == 0
+    assert refresher_after(1.9, 1) == 0 and refresher_after(0.3, 1) == 1
+
+
+def test_who_is_to_be_started_again_when_all_is_done_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = Config(env="catch", workers=1, steps=1000)
+    table = make_table(config, describe(config))
+    workers = processes.WorkerProcesses(config, table, tmp_path, (), 0, print)
+    started = list[object]()
+    monkeypatch.setattr(workers, "_start", started.append)
+    (member,) = workers._members
+    member.due, member.not_before = True, time.monotonic() + 1000
+    workers.watch(0)
+    assert workers.any_alive
+    table["steps"][0] = 1000
+    workers.watch(0)
+    assert not workers.any_alive and not started
+
+
 @pytest.fixture
 def _no_nohup() -> Iterator[None]:
     """Runs inherit whether SIGHUP is ignored, as it is where nohup has started the tests."""
