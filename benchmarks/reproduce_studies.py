@@ -97,7 +97,7 @@ def streams(task: Task, seeds: Sequence[int], steps: int) -> list[Experiment]:
 def streams_of_one_worker(task: Task, seeds: Sequence[int], steps: int) -> list[Experiment]:
     """The one-step methods with 1 to 16 streams of a single worker, and an update of 16 steps whatever their number.
 
-    In the paper's arrangement one-step Q had learnt nothing of Pong after 750,000 steps: -20.2. Small updates of
+    In the paper's arrangement one-step Q had learnt nothing of Pong after 750,000 steps: -20.3. Small updates of
     consecutive steps are slow there, and 16 workers on two cores would not show what a core for each does anyway.
     """
     base = dataclasses.replace(task.base, workers=1, steps=steps)

@@ -68,7 +68,7 @@ def draw_prediction(axis: Any, scaling: Sequence[Row], model: Model) -> None:
     axis.plot(*measured, "o", color=COLOURS[0], label="measured")
     axis.set_xscale("log", base=2)
     axis.set_yscale("log")
-    axis.set_ylim(measured[1][0] / 20, 1e6 * linear[-1] / model.private * 2)  # room for the legend
+    axis.set_ylim(measured[1][0] / 20, 1e6 * linear[-1] / model.private * 4)  # room for the legend and the labels
     axis.set_xticks(linear, [str(n) for n in linear])
     axis.set_xlabel("cores, one worker on each", fontsize=12)
     axis.set_ylabel("steps/s", fontsize=12)
