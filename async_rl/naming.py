@@ -15,10 +15,10 @@ BY_VALUE = frozenset({"optimizer", "network", "precision"})
 
 
 def game_title(game: str) -> str:
-    """``space_invaders`` -> ``Space Invaders``; names with capitals, such as Gymnasium's ids, are left as they are."""
+    """``space_invaders`` -> ``Space Invaders``; others, Gymnasium's ids and functions, are left as they are."""
     if game == "qbert":
         return "Q*bert"
-    return game.replace("_", " ").title() if game.islower() else game
+    return game.replace("_", " ").title() if game.islower() and ":" not in game else game
 
 
 def method_of(config: Config) -> str:

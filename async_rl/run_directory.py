@@ -21,6 +21,8 @@ from async_rl.values import reason, shown_path
 
 RECORD = "run.json"
 CONFIG = "config.toml"
+CLUSTER = "cluster.toml"
+"""How a run on many machines is spread over them; others have no such file."""
 
 _PACKAGES = ("async_rl", "torch", "numpy", "gymnasium", "ale-py", "opencv-python-headless")
 
@@ -50,8 +52,12 @@ def make_run_dir(run_dir: Path) -> Path:
     return run_dir
 
 
-def record(run_dir: Path, config: Config, spec: EnvSpec, seeds: dict[str, Any], **notes: Any) -> None:
+def record(
+    run_dir: Path, config: Config, spec: EnvSpec, seeds: dict[str, Any], init_from: Path | None, **notes: Any
+) -> None:
     """Write ``config.toml``, and add this session to ``run.json``: command, versions, machine, seeds and ``notes``.
+
+    ``init_from`` is the run or checkpoint with whose network the run begins, if it does not begin with its own.
 
     Raises:
         UserError: the directory cannot be written.
@@ -66,8 +72,10 @@ def record(run_dir: Path, config: Config, spec: EnvSpec, seeds: dict[str, Any], 
             "commit": _commit(),
             "machine": machine(),
             "env": spec.name,
+            "frames_per_step": spec.frames_per_step,
             "actions": spec.action_names,
             "seeds": seeds,
+            "init_from": None if init_from is None else str(init_from),
             **notes,
         }
     )

@@ -132,7 +132,8 @@ def make_row(study: Study, experiment: Experiment, episodes: int) -> Row | None:
 def sources(run_dir: Path, experiment: Experiment) -> dict[str, str]:
     """The command that makes a run again, and machine, commits and times of its sessions."""
     sessions, config = run_directory.sessions(run_dir), experiment.config
-    machine, part = sessions[-1]["machine"], experiment.name.partition("/")[0]
+    machine = sessions[-1]["machine"] if sessions else {"processor": "not known", "cores": "not known"}
+    part = experiment.name.partition("/")[0]
     which = f"--parts {part} --games {config.env} --seeds {config.seed}"
     return {
         "machine": f"{machine['processor']}, {machine['cores']} cores",

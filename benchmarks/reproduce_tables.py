@@ -146,7 +146,7 @@ def around(readme: Path, part: str) -> tuple[str, str]:
 
 def _after_an_hour(row: Row) -> str:
     """The score then, or where training was over before, the last one and when."""
-    over = row.score_1_hour is None and row.evaluation_005 is not None
+    over = row.score is not None and row.score_1_hour is None and row.evaluation_005 is not None
     return f"{_score(row.score)} at {60 * row.hours:.0f} min" if over else _score(row.score_1_hour)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 
 from async_rl import Config, resuming, train
+from async_rl.config_file import from_toml
 from async_rl.run_directory import CONFIG
 from async_rl.supervisor import Ending
 from async_rl.types import UserError
@@ -59,11 +60,19 @@ class Study:
         return [each for each in experiments if self.steps_done(each) >= each.config.steps]
 
     def require_same(self, experiments: Sequence[Experiment]) -> None:
-        """Raise `UserError` where a directory holds a run with other settings than its experiment."""
+        """Raise `UserError` where a directory holds a run with other settings than its experiment, or another length.
+
+        A run that was planned for fewer steps has annealed by them, and is not what a longer one would have been.
+        """
         for experiment in experiments:
             run_dir = self.run_dir(experiment)
             if (run_dir / CONFIG).exists() and not resuming.is_run_of(experiment.config, run_dir):
                 raise UserError(f"{run_dir} holds a run with other settings; move it away, or choose another --runs.")
+            if (run_dir / CONFIG).exists() and (steps := from_toml(run_dir / CONFIG).steps) != experiment.config.steps:
+                raise UserError(
+                    f"{run_dir} holds a run of {steps:,} steps, asked for are {experiment.config.steps:,}; move it "
+                    "away, or choose another --runs."
+                )
 
     def train_all(self, experiments: Sequence[Experiment]) -> None:
         """Train what is not finished, one after the other, and say what is left before each.

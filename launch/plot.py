@@ -17,6 +17,9 @@ from async_rl.plotting.table import write_csv
 from async_rl.types import UserError
 from launch import command
 
+MOST_EPSILONS = 12
+"""Lines that can still be told apart with --by-epsilon."""
+
 
 @dataclass(frozen=True)
 class Options:
@@ -104,6 +107,10 @@ def _check_epsilons(groups: Sequence[Group]) -> None:
         raise UserError(f"--by-epsilon is for runs of one configuration, got {len(groups)}: plot them one by one.")
     if groups[0].runs[0].settings["algorithm"] == "a3c":
         raise UserError("--by-epsilon has no meaning for a3c, which explores by its policy.")
+    drawn = np.unique(np.concatenate([run.final_epsilons for run in groups[0].runs]))
+    count = np.count_nonzero(~np.isnan(drawn))
+    if not 0 < count <= MOST_EPSILONS:
+        raise UserError(f"--by-epsilon draws 1 to {MOST_EPSILONS} different final epsilons, on record are {count}.")
 
 
 def _line(curve: Curve) -> str:

@@ -62,7 +62,7 @@ def _record(options: Options) -> None:
     wish = Wish(options.output, options.episodes, options.max_seconds, options.epsilon, options.seed, options.saliency)
     with Progress() as progress:
         done = record(agent, wish, progress.tell)
-    scores = ", ".join(f"{score:g}" for score in done.scores)
+    scores = ", ".join(f"{score:,.10g}" for score in done.scores)
     print(f"{options.output}: {done.steps:,} steps in {done.frames:,} frames, score {scores}")
     if done.note:
         print(f"note: {done.note}", file=sys.stderr)

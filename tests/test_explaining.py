@@ -132,6 +132,48 @@ def test_a_rectifier_that_several_layers_share_is_none_of_theirs() -> None:
     assert [one.activation.shape for one in peaks(network, found, observations)] == [(5, 2), (5, 3)]
 
 
+def test_a_convolution_that_is_used_twice_has_no_field() -> None:
+    class Twice(Own):
+        def __init__(self) -> None:
+            super().__init__()
+            self.again = nn.Conv2d(2, 2, 3, padding=1)
+
+        def forward(self, observation: torch.Tensor) -> torch.Tensor:
+            x = self.again(self.again(self.first(observation.permute(0, 3, 1, 2).float() / 255)))
+            return self.head(self.second(self.pool(x)).flatten(1))
+
+    network = Twice().requires_grad_(False)
+    observations = RANDOM.integers(0, 256, (5, 16, 16, 1), np.uint8)
+    found = convolutions(network, observations[0])
+    assert [layer.layer for layer in found] == [network.first, network.second]
+    assert found[1].field == Field((12, 12), (4, 4), (-3, -3)) and len(peaks(network, found, observations)) == 2
+
+
+def test_a_first_layer_that_sees_the_channels_last() -> None:
+    class Last(Own):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(1))  # of the network itself, whose input are whole numbers
+            self.norm = nn.LayerNorm(2)
+            self.first = nn.Conv2d(2, 2, 3, padding=1)
+
+        def forward(self, observation: torch.Tensor) -> torch.Tensor:
+            x = self.norm(self.scale * observation.float() / 255).permute(0, 3, 1, 2)
+            return self.head(functional.relu(self.second(self.pool(self.first(x)))).flatten(1))
+
+    network = Last().requires_grad_(False)
+    observations = RANDOM.integers(0, 256, (4, 16, 20, 2), np.uint8)[:, :, 2:18]
+    states = states_of(observations)
+    found = convolutions(network, observations[0])
+    excited = peaks(network, found, observations)
+    filters = understand(network, found[0], excited[0], states)
+    assert all(one.patches.shape == one.projections.shape == (len(one.states), 3, 3) for one in filters)
+    projected, seen = project(network, found[0], observations[:1], 0, np.array([[10, 4]]))
+    assert projected.shape == seen.shape == (1, 2, 16, 16)
+    rows, columns = projected[0].abs().sum(dim=0).nonzero().T
+    assert set(rows.tolist()) <= {9, 10, 11} and set(columns.tolist()) <= {3, 4, 5}
+
+
 @pytest.mark.parametrize("norm", ["none", "layer"])
 def test_a_unit_depends_on_its_field_alone(norm: str) -> None:
     network = make_network(Config(network="nature", norm=norm), SCREENS).requires_grad_(False)
@@ -197,6 +239,12 @@ def test_tsne_of_states_that_are_all_the_same(count: int) -> None:
     pytest.importorskip("sklearn", reason="t-SNE needs the extra 'explain'")
     found = tsne(np.full((count, 60), 3.0, np.float32), seed=0)
     assert found.shape == (count, 2) and not found.any()
+
+
+def test_tsne_of_a_single_hidden_unit_is_that_unit() -> None:
+    pytest.importorskip("sklearn", reason="t-SNE needs the extra 'explain'")
+    points = np.arange(5, dtype=np.float32)[:, None]
+    assert np.array_equal(tsne(points, seed=0), np.stack((points[:, 0] - 2, np.zeros(5)), axis=1))
 
 
 def test_missing_scikit_learn_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

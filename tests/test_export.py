@@ -196,6 +196,7 @@ def test_a_card_holds_what_is_known_of_a_run(tmp_path: Path, toy_run: Path) -> N
     result = evaluate(saved, Protocol(episodes=3), 1)
     sessions = [session | {"started": f"day {day}"} for day, session in enumerate(2 * run_directory.sessions(run_dir))]
     (run_dir / "run.json").write_text(json.dumps({"sessions": sessions}), encoding="utf-8")
+    assert "](my%20card%20%281%29.png)" in model_card(run_dir, saved, curve, "my card (1).png", [])
     assert "Started day 0, gone on with day 1." in model_card(run_dir, saved, curve, None, [])
     numbers = model_card(run_dir, saved, curve, None, [result])
     assert f"| {curve.score[0]:,.2f} |" in numbers and "3 whole games, epsilon 0.05, seed 0" in numbers

@@ -174,6 +174,15 @@ def test_bins_are_round_and_hold_some_games() -> None:
     assert choose_bin_steps(group_runs([run_of(1, scores=[0.0] * 200)])) == 200  # 10 points of 20 games
 
 
+def test_a_run_that_has_only_begun_is_not_drawn_where_it_has_never_been() -> None:
+    long, short = run_of(1, algorithm="a3c", scores=[0.0] * 10_000), run_of(1, scores=[5.0] * 30)
+    groups = group_runs([long, short])
+    steps = choose_bin_steps(groups)
+    assert steps == 500  # twice the 300 steps of the short run at most
+    assert make_curve(groups[1], steps, np.random.default_rng(0)).total_steps.tolist() == [250]
+    assert choose_bin_steps(group_runs([long, run_of(2, scores=[5.0])])) == 50  # no more than 2,000 bins
+
+
 # --- Published scores
 
 
@@ -274,6 +283,17 @@ def test_the_streams_of_each_final_epsilon(toys: list[Path], tmp_path: Path) -> 
     assert {key for key in rows(table)[0] if key.startswith("score_")} == {f"score_epsilon_{e:g}" for e in drawn}
 
 
+def test_more_final_epsilons_than_can_be_told_apart_are_refused(toys: list[Path], tmp_path: Path) -> None:
+    copy = copied(toys[0], tmp_path)
+    record = json.loads((copy / "run.json").read_text(encoding="utf-8"))
+    streams = {int(row["stream"]) for row in rows(copy / "episodes.csv")}
+    for known, count in (({}, 0), ({"worker 0": np.linspace(0, 1, 20).tolist()}, len(streams))):
+        record["sessions"][0]["seeds"]["final_epsilons"] = known
+        (copy / "run.json").write_text(json.dumps(record), encoding="utf-8")
+        done = command(copy, "--output", tmp_path / "c.png", "--by-epsilon")
+        assert done.returncode == 2 and f"1 to 12 different final epsilons, on record are {count}" in done.stderr
+
+
 def test_a_label_is_no_formula(toys: list[Path], tmp_path: Path) -> None:
     (group,) = group_runs([read_run(toys[0])], [r"costs $\foo$ 5"])
     draw([make_curve(group, 500, np.random.default_rng(0))], ["catch"], ("steps",), tmp_path / "formula.svg")
@@ -308,6 +328,45 @@ def test_a_game_with_a_reward_that_is_no_number_is_left_out(toys: list[Path], tm
     assert read_curve(copy) is not None
 
 
+def test_what_a_run_began_with_and_how_it_was_spread_part_it_from_others(toys: list[Path], tmp_path: Path) -> None:
+    transferred, spread_out = (copied(toys[0], tmp_path / name) for name in ("transferred", "spread"))
+    record = json.loads((transferred / "run.json").read_text(encoding="utf-8"))
+    record["sessions"][0]["init_from"] = "runs/other"
+    (transferred / "run.json").write_text(json.dumps(record), encoding="utf-8")
+    (spread_out / "cluster.toml").write_text('islands = 2\nrule = "averaging"\n', encoding="utf-8")
+    labels = [group.label for group in group_runs([read_run(run) for run in (toys[0], transferred, spread_out)])]
+    assert labels == ["one-step-q", "one-step-q, init from runs/other", "one-step-q, islands 2"]
+
+
+def test_frames_are_known_before_the_first_report(toys: list[Path], tmp_path: Path) -> None:
+    copy = copied(toys[0], tmp_path)
+    record = json.loads((copy / "run.json").read_text(encoding="utf-8"))
+    assert record["sessions"][0]["frames_per_step"] == 1
+    record["sessions"][0]["frames_per_step"] = 4
+    (copy / "run.json").write_text(json.dumps(record), encoding="utf-8")
+    assert read_run(copy).frames_per_step == 1
+    (copy / "metrics.csv").unlink()
+    assert read_run(copy).frames_per_step == 4
+
+
+@pytest.mark.parametrize("score", [-21.0, 0.0, 5_000_000.0])
+def test_scores_that_are_all_the_same_stand_at_their_height(
+    score: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from matplotlib.figure import Figure
+
+    drawn: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: drawn.append(figure))
+    (group,) = group_runs([run_of(0, "catch", scores=[score] * 40)])
+    draw([make_curve(group, 100, np.random.default_rng(0))], ["catch"], ("steps",), tmp_path / "c.png")
+    axis = drawn[0].axes[0]
+    low, high = axis.get_ylim()
+    assert low <= score - 1 and high >= score + 1
+    drawn[0].draw_without_rendering()
+    assert not axis.yaxis.get_offset_text().get_text()
+    assert any(float(tick.get_text().replace("\N{MINUS SIGN}", "-")) == score for tick in axis.get_yticklabels())
+
+
 def test_a_card_does_without_games_but_not_with_damaged_ones(toys: list[Path], tmp_path: Path) -> None:
     copy = copied(toys[0], tmp_path)
     with (copy / "episodes.csv").open("a", encoding="utf-8") as file:
@@ -320,7 +379,7 @@ def test_a_card_does_without_games_but_not_with_damaged_ones(toys: list[Path], t
 
 def copied(run: Path, tmp_path: Path) -> Path:
     copy = tmp_path / "copy"
-    copy.mkdir()
+    copy.mkdir(parents=True)
     for name in ("config.toml", "run.json", "episodes.csv", "metrics.csv"):
         (copy / name).write_bytes((run / name).read_bytes())
     return copy
@@ -362,6 +421,7 @@ def test_damaged_runs_are_refused_in_one_sentence(
         (("RUN", "--output", "/proc/curves.png"), "cannot write /proc/curves.png"),
         (("RUN", "--csv", "/proc/curves.csv"), "cannot write /proc/curves.csv"),
         (("RUN", "--bin-steps", "0"), "--bin-steps must be at least 1"),
+        (("RUN", "OTHER", "--labels", "a", "a"), "--labels must be different names"),
         (("RUN", "--labels", ""), "--labels must not be empty"),
         (("RUN", "--labels", "_x"), "nor begin with _"),
         (("RUN", "--x", "time", "time"), "--x must name one to three different axes"),

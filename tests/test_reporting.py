@@ -245,6 +245,12 @@ def test_pending_rows_are_bounded(tmp_path: Path) -> None:
     assert steps_of(tmp_path / "gone" / "a.csv") == list(range(5, PENDING_ROWS + 5))
 
 
+def test_rows_that_come_at_once_are_all_written(tmp_path: Path) -> None:
+    log = small_log(tmp_path / "a.csv", said := [])
+    log.write((step, 0.0) for step in range(PENDING_ROWS + 5))
+    assert steps_of(tmp_path / "a.csv") == list(range(PENDING_ROWS + 5)) and not said
+
+
 def test_without_a_callback_failures_become_warnings(tmp_path: Path) -> None:
     logs = reporting.open_logs(tmp_path / "run", {})
     shutil.rmtree(tmp_path / "run")

@@ -88,6 +88,10 @@ def test_a_run_that_was_cut_off_goes_on_and_other_settings_are_refused(tmp_path:
     study.train_all([experiment])
     longer = Experiment("part/run", Config(env="catch", workers=1, steps=800, target_interval=500, seed=3), "method")
     assert study.finished([experiment]) == [experiment] and study.finished([longer]) == []
+    with pytest.raises(UserError, match="holds a run of 400 steps, asked for are 800"):
+        study.train_all([longer])
+    settings = tmp_path / "part" / "run" / "config.toml"
+    settings.write_text(settings.read_text().replace("steps = 400", "steps = 800"))  # as if it had been cut off
     study.train_all([longer])
     assert study.finished([longer]) == [longer]
     assert len(json.loads((tmp_path / "part" / "run" / "run.json").read_text())["sessions"]) == 2
@@ -130,6 +134,13 @@ def test_without_runs_nothing_is_written(tmp_path: Path, in_process: InProcess) 
 
 def row_of(**values: object) -> Row:
     return Row(**dict.fromkeys((field.name for field in dataclasses.fields(Row)), None) | values)  # type: ignore[arg-type]
+
+
+def test_a_run_without_a_record_or_a_hundred_games_has_a_row(tmp_path: Path) -> None:
+    experiment = Experiment("games/run", Config(env="pong", workers=2), "method")
+    assert reproduce_results.sources(tmp_path, experiment)["machine"] == "not known, not known cores"
+    row = row_of(game="pong", method="m", seed=0, total_steps=1000, hours=0.01, evaluation_005=-20.0, error_005=0.1)
+    assert " at " not in reproduce_tables.games_table([row])
 
 
 def test_rows_of_other_commands_are_kept(tmp_path: Path) -> None:

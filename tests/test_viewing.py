@@ -20,6 +20,7 @@ from torch import nn
 from async_rl import Config
 from async_rl.agent import Agent
 from async_rl.envs import make_environment
+from async_rl.envs.checked import Checked
 from async_rl.types import EnvSpec, UserError
 
 imageio_ffmpeg = pytest.importorskip("imageio_ffmpeg", reason="videos need the extra 'video'")
@@ -157,6 +158,39 @@ def test_saliency_is_the_gradient_by_finite_differences(policy: bool) -> None:
     assert not network.convolution._forward_pre_hooks and not network._forward_pre_hooks
 
 
+def test_saliency_of_a_layer_that_sees_the_channels_last_is_where_it_looks() -> None:
+    class Last(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(1))  # of the network itself, whose input are whole numbers
+            self.first = nn.Linear(2, 2)
+
+        def forward(self, observation: torch.Tensor) -> torch.Tensor:
+            return self.first(self.scale * observation.float())[:, 11, 3]
+
+    observation = np.random.default_rng(0).integers(0, 255, (20, 20, 2), np.uint8)
+    heat = saliency(Last().requires_grad_(False), observation, 1, policy=False)
+    assert heat is not None and heat.shape == (20, 20) and np.unravel_index(heat.argmax(), heat.shape) == (11, 3)
+
+
+def test_every_frame_is_seen_of_atari_made_by_a_users_function_too() -> None:
+    game = Checked(make_environment(Config(env="pong", no_ops=0), np.random.default_rng(0)))
+    scene, seen = Scene(game), np.zeros(game.spec.observation_shape, np.uint8)
+    game.reset(seen)
+    scene.before_step(seen)
+    scene.after_step(seen, game.step(2, seen).over)
+    assert len(scene.pictures) == scene.pictures_per_step == 4
+
+
+def test_long_scores_do_not_run_into_the_next_column() -> None:
+    at = stage()
+    shown = [at.decision([moment(score=score)]) for score in (4_938_260.0, 123_456.5)]
+    short = at.decision([moment(score=1.0)])
+    row = slice(at._numbers.y + 12, at._numbers.y + 12 + 36)
+    for picture in shown:
+        assert np.array_equal(picture[row, at._column(1) - 4 :], short[row, at._column(1) - 4 :])
+
+
 def test_recorder_sees_every_frame_of_atari_and_nothing_changes_by_it() -> None:
     config = Config(env="pong", no_ops=0)
     games = [make_environment(config, np.random.default_rng(0)) for _ in range(2)]
@@ -225,6 +259,15 @@ def test_the_last_picture_has_the_game_in_it(steps: int) -> None:
     assert len(taken) == 1
     for picture in camera.end():
         assert (picture[box.y : box.bottom, box.x : box.right] == 77).all()
+
+
+@pytest.mark.parametrize("ending", ["mp4", "gif"])
+def test_a_colon_in_a_relative_name_is_no_protocol(
+    ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    record(untrained(Config(env="catch")), Wish(Path(f"12:30.{ending}"), max_seconds=1.0), lambda *_: None)
+    assert [path.name for path in tmp_path.iterdir()] == [f"12:30.{ending}"]
 
 
 def test_a_game_that_does_not_repeat_is_recorded_whole_and_said(tmp_path: Path) -> None:

@@ -10,10 +10,9 @@ import tomli_w
 
 from async_rl import storage
 from async_rl.cluster.rules import RULES
+from async_rl.run_directory import CLUSTER
 from async_rl.types import UserError
 from async_rl.values import reason, shown
-
-FILE = "cluster.toml"
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ def record(run_dir: Path, settings: ClusterSettings) -> None:
     """
     values = {name: value for name, value in dataclasses.asdict(settings).items() if value is not None}
     try:
-        storage.write(run_dir / FILE, tomli_w.dumps(values).encode())
+        storage.write(run_dir / CLUSTER, tomli_w.dumps(values).encode())
     except OSError as error:
         raise UserError(f"cannot write into the run directory {run_dir}: {reason(error)}.") from None
 
@@ -67,7 +66,7 @@ def recorded(run_dir: Path) -> ClusterSettings:
     Raises:
         UserError: the file cannot be read.
     """
-    path = run_dir / FILE
+    path = run_dir / CLUSTER
     try:
         return ClusterSettings(**tomllib.loads(path.read_text(encoding="utf-8")))
     except (FileNotFoundError, NotADirectoryError):

@@ -40,6 +40,15 @@ class Checked:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._environment, name)
 
+    @property
+    def on_frame(self) -> Any:
+        """The environment's, if it has one: called after each frame within a step."""
+        return self._environment.on_frame  # type: ignore[attr-defined]
+
+    @on_frame.setter
+    def on_frame(self, call: Any) -> None:
+        self._environment.on_frame = call  # type: ignore[attr-defined]
+
     def reset(self, observation: np.ndarray) -> None:
         """See `async_rl.types.Environment`."""
         try:

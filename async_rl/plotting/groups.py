@@ -9,7 +9,7 @@ from async_rl.naming import METHOD, method_name, setting_text
 from async_rl.plotting.runs import Run
 from async_rl.types import UserError
 
-SAME_LEARNING = frozenset({"seed", *NOTHING_LEARNT})
+SAME_LEARNING = frozenset({"seed", "shards", "cpus_per_island", *NOTHING_LEARNT})
 """Settings that may differ within a group: they change the random numbers, or nothing that is learnt."""
 
 NAMING_ORDER = ("algorithm", *METHOD, "target", "optimizer", "lr")
@@ -42,7 +42,8 @@ def group_runs(runs: Sequence[Run], labels: Sequence[str] = ()) -> list[Group]:
         labels: one for each group, in the order of their first runs; empty: made from what differs.
 
     Raises:
-        UserError: another number of labels than of groups, or groups that do not play the same games.
+        UserError: another number of labels than of groups, two labels that are the same, or groups that do not play the
+            same games.
     """
     of_key: dict[str, list[Run]] = {}
     for run in runs:
@@ -50,6 +51,8 @@ def group_runs(runs: Sequence[Run], labels: Sequence[str] = ()) -> list[Group]:
     members = list(of_key.values())
     if labels and len(labels) != len(members):
         raise UserError(f"expected {len(members)} --labels, one for each configuration, got {len(labels)}.")
+    if len(set(labels)) < len(labels):
+        raise UserError("--labels must be different names, or nobody could tell the lines apart.")
     made = labels or make_labels([_learning(group[0]) for group in members])
     groups = [Group(label, tuple(group)) for label, group in zip(made, members, strict=True)]
     for group in groups[1:]:

@@ -50,13 +50,20 @@ class Curve:
 
 
 def choose_bin_steps(groups: Sequence[Group]) -> int:
-    """Steps of a bin: 1, 2 or 5 times a power of ten, by `MOST_POINTS` and `GAMES_PER_POINT`."""
+    """Steps of a bin: 1, 2 or 5 times a power of ten, by `MOST_POINTS` and `GAMES_PER_POINT`.
+
+    At most twice what the shortest run has made, as far as `MOST_BINS` lets it, or its only point would be put where it
+    has never been.
+    """
     runs = [run for group in groups for run in group.runs]
-    longest = max(run.total_steps[-1] for run in runs)
-    fewest = min(len(run.scores) for run in runs)
-    wanted = longest / min(MOST_POINTS, max(5, fewest / GAMES_PER_POINT))
-    power = 10 ** math.floor(math.log10(max(wanted, 1)))
-    return next(step for step in (power, 2 * power, 5 * power, 10 * power) if step >= wanted)
+    ends = [float(run.total_steps[-1]) for run in runs]
+    longest, shortest = max(ends), min(ends)
+    games = max(GAMES_PER_POINT * end / len(run.scores) for run, end in zip(runs, ends, strict=True))
+    wanted = min(max(longest / MOST_POINTS, games), longest / 5)
+    steps = [step * 10**power for power in range(math.ceil(math.log10(max(longest, 1))) + 1) for step in (1, 2, 5)]
+    allowed = [step for step in steps if longest <= MOST_BINS * step]
+    fitting = [step for step in allowed if step <= 2 * shortest] or allowed[:1]
+    return next((step for step in fitting if step >= wanted), fitting[-1])
 
 
 def make_curve(group: Group, bin_steps: int, random: np.random.Generator, by_epsilon: bool = False) -> Curve:

@@ -11,7 +11,7 @@ import numpy as np
 
 from async_rl.config import Config
 from async_rl.config_file import to_toml
-from async_rl.run_directory import CONFIG, sessions
+from async_rl.run_directory import CLUSTER, CONFIG, sessions
 from async_rl.types import UserError
 from async_rl.values import reason
 
@@ -21,7 +21,8 @@ class Run:
     """A run and its N finished games with scores that are numbers, in the order in which they ended.
 
     Attributes:
-        settings: of ``config.toml``, by the names used there; what it does not say has its default.
+        settings: of ``config.toml``, by the names used there; what it does not say has its default. Of a run on many
+            machines those of ``cluster.toml``, too, and with ``init_from`` of one that began with another's network.
         game: the environment's canonical name.
         frames_per_step: emulator frames that a step lasts.
         total_steps: T when each game ended, [N] float64.
@@ -54,7 +55,7 @@ def read_run(directory: Path) -> Run:
         raise UserError(
             f"there is no run directory {directory}; runs are kept in runs/ unless --run-dir said otherwise."
         )
-    settings = _settings(directory / CONFIG)
+    settings = _settings(directory)
     games = _columns(directory / "episodes.csv", ("total_steps", "seconds", "worker", "stream", "score"))
     known = np.isfinite(games["score"])  # of a game with a reward that was no number it is not
     games = {name: column[known] for name, column in games.items()}
@@ -62,13 +63,13 @@ def read_run(directory: Path) -> Run:
         raise NoGamesError(f"the run {directory} has no finished game yet; let it train a while longer.")
     if not all(np.isfinite(column).all() for column in games.values()):
         raise UserError(f"{directory / 'episodes.csv'} is damaged: a number in it is not finite.")
-    metrics = _columns(directory / "metrics.csv", ("total_steps", "total_frames"))
-    steps = metrics["total_steps"]
     recorded = sessions(directory)
+    first, last = (recorded or [{}])[0], (recorded or [{}])[-1]
+    settings |= {"init_from": first["init_from"]} if first.get("init_from") else {}
     return Run(
         settings,
-        game=str((recorded or [{}])[-1].get("env", settings["env"])),
-        frames_per_step=metrics["total_frames"][-1] / steps[-1] if len(steps) and steps[-1] > 0 else 1.0,
+        game=str(last.get("env", settings["env"])),
+        frames_per_step=_frames_per_step(directory, last),
         total_steps=games["total_steps"],
         seconds=games["seconds"],
         scores=games["score"],
@@ -76,14 +77,29 @@ def read_run(directory: Path) -> Run:
     )
 
 
-def _settings(path: Path) -> dict[str, Any]:
+def _settings(directory: Path) -> dict[str, Any]:
     """Without the checks of `async_rl.config_file.from_toml`: runs of other versions can be drawn, too."""
+    settings = tomllib.loads(to_toml(Config())) | _toml(directory / CONFIG)
+    return settings | (_toml(directory / CLUSTER) if (directory / CLUSTER).exists() else {})
+
+
+def _toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(to_toml(Config())) | tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{path.parent} is no run directory: cannot read {path.name}: {reason(error)}.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is damaged: {error}.") from None
+
+
+def _frames_per_step(directory: Path, session: dict[str, Any]) -> float:
+    """By its last report; of a run without any by its record, and where that does not say it, 1."""
+    reports = _columns(directory / "metrics.csv", ("total_steps", "total_frames"))
+    steps, frames = (column[-1] if len(column) else 0.0 for column in reports.values())
+    if steps > 0 and 0 < frames < np.inf:
+        return float(frames / steps)
+    recorded = session.get("frames_per_step")
+    return float(recorded) if isinstance(recorded, int) and recorded > 0 else 1.0
 
 
 def _columns(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:

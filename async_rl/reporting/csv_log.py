@@ -7,7 +7,6 @@ price, some 50 microseconds, does not matter.
 
 import contextlib
 import csv
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
@@ -42,7 +41,7 @@ class CsvLog:
         self._header = ",".join(columns)
         self._last_step = last_step
         self._cut_is_due = True
-        self._pending: deque[str] = deque(maxlen=PENDING_ROWS)
+        self._pending: list[str] = []
         self._outage = Outage(path.name, say)
         self._flush()
 
@@ -64,6 +63,7 @@ class CsvLog:
                 self._cut_is_due = False
             _append(self._path, self._header, self._pending)
         except OSError as error:
+            del self._pending[:-PENDING_ROWS]
             self._outage.failed(error)
         else:
             self._pending.clear()

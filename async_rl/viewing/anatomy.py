@@ -85,7 +85,10 @@ def _leaves(network: nn.Module) -> list[nn.Module]:
 
 
 def convolutions(network: nn.Module, observation: np.ndarray) -> list[Convolution]:
-    """The convolutions of a network, in the order in which they are used on ``observation`` [*observation_shape]."""
+    """The convolutions of a network, in the order in which they are used on ``observation`` [*observation_shape].
+
+    Without those that are used more than once: their filters have more than one field.
+    """
     used: list[nn.Module] = []
     with watching(_leaves(network), lambda module, _, __: used.append(module)):
         _pass(network, observation[None])
@@ -94,7 +97,7 @@ def convolutions(network: nn.Module, observation: np.ndarray) -> list[Convolutio
     for place, layer in enumerate(used):
         if isinstance(layer, _WINDOWS):
             field = field.through(layer)
-        if isinstance(layer, nn.Conv2d):
+        if isinstance(layer, nn.Conv2d) and used.count(layer) == 1:
             output: nn.Module = layer
             for after in used[place + 1 :]:
                 if not isinstance(after, (*_NORMS, nn.ReLU)) or used.count(after) > 1:  # of other layers, too

@@ -26,7 +26,9 @@ def pca(points: np.ndarray, dimensions: int = 2) -> np.ndarray:
 
 
 def tsne(points: np.ndarray, seed: int) -> np.ndarray:
-    """t-SNE (van der Maaten and Hinton 2008) of the first 50 principal components, [N, 2]; 0 if all points agree.
+    """t-SNE (van der Maaten and Hinton 2008) of the first 50 principal components, [N, 2].
+
+    Where there is only one component that is what is given, and 0 if all points agree.
 
     Args:
         points: [N, D].
@@ -42,7 +44,7 @@ def tsne(points: np.ndarray, seed: int) -> np.ndarray:
             "--method tsne needs the extra 'explain': pip install '.[explain]'; or use --method pca."
         ) from None
     reduced = pca(points, min(_BEFORE, points.shape[1]))
-    if len(points) < 2 or not np.ptp(reduced):  # all the same: scikit-learn's would end the process
+    if min(reduced.shape) < 2 or not np.ptp(reduced):  # all the same: scikit-learn's would end the process
         return pca(points)
     perplexity = min(30.0, max(1.0, (len(points) - 1) / 3))
     return TSNE(init="pca", perplexity=perplexity, random_state=seed % 2**32).fit_transform(reduced)

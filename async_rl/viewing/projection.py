@@ -80,7 +80,7 @@ def project(
         places: (row, column) of the unit in each observation, [B, 2].
 
     Returns:
-        The projections, 0 outside the units' fields, and the input of the first layer, which has their shape:
+        The projections, 0 outside the units' fields, and the input of the first layer, both
         [B, channels, height, width].
     """
     outputs: list[Tensor] = []
@@ -90,4 +90,7 @@ def project(
         rows, columns = torch.from_numpy(places).unbind(dim=1)
         units = outputs[0][torch.arange(len(observations)), filter_number, rows, columns]
         assert tap.input is not None, "the network did not use its first layer"
-        return torch.autograd.grad(units.sum(), tap.input)[0], tap.input.detach()
+        pair = torch.autograd.grad(units.sum(), tap.input)[0], tap.input.detach()
+    if tap.input.shape == observations.shape:  # of a first layer that sees the channels last
+        pair = pair[0].permute(0, 3, 1, 2), pair[1].permute(0, 3, 1, 2)
+    return pair

@@ -32,7 +32,7 @@ class InputTap:
         self.input = None
 
     def _replace(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
-        if self.input is not None:  # a later layer
+        if self.input is not None or not inputs[0].is_floating_point():  # a later layer, or the network itself
             return None
         self.input = inputs[0].detach().requires_grad_()
         return (self.input, *inputs[1:])
@@ -69,10 +69,10 @@ def saliency(network: nn.Module, observation: np.ndarray, action: int, policy: b
     if observation.ndim != 3:
         return None
     gradient = input_gradient(network, observation, action, policy).abs()
-    if gradient.ndim == 3:  # a convolution's input, [channels, height, width]
+    if gradient.numel() == observation.size and (gradient.ndim != 3 or gradient.shape == observation.shape):
+        heat = gradient.reshape(observation.shape).amax(dim=2)  # flat, or not yet transposed: the observation's order
+    elif gradient.ndim == 3:  # a convolution's input, [channels, height, width]
         heat = gradient.amax(dim=0)
-    elif gradient.numel() == observation.size:  # flat, in the observation's order
-        heat = gradient.reshape(observation.shape).amax(dim=2)
     else:
         return None
     return cv2.GaussianBlur(heat.float().numpy(), (0, 0), max(_BLUR * len(heat), 0.3))

@@ -129,9 +129,10 @@ class Stage:
         row = Box(self._numbers.x, self._numbers.y + 12, _PANEL, round(1.3 * draw.LARGE))
         draw.fill(canvas, row, BACKGROUND)
         seconds = int(now.step / self._steps_per_second)
-        shown = (f"{now.score:g}", f"{now.step:,}", f"{seconds // 60}:{seconds % 60:02}", str(now.game + 1))
+        shown = (f"{now.score:,.10g}", f"{now.step:,}", f"{seconds // 60}:{seconds % 60:02}", str(now.game + 1))
         for number, value in enumerate(shown):
-            draw.text(canvas, self._column(number), row.y, value, draw.LARGE)
+            size = draw.LARGE if draw.text_width(value, draw.LARGE) < _PANEL // 4 else draw.NORMAL
+            draw.text(canvas, self._column(number), row.y, value, size)
 
     def place(self, canvas: np.ndarray, picture: np.ndarray) -> None:
         """Show ``picture`` as the game, on a picture that `decision` made."""

@@ -59,7 +59,7 @@ def every(path: Path, frames_per_second: float) -> int:
 @contextlib.contextmanager
 def _beside(path: Path) -> Iterator[Path]:
     """A path with the same ending that replaces ``path`` if it was made and the block succeeds."""
-    beside = path.with_name(f".{path.stem}.part{path.suffix.lower()}")
+    beside = path.absolute().with_name(f".{path.stem}.part{path.suffix.lower()}")  # ffmpeg takes a: for a protocol
     try:
         yield beside
         if beside.exists() and beside.stat().st_size:
