@@ -133,10 +133,11 @@ def is_chain(network: nn.Module) -> bool:
     if type(network) is not nn.Sequential or _has_hooks(network):
         return False
     modules = list(network)
-    parameters = [parameter for module in modules for parameter in module.parameters()]
+    parameters = [parameter for _, parameter in network.named_parameters(remove_duplicate=False)]
     each_its_own = len(set(parameters)) == len(parameters)
     all_or_none_learn = len({parameter.requires_grad for parameter in parameters}) <= 1
-    if not (each_its_own and all_or_none_learn and all(map(_is_known, [None, *modules], modules))):
+    hooked = any(parameter._backward_hooks or parameter._post_accumulate_grad_hooks for parameter in parameters)
+    if hooked or not (each_its_own and all_or_none_learn and all(map(_is_known, [None, *modules], modules))):
         return False
     learning = [any(True for _ in module.parameters()) for module in modules]
     return any(learning) and not any(isinstance(m, _INPUTS) for m in modules[learning.index(True) :])

@@ -80,7 +80,7 @@ class Match:
         self._fruitless = 0
         self._finished_before = 0
         self._started = self._changed = time.monotonic()
-        self._steps_before = 0
+        self._done_before = 0
         self.failure: str | None = None
         try:
             for worker in range(min(workers, count)):
@@ -171,7 +171,7 @@ class Match:
         """Take leave of a process that has ended; games of it that are not over are played again."""
         games, code = self._join(process)
         left = tuple(game for game in games if np.isnan(self._table["score"][game]))
-        if code == 0 and not left:
+        if not left:  # whatever happened as it tidied up
             return
         if code == 1 and self._error_file(games).is_file():
             self.failure = self._error_file(games).read_text(encoding="utf-8").partition("\n")[0]
@@ -192,10 +192,10 @@ class Match:
         self._waiting.append((now + pause * self._fruitless, left))
 
     def _end_silent(self) -> None:
-        """End everything where no step was taken for as long as a worker in training may be silent."""
-        now, steps = time.monotonic(), self.steps
-        if steps != self._steps_before:
-            self._steps_before, self._changed = steps, now
+        """End everything where nothing was done for as long as a worker in training may be silent."""
+        now, done = time.monotonic(), int((self._table["length"] + 1).sum())  # to begin a game is something, too
+        if done != self._done_before:
+            self._done_before, self._changed = done, now
         elif self._processes and now - self._changed > self._saved.config.heartbeat_seconds:
             self.failure = f"no step was taken for {self._saved.config.heartbeat_seconds:.0f} s."
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from async_rl import kernels
 from async_rl.config import Config
-from async_rl.seeding import network_seed
+from async_rl.seeding import network_seed, others_seeded
 from async_rl.types import EnvSpec, UserError
 from async_rl.user_code import import_function, one_line
 
@@ -175,10 +175,10 @@ def make_network(config: Config, spec: EnvSpec) -> nn.Module:
             f"--network {name} needs an image of at least {_SMALLEST_IMAGE}x{_SMALLEST_IMAGE} pixels (uint8), "
             f"{spec.name} gives {spec.observation_dtype} {shape}; use --network mlp or auto."
         )
-    with torch.random.fork_rng():
-        torch.manual_seed(network_seed(config.seed))
-        if name not in CONVOLUTIONS and name != "mlp":
-            return _users_own(name, spec, outputs)
+    seed = network_seed(config.seed)
+    if name not in CONVOLUTIONS and name != "mlp":
+        return _users_own(name, spec, outputs, seed)
+    with others_seeded(seed):
         return _published(name, config, shape, actions, outputs)
 
 
@@ -195,14 +195,18 @@ def _published(name: str, config: Config, shape: tuple[int, ...], actions: int, 
     return nn.Sequential(*layers, *_head(features, hidden, outputs, config.norm))
 
 
-def _users_own(name: str, spec: EnvSpec, outputs: int) -> nn.Module:
+def _users_own(name: str, spec: EnvSpec, outputs: int, seed: int) -> nn.Module:
     """What the user's function makes, tried on one observation."""
     try:
-        network = import_function(name)(spec.observation_shape, outputs)
-        before = _buffers(network)
-        made = network(torch.zeros(1, *spec.observation_shape, dtype=getattr(torch, spec.observation_dtype)))
+        function = import_function(name)
+        with others_seeded(seed):
+            network = function(spec.observation_shape, outputs)
+            before = _buffers(network)
+            made = network(torch.zeros(1, *spec.observation_shape, dtype=getattr(torch, spec.observation_dtype)))
+        with others_seeded(seed + 1):
+            drawn = _different(before, _buffers(function(spec.observation_shape, outputs))) if before else []
         shape = tuple(made.shape)
-        changed = [buffer for buffer, x in _buffers(network).items() if not torch.equal(x, before[buffer])]
+        changed = _different(before, _buffers(network))
     except UserError:
         raise
     except Exception as error:  # others' code: anything may come
@@ -217,7 +221,20 @@ def _users_own(name: str, spec: EnvSpec, outputs: int) -> nn.Module:
             f"--network {name} changes its buffer {changed[0]} in every pass, as batch normalisation does; workers do "
             "not share such a state, and it is not saved: use layer or group normalisation."
         )
+    if drawn:
+        raise UserError(
+            f"--network {name} draws its buffer {drawn[0]} at random; it is not saved, and another --seed would change "
+            "what was learnt: draw it from a generator of its own, torch.Generator().manual_seed(0)."
+        )
+    parameters = list(network.parameters())
+    if any(x.dtype != torch.float32 for x in parameters) or not any(x.requires_grad for x in parameters):
+        raise UserError(f"--network {name} must have parameters to learn, all of them float32.")
     return network
+
+
+def _different(one: dict[str, Tensor], other: dict[str, Tensor]) -> list[str]:
+    """Names of the buffers that are not the same in both."""
+    return [name for name, x in one.items() if name not in other or not torch.equal(x, other[name])]
 
 
 def _buffers(network: Any) -> dict[str, Tensor]:

@@ -104,7 +104,7 @@ class Autograd:
 
     def _forward(self, observation: Tensor) -> Tensor:
         with torch.autocast("cpu", torch.bfloat16, enabled=self._dtype == torch.bfloat16):
-            return self._network(observation).float()
+            return self._network(observation.clone()).float()  # others' code may write into it
 
 
 def make_passes(

@@ -19,7 +19,7 @@ import torch
 from async_rl.algorithms import Network, make_algorithm
 from async_rl.algorithms.segment import Policy
 from async_rl.config import Config
-from async_rl.envs import close, make_environment
+from async_rl.envs import make_environment
 from async_rl.evaluation import Protocol
 from async_rl.export import SavedNetwork
 from async_rl.parent import worker_dies_with_parents
@@ -27,6 +27,7 @@ from async_rl.seeding import evaluation_generators, seed_others
 from async_rl.shared import SharedTable
 from async_rl.types import Environment, UserError
 from async_rl.user_code import one_line
+from async_rl.worker import close_or_leave
 
 BATCH = 8
 """Rows of every forward pass, those of games that are over included: the last bits of a result depend on the number of
@@ -55,7 +56,7 @@ class Play:
         self._table["length"][self._number] += 1
         if outcome.over:
             self._table["score"][self._number] = self._score  # last: the game counts as finished from here on
-            close(self._environment)
+            close_or_leave(self._environment)
         return outcome.over
 
 
@@ -122,7 +123,7 @@ def player_process(
             observations,
             lambda number, row: Play(number, config, protocol.seed, row, table),
         )
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         sentence = str(error) if isinstance(error, UserError) else f"a game failed with {one_line(error)}."
         error_file.parent.mkdir(parents=True, exist_ok=True)
         error_file.write_text(f"{sentence}\n{traceback.format_exc()}", encoding="utf-8")

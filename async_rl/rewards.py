@@ -29,7 +29,7 @@ class ScaleByLargest:
         self._all, self._index = largest, index
 
     def __call__(self, rewards: np.ndarray) -> None:
-        self._all[self._index] = max(self._all[self._index], np.abs(rewards).max())  # what is no number is not larger
+        self._all[self._index] = max(self._all[self._index], np.nanmax(np.abs(rewards), initial=0.0))
         largest = np.float32(self._all.max())
         if largest > 0:
             rewards /= largest

@@ -7,6 +7,8 @@ draws without a generator of its own depends on the worker, its incarnation and 
 """
 
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -82,6 +84,23 @@ def seed_others(seed: int, *key: int) -> None:
     random.seed(own)
     np.random.seed(own)
     torch.manual_seed(own)
+
+
+@contextmanager
+def others_seeded(seed: int) -> Iterator[None]:
+    """Meanwhile others' code draws from ``seed``, out of whatever module's generator; then these are as before."""
+    import torch
+
+    before = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng():
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
+        torch.manual_seed(seed)
+        try:
+            yield
+        finally:
+            random.setstate(before[0])
+            np.random.set_state(before[1])
 
 
 def state_of(generator: np.random.Generator) -> tuple[int, ...]:

@@ -53,7 +53,7 @@ def import_function(name: str) -> Callable[..., Any]:
     return function
 
 
-def one_line(error: Exception) -> str:
+def one_line(error: BaseException) -> str:
     """Class and text of an error in one line, without a full stop."""
     return f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(".: ")
 

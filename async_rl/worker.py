@@ -28,9 +28,19 @@ from async_rl.parent import worker_dies_with_parents
 from async_rl.schedules import epsilons, learning_rate
 from async_rl.seeding import seed_others, state_of
 from async_rl.shared import SharedTable
+from async_rl.types import Environment
 
 CLOSE_SECONDS = 5.0
-"""Patience at the end with each environment that is closed."""
+"""Patience with each environment that is closed."""
+
+
+def close_or_leave(environment: Environment) -> None:
+    """Close an environment; where that hangs, end the process as if it had not."""
+    late = threading.Timer(CLOSE_SECONDS, os._exit, (0,))
+    late.daemon = True
+    late.start()
+    close(environment)
+    late.cancel()
 
 
 class Worker:
@@ -250,8 +260,4 @@ def worker_process(
         parts = make_parts(config, index, incarnation, table)
         Worker(config, index, table, parts).run()
         for environment in parts.streams.environments:
-            late = threading.Timer(CLOSE_SECONDS, os._exit, (0,))
-            late.daemon = True
-            late.start()
-            close(environment)
-            late.cancel()
+            close_or_leave(environment)

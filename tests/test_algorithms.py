@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import random
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from async_rl.returns import lambda_returns
 from async_rl.rewards import REWARDS
 from async_rl.schedules import with_drawn_learning_rate
 from async_rl.seeding import minibatch_generator
-from async_rl.shared import bind, layout
+from async_rl.shared import bind, flatten, layout
 from async_rl.types import EnvSpec, UserError
 from async_rl.worker import Worker
 
@@ -471,6 +472,15 @@ def test_rewards_are_clipped_scaled_or_raw() -> None:
             np.testing.assert_allclose(rewards, [result], rtol=1e-6)
 
 
+def test_a_reward_that_is_no_number_hides_no_other_from_the_scale() -> None:
+    scaled, rewards = REWARDS["scaled"](np.zeros(1), 0), np.array([[np.nan, 500.0]], np.float32)
+    scaled(rewards)
+    assert np.isnan(rewards[0, 0]) and rewards[0, 1] == 1
+    nothing = np.full((1, 2), np.nan, np.float32)
+    scaled(nothing)
+    assert np.isnan(nothing).all()
+
+
 def test_scaled_rewards_have_one_scale_that_a_checkpoint_keeps(tmp_path: Path) -> None:
     largest = np.zeros(2)
     first, second = (REWARDS["scaled"](largest, index) for index in range(2))
@@ -531,8 +541,43 @@ def users_batch_norm(observation_shape: tuple[int, ...], outputs: int) -> nn.Mod
     return nn.Sequential(nn.Unflatten(1, (1, 3)), nn.BatchNorm1d(1), nn.Flatten(), nn.Linear(3, outputs))
 
 
+def users_features(observation_shape: tuple[int, ...], outputs: int) -> nn.Module:
+    network = users_network(observation_shape, outputs)
+    network.register_buffer("frequencies", torch.randn(3))
+    return network
+
+
+def users_numpy(observation_shape: tuple[int, ...], outputs: int) -> nn.Module:
+    network = nn.Linear(3, outputs)
+    network.weight.data[:] = torch.from_numpy(np.random.randn(*network.weight.shape) * random.random())
+    return network
+
+
+def users_nothing(observation_shape: tuple[int, ...], outputs: int) -> nn.Module:
+    return nn.Flatten() if outputs == 3 else nn.Linear(3, outputs).requires_grad_(False)
+
+
+def users_float64(observation_shape: tuple[int, ...], outputs: int) -> nn.Module:
+    class Wide(nn.Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x.double()).float()
+
+    return Wide(3, outputs, dtype=torch.float64)
+
+
 def users_mistake(observation_shape: tuple[int, ...], outputs: int) -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.LazyLinear(outputs + 1))
+
+
+def test_whatever_draws_it_a_network_comes_from_the_seed_and_leaves_no_trace() -> None:
+    spec = EnvSpec("vector", (3,), "float32", ("a", "b"))
+    for name in ("users_numpy", "users_network"):
+        config = Config(network=f"{__name__}:{name}")
+        before = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state()  # type: ignore[union-attr]
+        made = [flatten(make_network(replace(config, seed=seed), spec)) for seed in (0, 1, 0)]
+        assert torch.equal(made[0], made[2]) and not torch.equal(made[0], made[1])
+        assert random.getstate() == before[0] and np.random.get_state()[1].tolist() == before[1]  # type: ignore[union-attr]
+        assert torch.equal(torch.get_rng_state(), before[2])
 
 
 def test_replay_learns_from_batches_of_its_own_once_it_may() -> None:
@@ -581,6 +626,12 @@ def test_a_network_of_the_users_own() -> None:
         make_network(Config(network=f"{__name__}:users_mistake"), spec)
     with pytest.raises(UserError, match=r"changes its buffer 1\.running_\w+ in every pass, as batch normalisation"):
         make_network(Config(network=f"{__name__}:users_batch_norm"), spec)
+    with pytest.raises(UserError, match="draws its buffer frequencies at random; it is not saved"):
+        make_network(Config(network=f"{__name__}:users_features"), spec)
+    three = EnvSpec("vector", (3,), "float32", ("a", "b", "c"))
+    for name, where in (("users_nothing", spec), ("users_nothing", three), ("users_float64", spec)):
+        with pytest.raises(UserError, match=f"{name} must have parameters to learn, all of them float32"):
+            make_network(Config(network=f"{__name__}:{name}"), where)
     for flag, more in (
         ("--dueling", {"dueling": True}),
         ("--norm", {"norm": "layer"}),

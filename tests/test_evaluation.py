@@ -84,6 +84,18 @@ def test_players_that_die_again_and_again_or_fall_silent_are_a_clear_failure(tmp
     assert "no step was taken for 3 s" in str(silent.failure) and not psutil.pid_exists(pid)
 
 
+@pytest.mark.parametrize("name", ["LeavesInClose", "HangsInClose", "DiesInClose"])
+def test_closing_may_leave_hang_or_die(name: str) -> None:
+    """With the last game of a process, and with others left."""
+    result = evaluate(untrained(Config(env=f"tests.misbehaving:{name}")), Protocol(episodes=2), workers=1)
+    assert result.scores == (10.0, 10.0) and result.lengths == (10, 10)
+
+
+def test_environments_that_are_slow_to_make_and_to_begin_are_no_silence() -> None:
+    saved = untrained(Config(env="tests.misbehaving:SlowToBegin", heartbeat_seconds=3))
+    assert evaluate(saved, Protocol(episodes=6), workers=1).scores == (10.0,) * 6
+
+
 @pytest.mark.parametrize("failures", [2, 3])
 def test_a_fork_server_that_dies_while_it_is_asked_for_a_player_is_asked_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failures: int

@@ -81,6 +81,18 @@ def test_the_file_is_small_and_says_what_it_is(tmp_path: Path, capsys: pytest.Ca
             export._run(export.Options(run=tmp_path, output=Path(output)))
 
 
+def test_a_life_lost_as_a_game_is_cut_is_no_end() -> None:
+    """Breakout's first life is gone 25 steps after the ball was served, if nobody moves."""
+    environment = AsGymnasium(Config(env="breakout", no_ops=0, max_episode_frames=100))
+    environment.reset(seed=0)
+    lives, ended = [], (False, False)
+    while not any(ended):
+        *_, terminated, truncated, _ = environment.step([1, 2, 3, 0][(len(lives) + 1) % 4] if len(lives) > 1 else 1)
+        ended = (terminated, truncated)
+        lives.append(environment._environment.lives)  # type: ignore[union-attr]
+    assert ended == (False, True) and len(lives) == 25 and lives[-1] == lives[-2] - 1
+
+
 def test_a_network_whose_code_has_changed_is_refused(tmp_path: Path) -> None:
     saved = untrained(CONFIGS["the user's own"])
     path = tmp_path / "agent.safetensors"

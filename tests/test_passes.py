@@ -316,6 +316,8 @@ def test_only_known_layers_are_taken_and_all_others_learn_too() -> None:
     known = [nn.Flatten(), nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 3)]
     assert is_chain(nn.Sequential(*known))
     twice, hooked, frozen = nn.Linear(5, 5), nn.Linear(5, 3), nn.Linear(5, 5)
+    shared, clipped = nn.Linear(5, 5), nn.Linear(5, 3)
+    clipped.weight.register_hook(lambda gradient: gradient.clamp(-0.1, 0.1))
     hooked.register_forward_hook(lambda module, inputs, output: output.tanh())
     frozen.requires_grad_(False)
     unknown = (
@@ -329,6 +331,8 @@ def test_only_known_layers_are_taken_and_all_others_learn_too() -> None:
         nn.Sequential(nn.Conv2d(1, 1, 3, padding=1), nn.Flatten(), nn.Linear(9, 3)),
         nn.Sequential(nn.Conv2d(1, 1, 3), nn.LayerNorm(3), nn.Flatten(), nn.Linear(9, 3)),  # not over all axes
         nn.Linear(5, 3),
+        nn.Sequential(nn.Flatten(), Dueling(*(nn.Sequential(shared, nn.ReLU(), nn.Linear(5, n)) for n in (1, 3)))),
+        nn.Sequential(clipped),
     )
     for network in unknown:
         assert not is_chain(network), network
@@ -339,3 +343,17 @@ def test_only_known_layers_are_taken_and_all_others_learn_too() -> None:
     assert passes.acted(seen).shape == (2, 4, 3)
     passes.backward(torch.ones(2, 4, 3))
     assert gradient.isfinite().all() and gradient.abs().sum() > 0
+
+
+def test_what_a_network_writes_into_its_input_is_gone() -> None:
+    class InPlace(nn.Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x.mul_(0.5))
+
+    passes, _ = made(InPlace(5, 3), make_passes)
+    seen = torch.randn(2, 4, 5)
+    before = seen.clone()
+    passes.act(seen[0], 0, 2)
+    passes(seen[1])
+    passes.acted(seen)
+    assert torch.equal(seen, before)

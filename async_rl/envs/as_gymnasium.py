@@ -1,5 +1,6 @@
 """Our environments as Gymnasium has them, so that others' programs can play them with the same preprocessing."""
 
+import dataclasses
 from typing import Any
 
 import gymnasium
@@ -41,7 +42,7 @@ class AsGymnasium(gymnasium.Env[np.ndarray, np.int64]):
         low, high = (0, 255) if self._dtype == np.uint8 else (-np.inf, np.inf)
         self.observation_space = Box(low, high, spec.observation_shape, self._dtype.type)
         self.action_space = Discrete(len(spec.action_names))
-        self._config = config
+        self._config = dataclasses.replace(config, life_loss_ends_return=False)  # or a cut could look like an end
         self._environment: Environment | None = None
 
     def reset(
