@@ -17,7 +17,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from async_rl import checkpoint, run_directory, train
+from async_rl import checkpoint, kernels, run_directory, train
 from async_rl.algorithms import Learning, Segment, make_algorithm
 from async_rl.build import final_epsilons, make_parts, make_table
 from async_rl.config import Config
@@ -426,6 +426,21 @@ def one_gradient(**settings: object) -> tuple[torch.Tensor, list[torch.Tensor]]:
     worker._collect()
     worker._learn()
     return worker._parts.gradient, worker._parts.limited_gradients
+
+
+def test_an_action_that_a_policy_rules_out_has_no_part_in_its_gradient() -> None:
+    random = np.random.default_rng(0)
+    outputs = random.normal(size=(3, 2, 5)).astype(np.float32)
+    action, returns = random.integers(0, 3, (3, 2)), random.normal(size=(3, 2)).astype(np.float32)
+    masked = np.insert(outputs, 2, -np.inf, axis=2)
+    made = []
+    for shown, chosen in ((outputs, action), (masked, np.where(action < 2, action, action + 1))):
+        gradient, errors = np.empty_like(shown), np.empty_like(returns)
+        made.append(
+            (kernels.actor_critic_gradient(shown, chosen, returns, np.float32(0.3), gradient, errors), gradient)
+        )
+    assert made[1][0] == pytest.approx(made[0][0]) and not made[1][1][..., 2].any()
+    np.testing.assert_allclose(np.delete(made[1][1], 2, axis=2), made[0][1], rtol=1e-5, atol=1e-6)
 
 
 def test_long_gradients_are_scaled_to_the_limit() -> None:

@@ -83,6 +83,8 @@ def actor_critic_gradient(
 ) -> tuple[float, float]:
     """Gradient of ``(R - V)^2 - (R - V) log pi(a) - entropy_weight H(pi)``; in the second term R - V is a constant.
 
+    A logit may be -inf, as of an action that the network has ruled out: it has no part in either.
+
     ``outputs`` and ``gradient`` are [T, E, A + 1] float32, the logits of pi and V; all others as in `value_gradient`.
 
     Returns:
@@ -96,6 +98,7 @@ def actor_critic_gradient(
             log_policy = logits - logits.max()
             log_policy -= np.log(np.exp(log_policy).sum())
             policy = np.exp(log_policy)
+            log_policy = np.maximum(log_policy, np.float32(-1e30))  # 0 log 0 is 0
             negative_entropy = (policy * log_policy).sum()
             advantage = returns[t, e] - outputs[t, e, actions]
             errors[t, e] = advantage
