@@ -119,7 +119,7 @@ class Agent:
                 f"{observation.dtype} {observation.shape}"
             )
         with torch.no_grad():
-            inputs = torch.from_numpy(np.ascontiguousarray(observation))
+            inputs = torch.from_numpy(np.array(observation, order="C"))  # a copy: others' code may write into it
             outputs = self.network(inputs if batch else inputs[None]).numpy()
         return outputs if batch else outputs[0]
 

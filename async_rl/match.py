@@ -157,6 +157,7 @@ class Match:
             with fork_server.signals_blocked():
                 process.start()
                 self._processes[process] = games  # before a signal may strike
+            self._changed = time.monotonic()
         except (EOFError, OSError) as error:  # what a dying fork server may still have forked dies with it
             self._died(games, fork_server.not_started(error), pause=1.0)  # there may be room for it then
 
@@ -176,6 +177,8 @@ class Match:
         if code == 1 and self._error_file(games).is_file():
             self.failure = self._error_file(games).read_text(encoding="utf-8").partition("\n")[0]
             return
+        if len(left) < len(games):  # it was not in vain
+            self._fruitless = 0
         cause = f"died ({signal_name(-code)})" if code and code < 0 else f"ended with exit code {code}"
         self._died(left, cause)
 

@@ -198,7 +198,8 @@ def _published(name: str, config: Config, shape: tuple[int, ...], actions: int, 
 def _users_own(name: str, spec: EnvSpec, outputs: int, seed: int) -> nn.Module:
     """What the user's function makes, tried on one observation."""
     try:
-        function = import_function(name)
+        with others_seeded(seed):  # a module may seed or draw as it is imported
+            function = import_function(name)
         with others_seeded(seed):
             network = function(spec.observation_shape, outputs)
             before = _buffers(network)
@@ -206,7 +207,7 @@ def _users_own(name: str, spec: EnvSpec, outputs: int, seed: int) -> nn.Module:
         with others_seeded(seed + 1):
             drawn = _different(before, _buffers(function(spec.observation_shape, outputs))) if before else []
         shape = tuple(made.shape)
-        changed = _different(before, _buffers(network))
+        changed = _different(_buffers(network), before)
     except UserError:
         raise
     except Exception as error:  # others' code: anything may come

@@ -19,7 +19,7 @@ import torch
 from async_rl.algorithms import Network, make_algorithm
 from async_rl.algorithms.segment import Policy
 from async_rl.config import Config
-from async_rl.envs import make_environment
+from async_rl.envs import close_or_leave, make_environment
 from async_rl.evaluation import Protocol
 from async_rl.export import SavedNetwork
 from async_rl.parent import worker_dies_with_parents
@@ -27,7 +27,6 @@ from async_rl.seeding import evaluation_generators, seed_others
 from async_rl.shared import SharedTable
 from async_rl.types import Environment, UserError
 from async_rl.user_code import one_line
-from async_rl.worker import close_or_leave
 
 BATCH = 8
 """Rows of every forward pass, those of games that are over included: the last bits of a result depend on the number of

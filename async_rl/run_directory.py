@@ -53,11 +53,16 @@ def make_run_dir(run_dir: Path) -> Path:
 
 
 def record(
-    run_dir: Path, config: Config, spec: EnvSpec, seeds: dict[str, Any], init_from: Path | None, **notes: Any
+    run_dir: Path,
+    config: Config,
+    spec: EnvSpec,
+    seeds: dict[str, Any],
+    init_from: dict[str, str] | None = None,
+    **notes: Any,
 ) -> None:
     """Write ``config.toml``, and add this session to ``run.json``: command, versions, machine, seeds and ``notes``.
 
-    ``init_from`` is the run or checkpoint with whose network the run begins, if it does not begin with its own.
+    ``init_from`` says with whose network the run begins, if not with its own: the file's ``path``, and its ``env``.
 
     Raises:
         UserError: the directory cannot be written.
@@ -75,7 +80,7 @@ def record(
             "frames_per_step": spec.frames_per_step,
             "actions": spec.action_names,
             "seeds": seeds,
-            "init_from": None if init_from is None else str(init_from),
+            "init_from": init_from,
             **notes,
         }
     )

@@ -157,7 +157,8 @@ class _Run:
     def _record(self, run_dir: Path, progress: Progress, notes: dict[str, Any]) -> None:
         """Record a session; where that fails, one with ``notes``, which follows another, says so and goes on."""
         try:
-            init_from = None if self._donor is None else self._donor.path
+            donor = self._donor
+            init_from = None if donor is None else {"path": str(donor.path), "env": donor.spec.name}
             seeds = _seeds(self.config, progress)
             run_directory.record(run_dir, self.config, self._spec, seeds, init_from, **notes)
         except UserError as error:

@@ -7,8 +7,6 @@ Life of a worker process:
                                        the supervisor starts the next incarnation in the same slots.
 """
 
-import os
-import threading
 import time
 from pathlib import Path
 
@@ -22,25 +20,12 @@ from async_rl.algorithms import Learning, Minibatches, Segment
 from async_rl.build import Parts, make_parts
 from async_rl.config import Config
 from async_rl.cores import pin_worker, take_long_turns
-from async_rl.envs import close
+from async_rl.envs import close_or_leave
 from async_rl.optimizers import limit_norm
 from async_rl.parent import worker_dies_with_parents
 from async_rl.schedules import epsilons, learning_rate
 from async_rl.seeding import seed_others, state_of
 from async_rl.shared import SharedTable
-from async_rl.types import Environment
-
-CLOSE_SECONDS = 5.0
-"""Patience with each environment that is closed."""
-
-
-def close_or_leave(environment: Environment) -> None:
-    """Close an environment; where that hangs, end the process as if it had not."""
-    late = threading.Timer(CLOSE_SECONDS, os._exit, (0,))
-    late.daemon = True
-    late.start()
-    close(environment)
-    late.cancel()
 
 
 class Worker:

@@ -66,9 +66,11 @@ class Study:
         """
         for experiment in experiments:
             run_dir = self.run_dir(experiment)
-            if (run_dir / CONFIG).exists() and not resuming.is_run_of(experiment.config, run_dir):
+            if not (run_dir / CONFIG).exists():
+                continue
+            if not resuming.is_run_of(experiment.config, run_dir):
                 raise UserError(f"{run_dir} holds a run with other settings; move it away, or choose another --runs.")
-            if (run_dir / CONFIG).exists() and (steps := from_toml(run_dir / CONFIG).steps) != experiment.config.steps:
+            if (steps := from_toml(run_dir / CONFIG).steps) != experiment.config.steps:
                 raise UserError(
                     f"{run_dir} holds a run of {steps:,} steps, asked for are {experiment.config.steps:,}; move it "
                     "away, or choose another --runs."
@@ -78,7 +80,7 @@ class Study:
         """Train what is not finished, one after the other, and say what is left before each.
 
         Raises:
-            UserError: a directory holds a run with other settings.
+            UserError: a directory holds a run with other settings, or of another length.
             SystemExit: a run failed, or was stopped by a signal, with the exit code of `launch.async`.
         """
         self.require_same(experiments)

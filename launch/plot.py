@@ -10,15 +10,12 @@ import numpy as np
 import tyro
 
 from async_rl.plotting.groups import Group, group_runs
-from async_rl.plotting.picture import Axis, check_output, draw
+from async_rl.plotting.picture import COLOURS, Axis, check_output, draw
 from async_rl.plotting.points import Curve, choose_bin_steps, make_curve
 from async_rl.plotting.runs import NoGamesError, Run, read_run
 from async_rl.plotting.table import write_csv
 from async_rl.types import UserError
 from launch import command
-
-MOST_EPSILONS = 12
-"""Lines that can still be told apart with --by-epsilon."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +39,8 @@ class Options:
     csv: command.PathOrNone = None
     """Also write the points of the curves to this CSV file."""
     bin_steps: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="")] = None
-    """Steps between two points; default: at most 60 points with some 20 games each."""
+    """Steps between two points; default: at most 60 points with some 20 games each. A run that has not come
+    half as far yet does not count where there are others of the same settings."""
     by_epsilon: bool = False
     """Also draw the streams of each final epsilon apart, in place of the band; for runs of one configuration."""
     labels: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME [NAME ...]", help_behavior_hint="")] = ()
@@ -109,8 +107,8 @@ def _check_epsilons(groups: Sequence[Group]) -> None:
         raise UserError("--by-epsilon has no meaning for a3c, which explores by its policy.")
     drawn = np.unique(np.concatenate([run.final_epsilons for run in groups[0].runs]))
     count = np.count_nonzero(~np.isnan(drawn))
-    if not 0 < count <= MOST_EPSILONS:
-        raise UserError(f"--by-epsilon draws 1 to {MOST_EPSILONS} different final epsilons, on record are {count}.")
+    if not 0 < count < len(COLOURS):
+        raise UserError(f"--by-epsilon draws 1 to {len(COLOURS) - 1} different final epsilons, on record are {count}.")
 
 
 def _line(curve: Curve) -> str:

@@ -89,6 +89,11 @@ class DiesInClose(Base):
             os.kill(os.getpid(), signal.SIGSEGV)
 
 
+class LeavesInStep(Base):
+    def step(self, action: int) -> Any:
+        sys.exit("door")
+
+
 class GlobalRandom(Base):
     """Its rewards come out of NumPy's own generator; as numbers of steps they are exact in any file."""
 

@@ -562,6 +562,15 @@ def users_features(observation_shape: tuple[int, ...], outputs: int) -> nn.Modul
     return network
 
 
+def users_late_buffer(observation_shape: tuple[int, ...], outputs: int) -> nn.Module:
+    class Late(nn.Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            self.register_buffer("late", torch.randn(1))
+            return super().forward(x)
+
+    return Late(3, outputs)
+
+
 def users_numpy(observation_shape: tuple[int, ...], outputs: int) -> nn.Module:
     network = nn.Linear(3, outputs)
     network.weight.data[:] = torch.from_numpy(np.random.randn(*network.weight.shape) * random.random())
@@ -584,10 +593,15 @@ def users_mistake(observation_shape: tuple[int, ...], outputs: int) -> nn.Module
     return nn.Sequential(nn.Flatten(), nn.LazyLinear(outputs + 1))
 
 
-def test_whatever_draws_it_a_network_comes_from_the_seed_and_leaves_no_trace() -> None:
+def test_whatever_draws_it_a_network_comes_from_the_seed_and_leaves_no_trace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     spec = EnvSpec("vector", (3,), "float32", ("a", "b"))
-    for name in ("users_numpy", "users_network"):
-        config = Config(network=f"{__name__}:{name}")
+    module = "import torch\ntorch.manual_seed(0)\ndef users(shape, outputs): return torch.nn.Linear(3, outputs)\n"
+    (tmp_path / "seeds_as_it_is_imported.py").write_text(module, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in (f"{__name__}:users_numpy", f"{__name__}:users_network", "seeds_as_it_is_imported:users"):
+        config = Config(network=name)
         before = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state()  # type: ignore[union-attr]
         made = [flatten(make_network(replace(config, seed=seed), spec)) for seed in (0, 1, 0)]
         assert torch.equal(made[0], made[2]) and not torch.equal(made[0], made[1])
@@ -641,6 +655,8 @@ def test_a_network_of_the_users_own() -> None:
         make_network(Config(network=f"{__name__}:users_mistake"), spec)
     with pytest.raises(UserError, match=r"changes its buffer 1\.running_\w+ in every pass, as batch normalisation"):
         make_network(Config(network=f"{__name__}:users_batch_norm"), spec)
+    with pytest.raises(UserError, match="changes its buffer late in every pass"):
+        make_network(Config(network=f"{__name__}:users_late_buffer"), spec)
     with pytest.raises(UserError, match="draws its buffer frequencies at random; it is not saved"):
         make_network(Config(network=f"{__name__}:users_features"), spec)
     three = EnvSpec("vector", (3,), "float32", ("a", "b", "c"))

@@ -191,7 +191,7 @@ def test_a_run_from_another_network_does_not_forget_it_before_its_first_checkpoi
     np.testing.assert_array_equal(saved.arrays["parameters"], checkpoint.read(toy_run).arrays["parameters"])
     assert saved.progress.total_steps == 0
     (session,) = run_directory.sessions(tmp_path / "run")
-    assert session["init_from"] == str(toy_run / checkpoint.LATEST)
+    assert session["init_from"] == {"path": str(toy_run / checkpoint.LATEST), "env": "catch"}
     monkeypatch.undo()
     assert train(config, resume=tmp_path / "run", quiet=True).ending is Ending.FINISHED
 
@@ -304,15 +304,15 @@ def test_a_recovery_that_is_recorded_by_half_is_known_all_the_same(
 
     monkeypatch.setattr(storage, "write", writing)
     with pytest.raises(UserError, match="no space left"):
-        run_directory.record(tmp_path, config, describe(config), {}, None)
+        run_directory.record(tmp_path, config, describe(config), {})
     assert resuming.has_only_begun(tmp_path) and resuming.settings(tmp_path) == config
     monkeypatch.undo()
-    run_directory.record(tmp_path, config, describe(config), {}, None)
+    run_directory.record(tmp_path, config, describe(config), {})
     written.clear()
     monkeypatch.setattr(storage, "write", writing)
     note = {recovery.KEY: {"lr_before": 1.0, "lr": 0.5}}
     with pytest.raises(UserError, match="no space left"):
-        run_directory.record(tmp_path, replace(config, lr=0.5), describe(config), {}, None, **note)
+        run_directory.record(tmp_path, replace(config, lr=0.5), describe(config), {}, **note)
     assert recovery.used(tmp_path) and resuming.is_run_of(config, tmp_path)
 
 

@@ -84,16 +84,22 @@ def test_players_that_die_again_and_again_or_fall_silent_are_a_clear_failure(tmp
     assert "no step was taken for 3 s" in str(silent.failure) and not psutil.pid_exists(pid)
 
 
-@pytest.mark.parametrize("name", ["LeavesInClose", "HangsInClose", "DiesInClose"])
-def test_closing_may_leave_hang_or_die(name: str) -> None:
-    """With the last game of a process, and with others left."""
-    result = evaluate(untrained(Config(env=f"tests.misbehaving:{name}")), Protocol(episodes=2), workers=1)
-    assert result.scores == (10.0, 10.0) and result.lengths == (10, 10)
+@pytest.mark.parametrize("name", ["HangsInClose", "DiesInClose"])
+def test_closing_may_hang_or_die(name: str) -> None:
+    """With the last game of a process, and with others left; four processes in the same moment."""
+    result = evaluate(untrained(Config(env=f"tests.misbehaving:{name}")), Protocol(episodes=8), workers=4)
+    assert result.scores == (10.0,) * 8 and result.lengths == (10,) * 8
+
+
+def test_an_environment_that_leaves_is_named_by_what_it_said() -> None:
+    saved = untrained(Config(env="tests.misbehaving:LeavesInStep"))
+    with pytest.raises(UserError, match="a game failed with SystemExit: door"):
+        evaluate(saved, Protocol(episodes=2), workers=1)
 
 
 def test_environments_that_are_slow_to_make_and_to_begin_are_no_silence() -> None:
-    saved = untrained(Config(env="tests.misbehaving:SlowToBegin", heartbeat_seconds=3))
-    assert evaluate(saved, Protocol(episodes=6), workers=1).scores == (10.0,) * 6
+    saved = untrained(Config(env="tests.misbehaving:SlowToBegin", heartbeat_seconds=5))
+    assert evaluate(saved, Protocol(episodes=8), workers=1).scores == (10.0,) * 8
 
 
 @pytest.mark.parametrize("failures", [2, 3])

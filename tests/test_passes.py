@@ -3,10 +3,13 @@
 import itertools
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
+from networks import untrained
 from torch import nn
 
+from async_rl.agent import Agent
 from async_rl.chain import Chain, is_chain
 from async_rl.config import Config
 from async_rl.layers import MOST_ROWS_IN_FLOAT32, FullyConnected
@@ -357,3 +360,9 @@ def test_what_a_network_writes_into_its_input_is_gone() -> None:
     passes(seen[1])
     passes.acted(seen)
     assert torch.equal(seen, before)
+    spec = EnvSpec("vector", (5,), "float32", ("a", "b", "c"))
+    network = InPlace(5, 3).requires_grad_(False)
+    agent = Agent(untrained(Config(env="catch")))
+    agent.spec, agent.network = spec, network  # type: ignore[misc]
+    observation = seen[0, 0].numpy()
+    assert np.array_equal(agent.q_values(observation), agent.q_values(observation)) and torch.equal(seen, before)

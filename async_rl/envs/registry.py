@@ -5,6 +5,8 @@ Emulator and Gymnasium are imported only where a name needs them: they cost a wo
 
 import contextlib
 import difflib
+import os
+import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +17,9 @@ from async_rl.envs.checked import Checked, check_spec
 from async_rl.stopwatch import Stopwatch
 from async_rl.types import Environment, EnvSpec, UserError
 from async_rl.user_code import add_working_directory, import_function, is_function_name, one_line
+
+CLOSE_SECONDS = 5.0
+"""Patience with an environment that is closed."""
 
 if TYPE_CHECKING:
     import gymnasium
@@ -90,6 +95,15 @@ def close(environment: Environment | None) -> None:
     if callable(own):
         with contextlib.suppress(Exception, SystemExit):  # many end the program with their window
             own()
+
+
+def close_or_leave(environment: Environment) -> None:
+    """`close` it; where that takes more than `CLOSE_SECONDS`, end this process as if it had not."""
+    late = threading.Timer(CLOSE_SECONDS, os._exit, (0,))
+    late.daemon = True
+    late.start()
+    close(environment)
+    late.cancel()
 
 
 def _of_another_kind(name: str, random: np.random.Generator, render: bool) -> Environment:

@@ -83,7 +83,7 @@ def actor_critic_gradient(
 ) -> tuple[float, float]:
     """Gradient of ``(R - V)^2 - (R - V) log pi(a) - entropy_weight H(pi)``; in the second term R - V is a constant.
 
-    A logit may be -inf, as of an action that the network has ruled out: it has no part in either.
+    An action whose logit is -inf, as the network has ruled it out, gets the gradient 0.
 
     ``outputs`` and ``gradient`` are [T, E, A + 1] float32, the logits of pi and V; all others as in `value_gradient`.
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import io
-import itertools
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -108,7 +107,7 @@ def _draw_panel(panel: Any, curves: Sequence[Curve], axis: Axis, known: Referenc
         if not curve.by_epsilon:
             panel.fill_between(x, curve.low, curve.high, color=colour, alpha=0.2, linewidth=0 if marker is None else 6)
         panel.plot(x, curve.score, color=colour, linewidth=3, linestyle=dashes, marker=marker, label=_legend(curve))
-        for (epsilon, scores), own in zip(curve.by_epsilon.items(), itertools.cycle(COLOURS[1:]), strict=False):
+        for (epsilon, scores), own in zip(curve.by_epsilon.items(), COLOURS[1:], strict=False):
             panel.plot(x, scores, color=own, linewidth=1.8, marker=marker, label=f"final ε {epsilon:g}")
     for _, score in known.lines:
         panel.axhline(score, color="0.35", linestyle=(0, (2, 3)), linewidth=1.3, zorder=1)
@@ -172,8 +171,9 @@ def _frame(
     """Title, the axis of scores, legend and the names of the reference lines."""
     heights = [*(score for _, score in known.lines), *(point.score * (1 + POINT_ERROR) for point in known.points)]
     low, high = min([limits[0], *heights]), max([limits[1], *heights])
-    span = (high - low) or max(1.0, 0.1 * abs(high))  # of scores that are all the same
-    room = 0.04 * span if high > low else span
+    same = high - low <= 1e-9 * max(1.0, abs(high))
+    span = max(1.0, 0.1 * abs(high)) if same else high - low
+    room = span if same else 0.04 * span
     panels[0].set_ylim(low - room, high + room)
     panels[0].ticklabel_format(axis="y", style="plain", useOffset=False)
     panels[0].set_ylabel("human-normalised score" if len(games) > 1 else "score of a game, points")

@@ -28,7 +28,7 @@ class Curve:
         label: of its group.
         runs: number of runs behind it.
         games: finished games in each bin, of all runs, [B] int64.
-        total_steps: T in the middle of each bin, [B] float64.
+        total_steps: T in the middle of each bin, or at the end of a run that has not come so far, [B] float64.
         total_frames: emulator frames until then, [B] float64.
         seconds: of training until then, mean over the runs, [B] float64.
         score: of one run the mean over the bin's games; of several the interquartile mean over the runs' means.
@@ -50,24 +50,19 @@ class Curve:
 
 
 def choose_bin_steps(groups: Sequence[Group]) -> int:
-    """Steps of a bin: 1, 2 or 5 times a power of ten, by `MOST_POINTS` and `GAMES_PER_POINT`.
-
-    At most twice what the shortest run has made, as far as `MOST_BINS` lets it, or its only point would be put where it
-    has never been.
-    """
+    """Steps of a bin: 1, 2 or 5 times a power of ten, by `MOST_POINTS` and `GAMES_PER_POINT`; at least five bins."""
     runs = [run for group in groups for run in group.runs]
-    ends = [float(run.total_steps[-1]) for run in runs]
-    longest, shortest = max(ends), min(ends)
-    games = max(GAMES_PER_POINT * end / len(run.scores) for run, end in zip(runs, ends, strict=True))
+    longest = max(run.total_steps[-1] for run in runs)
+    games = max(GAMES_PER_POINT * run.total_steps[-1] / len(run.scores) for run in runs)
     wanted = min(max(longest / MOST_POINTS, games), longest / 5)
-    steps = [step * 10**power for power in range(math.ceil(math.log10(max(longest, 1))) + 1) for step in (1, 2, 5)]
-    allowed = [step for step in steps if longest <= MOST_BINS * step]
-    fitting = [step for step in allowed if step <= 2 * shortest] or allowed[:1]
-    return next((step for step in fitting if step >= wanted), fitting[-1])
+    power = 10 ** math.floor(math.log10(max(wanted, 1)))
+    return next(step for step in (power, 2 * power, 5 * power, 10 * power) if step >= wanted)
 
 
 def make_curve(group: Group, bin_steps: int, random: np.random.Generator, by_epsilon: bool = False) -> Curve:
     """The curve of a group over the bins that all of its runs have reached.
+
+    Runs that have not made half of a bin yet do not count, unless all are such; their point is where they have come to.
 
     Where the group plays several games its scores are human-normalised ones, and the games are the strata of the
     bootstrap. A bin without a finished game takes its score from its neighbours.
@@ -79,6 +74,9 @@ def make_curve(group: Group, bin_steps: int, random: np.random.Generator, by_eps
     if (longest := max(run.total_steps[-1] for run in group.runs)) > MOST_BINS * bin_steps:
         least = math.ceil(longest / MOST_BINS)
         raise UserError(f"--bin-steps must be at least {least:,} for {longest:,.0f} steps, got {bin_steps:,}.")
+    ends = [float(run.total_steps[-1]) for run in group.runs]
+    begun = [run for run, end in zip(group.runs, ends, strict=True) if 2 * end >= bin_steps]
+    group = Group(group.label, tuple(begun) or group.runs)
     runs = [(run, _scores(run, normalised=len(group.games) > 1)) for run in group.runs]
     last = min(_last_bin(run, bin_steps) for run, _ in runs)
     first = max(_bins(run, bin_steps)[0] for run, _ in runs)
@@ -98,7 +96,7 @@ def make_curve(group: Group, bin_steps: int, random: np.random.Generator, by_eps
         score = interquartile_mean(np.stack(means))
         strata = [np.stack([m for m, run in zip(means, group.runs, strict=True) if run.game == g]) for g in group.games]
         low, high = stratified_bootstrap(strata, random)
-    middle = (shown + 0.5) * bin_steps
+    middle = np.minimum((shown + 0.5) * bin_steps, max(ends))
     frames = middle * np.mean([run.frames_per_step for run in group.runs])
     counts = np.sum([np.bincount(_bins(run, bin_steps), minlength=last + 1)[shown] for run in group.runs], axis=0)
     apart = _by_epsilon(runs, bin_steps, shown) if by_epsilon else {}

@@ -22,7 +22,8 @@ class Run:
 
     Attributes:
         settings: of ``config.toml``, by the names used there; what it does not say has its default. Of a run on many
-            machines those of ``cluster.toml``, too, and with ``init_from`` of one that began with another's network.
+            machines those of ``cluster.toml``, too; ``init_from`` is the game of a network that another run has learnt
+            and this one began with.
         game: the environment's canonical name.
         frames_per_step: emulator frames that a step lasts.
         total_steps: T when each game ended, [N] float64.
@@ -65,7 +66,8 @@ def read_run(directory: Path) -> Run:
         raise UserError(f"{directory / 'episodes.csv'} is damaged: a number in it is not finite.")
     recorded = sessions(directory)
     first, last = (recorded or [{}])[0], (recorded or [{}])[-1]
-    settings |= {"init_from": first["init_from"]} if first.get("init_from") else {}
+    if isinstance(donor := first.get("init_from"), dict):
+        settings["init_from"] = str(donor.get("env"))
     return Run(
         settings,
         game=str(last.get("env", settings["env"])),
@@ -80,7 +82,8 @@ def read_run(directory: Path) -> Run:
 def _settings(directory: Path) -> dict[str, Any]:
     """Without the checks of `async_rl.config_file.from_toml`: runs of other versions can be drawn, too."""
     settings = tomllib.loads(to_toml(Config())) | _toml(directory / CONFIG)
-    return settings | (_toml(directory / CLUSTER) if (directory / CLUSTER).exists() else {})
+    spread = _toml(directory / CLUSTER) if (directory / CLUSTER).exists() else {}
+    return settings | (spread if spread.get("islands", 1) != 1 else {})
 
 
 def _toml(path: Path) -> dict[str, Any]:

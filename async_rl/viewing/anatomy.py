@@ -111,7 +111,7 @@ def convolutions(network: nn.Module, observation: np.ndarray) -> list[Convolutio
 
 def _pass(network: nn.Module, observations: np.ndarray) -> Tensor:
     with torch.no_grad():
-        return network(torch.from_numpy(np.ascontiguousarray(observations)))
+        return network(torch.from_numpy(np.array(observations, order="C")))  # a copy: it may write into it
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,7 @@ def project(
     outputs: list[Tensor] = []
     with InputTap(network) as tap, torch.enable_grad(), Guided():
         with watching([layer.output], lambda _, __, output: outputs.append(output)):
-            network(torch.from_numpy(np.ascontiguousarray(observations)))
+            network(torch.from_numpy(np.array(observations, order="C")))
         rows, columns = torch.from_numpy(places).unbind(dim=1)
         units = outputs[0][torch.arange(len(observations)), filter_number, rows, columns]
         assert tap.input is not None, "the network did not use its first layer"

@@ -55,7 +55,7 @@ def input_gradient(network: nn.Module, observation: np.ndarray, action: int, pol
         policy: whether the outputs are the logits of a policy and a value.
     """
     with InputTap(network) as tap, torch.enable_grad():
-        outputs = network(torch.from_numpy(observation)[None])[0]
+        outputs = network(torch.from_numpy(observation.copy())[None])[0]
         chosen = torch.log_softmax(outputs[:-1], dim=0)[action] if policy else outputs[action]
         assert tap.input is not None, "the network did not use its first layer"
         return torch.autograd.grad(chosen, tap.input)[0][0]
