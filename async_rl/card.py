@@ -1,6 +1,7 @@
 """A model card of a run: what it is, how well it plays by which protocol, and how it was made."""
 
 import json
+import math
 import shlex
 import tomllib
 from collections.abc import Iterable, Sequence
@@ -22,6 +23,7 @@ from async_rl.plotting.runs import NoGamesError, read_run
 from async_rl.published import AGENTS, PUBLISHED
 from async_rl.reporting.text import duration
 from async_rl.types import UserError
+from async_rl.user_code import code_named
 
 
 def read_curve(run_dir: Path) -> Curve | None:
@@ -64,7 +66,7 @@ def model_card(
     title = f"# {game_title(spec.name)}, {method_of(config)}, T = {saved.total_steps:,}"
     sections = [title, _summary(saved), "## Scores", *_scores(run_dir, evaluations, spec.name)]
     sections += ["## Learning curve", *_curve(curve, picture)]
-    sections += ["## Use", _use(run_dir), "## How it was made", *_sessions(run_dir), _settings(config)]
+    sections += ["## Use", _use(run_dir, config), "## How it was made", *_sessions(run_dir), _settings(config)]
     return "\n\n".join(sections) + "\n"
 
 
@@ -111,7 +113,7 @@ def _score_row(one: Evaluation) -> tuple[str, ...]:
     figures = (one.mean, one.standard_error, one.median, one.best)
     return (
         f"{one.total_steps:,}",
-        *(f"{figure:,.2f}" for figure in figures),
+        *("-" if math.isnan(figure) else f"{figure:,.2f}" for figure in figures),
         f"{one.mean_length_steps:,.0f}",
         "-" if normalised is None else f"{normalised:.2f}",
         one.protocol.describe(one.atari),
@@ -129,8 +131,10 @@ def _curve(curve: Curve | None, picture: str | None) -> list[str]:
     return [f"{words}:", table]
 
 
-def _use(run_dir: Path) -> str:
+def _use(run_dir: Path, config: Config) -> str:
     shell, python = shlex.quote(str(run_dir)), json.dumps(str(run_dir), ensure_ascii=False)
+    if code_named(config.env, config.network):
+        shell, python = f"{shell} --trust-code", f"{python}, trust_code=True"
     return (
         f"```sh\npython -m launch.evaluate {shell}\n```\n\n"
         f"```python\nfrom async_rl import load\n\nagent = load({python})\naction = agent.act(observation)\n```"

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import os
 import statistics
 import time
 from dataclasses import dataclass
@@ -150,7 +151,7 @@ def default_path(run_or_file: Path, total_steps: int) -> Path:
     folder = run_or_file if run_or_file.is_dir() else run_or_file.absolute().parent
     if folder != run_or_file and folder.name == "checkpoints":
         folder = folder.parent
-    return folder / FOLDER / f"T{total_steps}__{time.strftime('%Y%m%d-%H%M%S')}.json"
+    return folder / FOLDER / f"T{total_steps}__{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.json"
 
 
 def write(evaluation: Evaluation, path: Path) -> None:

@@ -6,7 +6,7 @@ tensor, ``parameters`` (theta as one vector); its metadata say what it is for pe
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from async_rl.shared import bind
 from async_rl.shared.bind import Layout, layout, same_layout
 from async_rl.types import EnvSpec, UserError
 from async_rl.user_code import code_named
+from async_rl.values import shown
 
 Which = Literal["latest", "best"]
 
@@ -82,6 +83,8 @@ def read_network(run_or_file: Path, which: Which = "latest", trust_code: bool = 
     Raises:
         UserError: there is none, it is damaged, was written by another version, or names code without being trusted.
     """
+    if which not in get_args(Which):
+        raise UserError(f"a run directory's checkpoint is {' or '.join(get_args(Which))}, got {shown(which)}.")
     saved = checkpoint.read_network(run_or_file, best=which == "best")
     code = code_named(saved.config.env, saved.config.network)
     if code and not trust_code:

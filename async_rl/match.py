@@ -225,6 +225,8 @@ def evaluate(
     Raises:
         UserError: the environment cannot be made, has changed since the training, or fails.
     """
+    if workers is not None and not 1 <= workers <= 4096:
+        raise UserError(f"--workers must be between 1 and 4096, got {workers}.")
     with tempfile.TemporaryDirectory(prefix=temporary.PREFIX) as folder, os.fdopen(temporary.hold(Path(folder)), "wb"):
         match = Match(saved, protocol, workers or available_cores(), Path(folder), say)
         try:

@@ -70,7 +70,10 @@ def write_torchscript(saved: SavedNetwork, path: Path) -> float:
             raise UserError(f"the network cannot be traced: {one_line(error)}.") from error
         content = io.BytesIO()
         torch.jit.save(traced, content, _extra_files=metadata(saved))
-        difference = agreement(network, torch.jit.load(io.BytesIO(content.getvalue())), saved.spec)
+        try:
+            difference = agreement(network, torch.jit.load(io.BytesIO(content.getvalue())), saved.spec)
+        except RuntimeError as error:  # such as where a number of rows was traced as it was
+            raise UserError(f"the traced network fails on other observations: {one_line(error)}.") from error
     storage.write_result(path, content.getvalue())
     return difference
 
@@ -86,11 +89,18 @@ def agreement(network: nn.Module, exported: Callable[[Tensor], Tensor], spec: En
         observation = random_observations(spec, batch, seed=batch)
         with torch.no_grad():
             expected, got = network(observation), exported(observation)
-        difference = float((expected - got).abs().max() / expected.abs().max().clamp(min=1))
+        difference = float(
+            _difference(expected, got).max() / torch.nan_to_num(expected, 0, 0, 0).abs().max().clamp(min=1)
+        )
         largest = max(largest, difference) if difference == difference else float("inf")
     if largest > TOLERANCE:
         raise UserError(f"the exported network differs from the trained one by {largest:.2g}; it was not written.")
     return largest
+
+
+def _difference(expected: Tensor, got: Tensor) -> Tensor:
+    """Absolute; none where both are the same, infinite ones included, as of actions that a policy rules out."""
+    return torch.where(expected == got, 0.0, (expected - got).abs())
 
 
 def random_observations(spec: EnvSpec, batch: int, seed: int) -> Tensor:

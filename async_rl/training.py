@@ -72,6 +72,7 @@ def train(
     Raises:
         UserError: what a person can mend, or another launcher is at work in the directory; no worker was started.
     """
+    run_dir, resume, init_from = (None if path is None else Path(path) for path in (run_dir, resume, init_from))
     fork_server.prepare_ahead(config)
     config = with_drawn_learning_rate(config)
     _require_precision(config)

@@ -27,8 +27,7 @@ class Options:
 
 def main() -> None:
     """Run the command; exits with 0 (done) or 2 (bad input)."""
-    options = command.read_arguments(Options, "launch.card")
-    command.run(lambda: _run(options))
+    command.run(lambda: _run(command.read_arguments(Options, "launch.card")))
 
 
 def _run(options: Options) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -62,6 +63,8 @@ def run(command: Callable[[], int | None]) -> NoReturn:
 
     What a person can mend (`UserError`) is one line on standard error, without a traceback.
     """
+    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115  None where it is closed
+    sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names of files may hold what has no character
@@ -75,7 +78,7 @@ def run(command: Callable[[], int | None]) -> NoReturn:
         print("interrupted", file=sys.stderr)
         code = 128 + signal.SIGINT
     except BrokenPipeError:  # whoever read the output, such as head, has seen enough
-        sys.stderr.close()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python writes what is left at its end
         code = 1
     sys.exit(code)
 

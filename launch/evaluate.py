@@ -13,7 +13,6 @@ from async_rl.cores import available_cores
 from async_rl.evaluation import Evaluation, default_path, make_protocol, write
 from async_rl.naming import method_of
 from async_rl.published import PUBLISHED
-from async_rl.types import UserError
 from launch import command
 
 if TYPE_CHECKING:
@@ -49,14 +48,11 @@ class Options(command.OfNetwork):
 
 def main() -> None:
     """Run the command; exits with 0 (done), 2 (bad input) or 130 (Ctrl-C)."""
-    options = command.read_arguments(Options, "launch.evaluate")
-    command.run(lambda: _run(options))
+    command.run(lambda: _run(command.read_arguments(Options, "launch.evaluate")))
 
 
 def _run(options: Options) -> None:
     command.check_run(options.run)
-    if not 1 <= options.workers <= 4096:
-        raise UserError(f"--workers must be between 1 and 4096, got {options.workers}.")
     fork_server.prepare_ahead(Config(env="catch"))  # it imports torch while this process does
     from async_rl.match import evaluate
     from launch.progress import Progress
@@ -74,9 +70,11 @@ def _run(options: Options) -> None:
             progress.tell(f"{saved.spec.name}, games", match.finished_games, options.episodes, f"{match.steps:,} steps")
 
         evaluation = evaluate(saved, protocol, options.workers, lambda message: print(message, file=sys.stderr), show)
-    print(text(evaluation, method_of(saved.config)))
     output = options.output or default_path(options.run, saved.total_steps)
-    write(evaluation, output)
+    try:
+        write(evaluation, output)
+    finally:  # the figures are worth something even where they cannot be written
+        print(text(evaluation, method_of(saved.config)))
     print(f"written to {output}")
 
 

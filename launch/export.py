@@ -22,8 +22,7 @@ class Options(command.OfNetwork):
 
 def main() -> None:
     """Run the command; exits with 0 (done) or 2 (bad input)."""
-    options = command.read_arguments(Options, "launch.export")
-    command.run(lambda: _run(options))
+    command.run(lambda: _run(command.read_arguments(Options, "launch.export")))
 
 
 def _run(options: Options) -> None:

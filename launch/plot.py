@@ -56,7 +56,8 @@ def _plot(options: Options) -> None:
     _check(options)
     for run in options.runs:
         command.check_run(run)
-    groups = group_runs(_read(options.runs), options.labels)
+    once = {run.resolve(): run for run in options.runs}  # the same run twice would be two
+    groups = group_runs(_read(tuple(once.values())), options.labels)
     if options.by_epsilon:
         _check_epsilons(groups)
     bin_steps = options.bin_steps or choose_bin_steps(groups)

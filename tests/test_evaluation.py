@@ -19,7 +19,7 @@ import pytest
 from conftest import ROOT, TIMEOUT_SECONDS, wait_for
 from networks import light_run, untrained
 
-from async_rl import Config, UserError, evaluation, fork_server, storage
+from async_rl import Config, UserError, evaluation, fork_server, load, storage
 from async_rl.agent import Agent
 from async_rl.evaluation import Evaluation, Protocol, make_protocol
 from async_rl.match import Match, evaluate
@@ -63,6 +63,23 @@ def test_a_player_that_is_killed_loses_no_game(tmp_path: Path) -> None:
     assert match.failure is None and ["SIGKILL" in message for message in said] == [True]
     result = match.evaluation()
     assert (result.scores, result.lengths) == (undisturbed.scores, undisturbed.lengths)
+
+
+def test_numbers_of_players_and_checkpoints_that_do_not_exist_are_refused(tmp_path: Path) -> None:
+    for workers in (0, -1):
+        with pytest.raises(UserError, match=f"between 1 and 4096, got {workers}"):
+            evaluate(untrained(CARTPOLE), Protocol(episodes=2), workers)
+    light_run(CARTPOLE, tmp_path)
+    with pytest.raises(UserError, match="checkpoint is latest or best, got 'previous'"):
+        load(tmp_path, "previous")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "| true"])
+def test_an_evaluation_is_written_whoever_listens(closed: str, tmp_path: Path) -> None:
+    light_run(CARTPOLE, tmp_path)
+    line = " ".join(["PYTHONUNBUFFERED=1", *command(str(tmp_path), "--episodes", "2", "--workers", "1")])
+    done = subprocess.run(["bash", "-c", f"{line} {closed}"], cwd=ROOT, capture_output=True, text=True, timeout=200)
+    assert "Traceback" not in done.stderr and len(list((tmp_path / "evaluations").iterdir())) == 1
 
 
 def test_players_that_die_again_and_again_or_fall_silent_are_a_clear_failure(tmp_path: Path) -> None:

@@ -43,6 +43,18 @@ def steps_of(path: Path) -> int:
     return checkpoint.read(path).progress.total_steps
 
 
+def test_results_go_through_links_and_never_take_the_place_of_what_is_no_file(tmp_path: Path) -> None:
+    (tmp_path / "target").write_text("old")
+    (tmp_path / "link").symlink_to("target")
+    storage.write_result(tmp_path / "link", b"new")
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "target").read_bytes() == b"new"
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    storage.write_result(tmp_path / "pipe", b"through")
+    assert os.read(reader, 100) == b"through" and (tmp_path / "pipe").is_fifo()
+    os.close(reader)
+
+
 def test_two_checkpoints_are_kept_and_the_newest_is_read(tmp_path: Path) -> None:
     for steps in (10, 20, 30):
         save(tmp_path, steps)

@@ -270,6 +270,29 @@ def test_a_colon_in_a_relative_name_is_no_protocol(
     assert [path.name for path in tmp_path.iterdir()] == [f"12:30.{ending}"]
 
 
+def test_pictures_in_grey_and_with_opacity_are_shown_and_others_said() -> None:
+    class Drawn:
+        spec = SPEC
+
+        def __init__(self, picture: np.ndarray) -> None:
+            self.picture = picture
+
+        def screen_rgb(self) -> np.ndarray:
+            return self.picture
+
+    grey = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    colours = np.stack((grey, grey + 1, grey + 2, grey + 3), axis=2)
+    seen = moment().observation
+    for picture, expected in ((grey, grey[..., None].repeat(3, axis=2)), (colours, colours[..., :3])):
+        scene = Scene(Drawn(picture))  # type: ignore[arg-type]
+        scene.before_step(seen)
+        assert np.array_equal(scene.pictures[0], expected) and not scene.note
+    for picture in (grey / 12, np.zeros((3, 4, 2), np.uint8), np.zeros(3, np.uint8)):
+        scene = Scene(Drawn(picture))  # type: ignore[arg-type]
+        scene.before_step(seen)
+        assert np.array_equal(scene.pictures[0], observation_picture(seen)) and "cannot draw itself" in scene.note
+
+
 def test_a_game_that_does_not_repeat_is_recorded_whole_and_said(tmp_path: Path) -> None:
     done = record(untrained(Config(env="networks:make_growing")), Wish(tmp_path / "agent.mp4"), lambda *_: None)
     assert done.steps == 2 * done.scores[0] and "others than those looked at before" in done.note

@@ -109,17 +109,21 @@ class GymnasiumEnvironment:
     @property
     def frames_per_second(self) -> float:
         """How fast the environment says it should be shown; 30 where it does not say."""
-        return float(self._environment.metadata.get("render_fps") or 30)
+        try:
+            said = float(self._environment.metadata.get("render_fps") or 30)
+        except (TypeError, ValueError):
+            return 30.0
+        return said if 0 < said < math.inf else 30.0
 
     def screen_rgb(self) -> np.ndarray | None:
-        """What the environment draws of itself, [height, width, 3] uint8; None if it does not. For recordings.
+        """What the environment draws of itself, as it gives it; None if it does not. For recordings.
 
         Raises:
             Exception: whatever the environment raises, such as for a package that it draws with and that is missing.
         """
         if self._environment.render_mode != "rgb_array":
             return None
-        return np.asarray(self._environment.render(), np.uint8)
+        return self._environment.render()  # type: ignore[return-value]
 
     def close(self) -> None:
         """Release what the environment holds, such as windows."""

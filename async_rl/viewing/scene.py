@@ -58,13 +58,29 @@ class Scene:
         if self._screen is None:
             return None
         try:
-            picture = self._screen()
+            picture = _in_colour(self._screen())
         except Exception as error:  # others' code, with packages that may be missing
             picture, self.note = None, f"the environment cannot draw itself ({one_line(error)})"
         if picture is None:
             self.note = self.note or "the environment does not draw itself"
             self._screen = None
         return picture
+
+
+def _in_colour(drawn: Any) -> np.ndarray | None:
+    """A picture [height, width, 3] uint8 out of a grey one, or one with opacity.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    if drawn is None:
+        return None
+    picture = np.asarray(drawn)
+    if picture.dtype != np.uint8 or not (picture.ndim == 2 or (picture.ndim == 3 and picture.shape[2] in (1, 3, 4))):
+        raise ValueError(f"a picture of shape {picture.shape} and type {picture.dtype}")
+    if picture.ndim == 2 or picture.shape[2] == 1:
+        picture = picture.reshape(*picture.shape[:2], 1).repeat(3, axis=2)
+    return np.ascontiguousarray(picture[:, :, :3])
 
 
 def observation_picture(observation: np.ndarray) -> np.ndarray:
