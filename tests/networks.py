@@ -41,6 +41,29 @@ def own_network(shape: tuple[int, ...], outputs: int) -> nn.Module:
     return OwnNetwork(torch.Size(shape).numel(), outputs)
 
 
+class RulingOut(OwnNetwork):
+    """Its first action is never chosen."""
+
+    def forward(self, observation: torch.Tensor) -> torch.Tensor:
+        outputs = super().forward(observation)
+        return torch.cat((torch.full_like(outputs[:, :1], -torch.inf), outputs[:, 1:]), dim=1)
+
+
+def ruling_out(shape: tuple[int, ...], outputs: int) -> nn.Module:
+    return RulingOut(torch.Size(shape).numel(), outputs)
+
+
+class CountingRows(OwnNetwork):
+    """A loop over the rows, of which a trace has as many as it was made of."""
+
+    def forward(self, observation: torch.Tensor) -> torch.Tensor:
+        return torch.stack([super(CountingRows, self).forward(row[None])[0] for row in observation])
+
+
+def counting_rows(shape: tuple[int, ...], outputs: int) -> nn.Module:
+    return CountingRows(torch.Size(shape).numel(), outputs)
+
+
 class Failing(gymnasium.Wrapper):
     """CartPole that breaks in the third step of a game."""
 

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import shutil
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import gymnasium
@@ -58,6 +59,14 @@ def test_an_exported_network_that_differs_is_refused() -> None:
     for wrong in (lambda x: network(x) + 0.01, lambda x: network(x) * torch.nan):
         with pytest.raises(UserError, match="differs from the trained one"):
             agreement(network, wrong, saved.spec)
+
+
+def test_torchscript_of_what_rules_actions_out_and_of_what_counts_rows(tmp_path: Path) -> None:
+    a3c = Config(env="CartPole-v1", algorithm="a3c", network="tests.networks:ruling_out")
+    assert write_torchscript(untrained(a3c), tmp_path / "agent.pt") < 1e-5
+    with pytest.raises(UserError, match="fails on other observations"):
+        write_torchscript(untrained(replace(a3c, network="tests.networks:counting_rows")), tmp_path / "no.pt")
+    assert not (tmp_path / "no.pt").exists()
 
 
 def test_the_file_is_small_and_says_what_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -210,6 +219,10 @@ def test_a_card_holds_what_is_known_of_a_run(tmp_path: Path, toy_run: Path) -> N
     (run_dir / "run.json").write_text(json.dumps({"sessions": sessions}), encoding="utf-8")
     assert "](my%20card%20%281%29.png)" in model_card(run_dir, saved, curve, "my card (1).png", [])
     assert "Started day 0, gone on with day 1." in model_card(run_dir, saved, curve, None, [])
+    own = replace(saved, config=replace(saved.config, network="tests.networks:own_network"))
+    trusting = model_card(run_dir, own, curve, None, [replace(result, scores=(1.0,), lengths=(9,))])
+    assert f"launch.evaluate {run_dir} --trust-code" in trusting and ", trust_code=True)" in trusting
+    assert "nan" not in trusting and "trust" not in model_card(run_dir, saved, curve, None, [])
     numbers = model_card(run_dir, saved, curve, None, [result])
     assert f"| {curve.score[0]:,.2f} |" in numbers and "3 whole games, epsilon 0.05, seed 0" in numbers
     evaluation.write(result, evaluation.default_path(run_dir, result.total_steps))

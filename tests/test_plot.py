@@ -299,6 +299,11 @@ def test_more_final_epsilons_than_can_be_told_apart_are_refused(toys: list[Path]
         assert done.returncode == 2 and f"1 to 5 different final epsilons, on record are {count}" in done.stderr
 
 
+def test_a_run_that_is_named_twice_is_one(toys: list[Path], tmp_path: Path) -> None:
+    done = command(toys[0], toys[0] / ".." / toys[0].name, "--output", tmp_path / "curves.png")
+    assert done.returncode == 0 and "one-step-q: 1 run," in done.stdout
+
+
 def test_a_label_is_no_formula(toys: list[Path], tmp_path: Path) -> None:
     (group,) = group_runs([read_run(toys[0])], [r"costs $\foo$ 5"])
     draw([make_curve(group, 500, np.random.default_rng(0))], ["catch"], ("steps",), tmp_path / "formula.svg")
