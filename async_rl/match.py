@@ -157,7 +157,7 @@ class Match:
             with fork_server.signals_blocked():
                 process.start()
                 self._processes[process] = games  # before a signal may strike
-            self._changed = time.monotonic()
+            self._changed = time.monotonic()  # the fork server itself may have been starting until now
         except (EOFError, OSError) as error:  # what a dying fork server may still have forked dies with it
             self._died(games, fork_server.not_started(error), pause=1.0)  # there may be room for it then
 

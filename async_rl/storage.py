@@ -90,11 +90,11 @@ def write_result(path: Path, content: bytes) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path_itself = path.resolve()  # not a link to it
-        if path_itself.exists() and not path_itself.is_file():  # a device, such as /dev/null, is no file to be replaced
-            path_itself.write_bytes(content)
+        target = Path(os.path.realpath(path))  # links stay
+        if target.exists() and not target.is_file():  # a device, such as /dev/null, is not to be replaced
+            target.write_bytes(content)
         else:
-            write(path_itself, content)
+            write(target, content)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise UserError(f"cannot write {path}: {reason(error)}.") from None
 

@@ -89,18 +89,13 @@ def agreement(network: nn.Module, exported: Callable[[Tensor], Tensor], spec: En
         observation = random_observations(spec, batch, seed=batch)
         with torch.no_grad():
             expected, got = network(observation), exported(observation)
-        difference = float(
-            _difference(expected, got).max() / torch.nan_to_num(expected, 0, 0, 0).abs().max().clamp(min=1)
-        )
+        # Infinite outputs, as of actions that a policy rules out, have to be the same.
+        apart = torch.where(expected == got, 0.0, (expected - got).abs()).max()
+        difference = float(apart / torch.nan_to_num(expected, 0, 0, 0).abs().max().clamp(min=1))
         largest = max(largest, difference) if difference == difference else float("inf")
     if largest > TOLERANCE:
         raise UserError(f"the exported network differs from the trained one by {largest:.2g}; it was not written.")
     return largest
-
-
-def _difference(expected: Tensor, got: Tensor) -> Tensor:
-    """Absolute; none where both are the same, infinite ones included, as of actions that a policy rules out."""
-    return torch.where(expected == got, 0.0, (expected - got).abs())
 
 
 def random_observations(spec: EnvSpec, batch: int, seed: int) -> Tensor:

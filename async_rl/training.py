@@ -49,9 +49,9 @@ class Result:
 
 def train(
     config: Config,
-    run_dir: Path | None = None,
-    resume: Path | None = None,
-    init_from: Path | None = None,
+    run_dir: str | Path | None = None,
+    resume: str | Path | None = None,
+    init_from: str | Path | None = None,
     quiet: bool = False,
     make_workers: MakeWorkers = on_this_machine,
 ) -> Result:
@@ -72,7 +72,6 @@ def train(
     Raises:
         UserError: what a person can mend, or another launcher is at work in the directory; no worker was started.
     """
-    run_dir, resume, init_from = (None if path is None else Path(path) for path in (run_dir, resume, init_from))
     fork_server.prepare_ahead(config)
     config = with_drawn_learning_rate(config)
     _require_precision(config)
@@ -80,9 +79,9 @@ def train(
     _require_stacks_fit(config, spec)
     if make_workers is on_this_machine:
         require_memory(config, spec)
-    donor = None if init_from is None else checkpoint.read_network(init_from)
+    donor = None if init_from is None else checkpoint.read_network(Path(init_from))
     run = _Run(config, spec, donor, quiet, make_workers)
-    directory = resume or run_directory.make_run_dir(run_dir or run_directory.default_run_dir(config, spec))
+    directory = Path(resume or run_directory.make_run_dir(Path(run_dir or run_directory.default_run_dir(config, spec))))
     with locked(directory):
         if resume is None:
             run_directory.make_run_dir(directory)  # once more: another launcher may have been a moment faster
@@ -158,9 +157,8 @@ class _Run:
     def _record(self, run_dir: Path, progress: Progress, notes: dict[str, Any]) -> None:
         """Record a session; where that fails, one with ``notes``, which follows another, says so and goes on."""
         try:
-            donor = self._donor
+            seeds, donor = _seeds(self.config, progress), self._donor
             init_from = None if donor is None else {"path": str(donor.path), "env": donor.spec.name}
-            seeds = _seeds(self.config, progress)
             run_directory.record(run_dir, self.config, self._spec, seeds, init_from, **notes)
         except UserError as error:
             if not notes:

@@ -57,7 +57,7 @@ def _plot(options: Options) -> None:
     for run in options.runs:
         command.check_run(run)
     once = {run.resolve(): run for run in options.runs}  # the same run twice would be two
-    groups = group_runs(_read(tuple(once.values())), options.labels)
+    groups = group_runs(_read(list(once.values())), options.labels)
     if options.by_epsilon:
         _check_epsilons(groups)
     bin_steps = options.bin_steps or choose_bin_steps(groups)

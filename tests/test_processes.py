@@ -23,6 +23,7 @@ from conftest import ROOT, TIMEOUT_SECONDS, Run, command, rows, wait_for
 from async_rl import Config, checkpoint, fork_server, parent, processes, train
 from async_rl.build import make_table
 from async_rl.envs import describe
+from async_rl.shared import SharedTable
 from async_rl.signals import ONE_PRESS_SECONDS
 from async_rl.supervisor import Ending
 
@@ -61,7 +62,7 @@ def test_one_worker_and_one_seed_give_the_same_bits_twice(tmp_path: Path) -> Non
 
 def test_workers_can_be_spawned_where_they_cannot_be_forked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "START_METHOD", "spawn")
-    result = train(Config(env="catch", workers=2, steps=2000), tmp_path / "run", quiet=True)
+    result = train(Config(env="catch", workers=2, steps=2000), str(tmp_path / "run"), quiet=True)
     assert result.ending is Ending.FINISHED and result.total_steps >= 2000
 
 
@@ -185,11 +186,10 @@ def test_the_refresher_is_replaced(start: Start) -> None:
     wait_for(lambda: refreshes() > before + 2, "refreshes of the target")
 
 
-@pytest.mark.parametrize("seconds", [0.01, 1.5, 30.0])
-def test_the_target_is_refreshed_however_slow_the_steps_are_and_whoever_hangs(
-    monkeypatch: pytest.MonkeyPatch, seconds: float
-) -> None:
-    """Two workers take turns, a step in so many seconds, on a clock of the test; then the refresher stops."""
+def two_workers_on_a_clock(
+    monkeypatch: pytest.MonkeyPatch,
+) -> tuple[processes.WorkerProcesses, SharedTable, list[float]]:
+    """Two workers that count as alive and have just been heard, and what time it is."""
     config, clock = Config(env="catch", workers=2), [100.0]
     table = make_table(config, describe(config))
     monkeypatch.setattr("async_rl.processes.time.monotonic", lambda: clock[0])
@@ -197,6 +197,15 @@ def test_the_target_is_refreshed_however_slow_the_steps_are_and_whoever_hangs(
     monkeypatch.setattr(workers, "_alive", lambda: [(member, Mock()) for member in workers._members])
     for member in workers._members:
         member.heartbeat_at_start = table["heartbeat"][member.index] = clock[0]
+    return workers, table, clock
+
+
+@pytest.mark.parametrize("seconds", [0.01, 1.5, 30.0])
+def test_the_target_is_refreshed_however_slow_the_steps_are_and_whoever_hangs(
+    monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    """Two workers take turns, a step in so many seconds, on a clock of the test; then the refresher stops."""
+    workers, table, clock = two_workers_on_a_clock(monkeypatch)
 
     def refreshes(steps: int, hung: int | None = None) -> int:
         done = 0
@@ -218,14 +227,9 @@ def test_the_target_is_refreshed_however_slow_the_steps_are_and_whoever_hangs(
 
 
 def test_a_stall_of_all_workers_makes_nobody_patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    config, clock = Config(env="catch", workers=2), [100.0]
-    table = make_table(config, describe(config))
-    monkeypatch.setattr("async_rl.processes.time.monotonic", lambda: clock[0])
-    workers = processes.WorkerProcesses(config, table, Path(), (), 0, print)
-    monkeypatch.setattr(workers, "_alive", lambda: [(member, Mock()) for member in workers._members])
+    workers, table, clock = two_workers_on_a_clock(monkeypatch)
     for member in workers._members:
         member.heartbeat_at_start = 0.0
-        table["heartbeat"][member.index] = clock[0]
 
     def refresher_after(seconds: float, *heard: int) -> int:
         for _ in range(round(10 * seconds)):

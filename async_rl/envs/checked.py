@@ -47,6 +47,7 @@ class Checked:
 
     @on_frame.setter
     def on_frame(self, call: Any) -> None:
+        """Hand it on."""
         self._environment.on_frame = call  # type: ignore[attr-defined]
 
     def reset(self, observation: np.ndarray) -> None:

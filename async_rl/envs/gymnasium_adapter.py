@@ -115,7 +115,7 @@ class GymnasiumEnvironment:
             return 30.0
         return said if 0 < said < math.inf else 30.0
 
-    def screen_rgb(self) -> np.ndarray | None:
+    def screen_rgb(self) -> Any:
         """What the environment draws of itself, as it gives it; None if it does not. For recordings.
 
         Raises:
@@ -123,7 +123,7 @@ class GymnasiumEnvironment:
         """
         if self._environment.render_mode != "rgb_array":
             return None
-        return self._environment.render()  # type: ignore[return-value]
+        return self._environment.render()
 
     def close(self) -> None:
         """Release what the environment holds, such as windows."""

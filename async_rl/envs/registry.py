@@ -18,11 +18,11 @@ from async_rl.stopwatch import Stopwatch
 from async_rl.types import Environment, EnvSpec, UserError
 from async_rl.user_code import add_working_directory, import_function, is_function_name, one_line
 
-CLOSE_SECONDS = 5.0
-"""Patience with an environment that is closed."""
-
 if TYPE_CHECKING:
     import gymnasium
+
+CLOSE_SECONDS = 5.0
+"""Patience with an environment that is closed."""
 
 ATARI_ONLY = ("sticky", "no_ops", "max_episode_frames")
 """Settings that would mean nothing to other games."""

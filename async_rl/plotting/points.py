@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -28,7 +28,7 @@ class Curve:
         label: of its group.
         runs: number of runs behind it.
         games: finished games in each bin, of all runs, [B] int64.
-        total_steps: T in the middle of each bin, or at the end of a run that has not come so far, [B] float64.
+        total_steps: T in the middle of each bin; where no run has come so far, at the end of the longest. [B] float64.
         total_frames: emulator frames until then, [B] float64.
         seconds: of training until then, mean over the runs, [B] float64.
         score: of one run the mean over the bin's games; of several the interquartile mean over the runs' means.
@@ -74,17 +74,10 @@ def make_curve(group: Group, bin_steps: int, random: np.random.Generator, by_eps
     if (longest := max(run.total_steps[-1] for run in group.runs)) > MOST_BINS * bin_steps:
         least = math.ceil(longest / MOST_BINS)
         raise UserError(f"--bin-steps must be at least {least:,} for {longest:,.0f} steps, got {bin_steps:,}.")
-    ends = [float(run.total_steps[-1]) for run in group.runs]
-    begun = [run for run, end in zip(group.runs, ends, strict=True) if 2 * end >= bin_steps]
-    group = Group(group.label, tuple(begun) or group.runs)
+    begun = tuple(run for run in group.runs if 2 * run.total_steps[-1] >= bin_steps)
+    group = replace(group, runs=begun or group.runs)
     runs = [(run, _scores(run, normalised=len(group.games) > 1)) for run in group.runs]
-    last = min(_last_bin(run, bin_steps) for run, _ in runs)
-    first = max(_bins(run, bin_steps)[0] for run, _ in runs)
-    if last < first:
-        raise UserError(
-            f"the runs of {group.label} share no bin of {bin_steps:,} steps; let the shortest train longer."
-        )
-    shown = np.arange(first, last + 1)
+    shown = _shared_bins(group, bin_steps)
     means = [_means(_bins(run, bin_steps), scores, shown) for run, scores in runs]
     seconds = [_means(_bins(run, bin_steps), run.seconds, shown) for run, _ in runs]
     if len(runs) == 1:
@@ -96,12 +89,23 @@ def make_curve(group: Group, bin_steps: int, random: np.random.Generator, by_eps
         score = interquartile_mean(np.stack(means))
         strata = [np.stack([m for m, run in zip(means, group.runs, strict=True) if run.game == g]) for g in group.games]
         low, high = stratified_bootstrap(strata, random)
-    middle = np.minimum((shown + 0.5) * bin_steps, max(ends))
+    middle = np.minimum((shown + 0.5) * bin_steps, longest)
     frames = middle * np.mean([run.frames_per_step for run in group.runs])
-    counts = np.sum([np.bincount(_bins(run, bin_steps), minlength=last + 1)[shown] for run in group.runs], axis=0)
+    counts = np.sum([np.bincount(_bins(run, bin_steps), minlength=shown[-1] + 1)[shown] for run in group.runs], axis=0)
     apart = _by_epsilon(runs, bin_steps, shown) if by_epsilon else {}
     mean_seconds = np.mean(seconds, axis=0)
     return Curve(group.label, len(runs), counts, middle, frames, mean_seconds, score, low, high, apart)
+
+
+def _shared_bins(group: Group, bin_steps: int) -> np.ndarray:
+    """The numbers of the bins that all runs have reached, [B]."""
+    last = min(_last_bin(run, bin_steps) for run in group.runs)
+    first = max(_bins(run, bin_steps)[0] for run in group.runs)
+    if last < first:
+        raise UserError(
+            f"the runs of {group.label} share no bin of {bin_steps:,} steps; let the shortest train longer."
+        )
+    return np.arange(first, last + 1)
 
 
 def _scores(run: Run, normalised: bool) -> np.ndarray:

@@ -44,7 +44,7 @@ def tsne(points: np.ndarray, seed: int) -> np.ndarray:
             "--method tsne needs the extra 'explain': pip install '.[explain]'; or use --method pca."
         ) from None
     reduced = pca(points, min(_BEFORE, points.shape[1]))
-    if min(reduced.shape) < 2 or not np.ptp(reduced):  # all the same: scikit-learn's would end the process
+    if min(reduced.shape) < 2 or not np.ptp(reduced):  # of equal points scikit-learn's would end the process
         return pca(points)
     perplexity = min(30.0, max(1.0, (len(points) - 1) / 3))
     return TSNE(init="pca", perplexity=perplexity, random_state=seed % 2**32).fit_transform(reduced)
