@@ -1,6 +1,7 @@
 """What the commands have in common: how they end, how bad input is told, and how a network is read."""
 
 import dataclasses
+import errno
 import io
 import os
 import signal
@@ -59,7 +60,8 @@ def read_arguments(
 
 
 def run(command: Callable[[], int | None]) -> NoReturn:
-    """Run a command and end the process: 0 or what it returns, 2 for bad input, 130 for Ctrl-C, 1 for a closed pipe.
+    """Run a command and end the process: 0 or what it returns, 2 for bad input, 130 for Ctrl-C, 1 where the output
+    is a closed pipe or a full disk.
 
     What a person can mend (`UserError`) is one line on standard error, without a traceback.
     """
@@ -77,7 +79,11 @@ def run(command: Callable[[], int | None]) -> NoReturn:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         code = 128 + signal.SIGINT
-    except BrokenPipeError:  # whoever read the output, such as head, has seen enough
+    except OSError as error:
+        if error.errno not in (errno.EPIPE, errno.ENOSPC):
+            raise
+        if error.errno == errno.ENOSPC:  # else whoever read the output, such as head, has seen enough
+            print(f"error: cannot write the output: {reason(error)}.", file=sys.stderr)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python writes what is left at its end
         code = 1
     sys.exit(code)

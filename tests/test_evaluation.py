@@ -74,7 +74,7 @@ def test_numbers_of_players_and_checkpoints_that_do_not_exist_are_refused(tmp_pa
         load(tmp_path, "previous")  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("closed", [">&-", "2>&-", "| true"])
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "| true", "> /dev/full"])
 def test_an_evaluation_is_written_whoever_listens(closed: str, tmp_path: Path) -> None:
     light_run(CARTPOLE, tmp_path)
     line = " ".join(["PYTHONUNBUFFERED=1", *command(str(tmp_path), "--episodes", "2", "--workers", "1")])
