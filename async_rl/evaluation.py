@@ -151,7 +151,12 @@ def default_path(run_or_file: Path, total_steps: int) -> Path:
     folder = run_or_file if run_or_file.is_dir() else run_or_file.absolute().parent
     if folder != run_or_file and folder.name == "checkpoints":
         folder = folder.parent
-    return folder / FOLDER / f"T{total_steps}__{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.json"
+    return folder / FOLDER / file_name(total_steps)
+
+
+def file_name(total_steps: int) -> str:
+    """A name that no other evaluation has."""
+    return f"T{total_steps}__{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.json"
 
 
 def write(evaluation: Evaluation, path: Path) -> None:

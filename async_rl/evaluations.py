@@ -13,7 +13,7 @@ from pathlib import Path
 
 from async_rl import checkpoint, evaluation
 from async_rl.config import Config
-from async_rl.evaluation import Evaluation, default_path, make_protocol
+from async_rl.evaluation import Evaluation, make_protocol
 from async_rl.export import read_network
 from async_rl.match import Match
 from async_rl.reporting.csv_log import CsvLog, readable_rows
@@ -75,7 +75,7 @@ class Evaluations:
 
     def finish(self, total_steps: int, interrupted: Callable[[], bool]) -> None:
         """At the end of the training: wait for what has begun or is due, unless ``interrupted``."""
-        if self._match is not None or total_steps >= self._due:
+        if not interrupted() and (self._match is not None or total_steps >= self._due):
             self._say("the training is done; waiting for the evaluation")
         while not interrupted() and (self._match is not None or total_steps >= self._due):
             if self._match is None or not self._match.watch(POLL_SECONDS):
@@ -116,9 +116,11 @@ class Evaluations:
             if better:
                 self._network.replace(self._run_dir / checkpoint.BEST)
                 self._best = result.mean
-            evaluation.write(result, default_path(self._run_dir, result.total_steps))
+            folder = self._run_dir / evaluation.FOLDER
+            folder.mkdir(exist_ok=True)  # but not the run's own: where that has gone, so has its disk
+            evaluation.write(result, folder / evaluation.file_name(result.total_steps))
         except (OSError, UserError) as error:
-            self._say(f"{error}; training goes on")
+            self._say(f"cannot keep the evaluation: {reason(error)}; training goes on")
         self._log.write([_row(result, self._seconds)])  # last: a resumed run takes the best mean from there
         self._done(result)
         self._forget()

@@ -25,7 +25,7 @@ def locked(run_dir: Path) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         try:
             # Not inherited by the fork server or by workers: the file is closed where another program begins.
-            file = stack.enter_context((run_dir / FILE).open("a+"))
+            file = stack.enter_context((run_dir / FILE).open("ab", buffering=0))
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(
@@ -36,8 +36,7 @@ def locked(run_dir: Path) -> Iterator[None]:
             return
         with contextlib.suppress(OSError):
             file.truncate(0)
-            file.write(f"{os.getpid()}\n")
-            file.flush()
+            file.write(f"{os.getpid()}\n".encode())
         yield
 
 

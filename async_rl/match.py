@@ -5,6 +5,7 @@ Life of a game:  waiting --> played, its length counts up --> its score is in th
                                 its process died or fell silent: it is played again, and is the same game
 """
 
+import contextlib
 import dataclasses
 import multiprocessing
 import os
@@ -23,6 +24,7 @@ from async_rl.cores import available_cores
 from async_rl.envs import atari_game, describe
 from async_rl.evaluation import Evaluation, Protocol
 from async_rl.export import SavedNetwork
+from async_rl.listening import Listening
 from async_rl.players import environment_config, player_process
 from async_rl.shared import Row, SharedTable
 from async_rl.signals import signal_name
@@ -80,6 +82,7 @@ class Match:
         self._fruitless = 0
         self._finished_before = 0
         self._started = self._changed = time.monotonic()
+        self._listening = Listening()
         self._done_before = 0
         self.failure: str | None = None
         try:
@@ -126,9 +129,11 @@ class Match:
     def kill(self) -> None:
         """End every process at once."""
         self._waiting.clear()
+        fork_server.kill(list(self._processes))
         for process in list(self._processes):
-            process.kill()
-            self._join(process)
+            if process.exitcode is not None:
+                self._join(process)
+        self._processes.clear()
 
     def evaluation(self) -> Evaluation:
         """What came of it, when no game is left."""
@@ -151,6 +156,8 @@ class Match:
             name=f"async_rl player of game {games[0]}",
             daemon=True,
         )
+        with contextlib.suppress(OSError):
+            self._error_file(games).unlink(missing_ok=True)  # of an evaluation before
         try:
             # Every game has an emulator of its own, so there are none to make ready.
             fork_server.prepare(Config(env="catch"))
@@ -163,10 +170,7 @@ class Match:
 
     def _join(self, process: BaseProcess) -> tuple[tuple[int, ...], int | None]:
         games = self._processes.pop(process)
-        process.join()
-        code = process.exitcode
-        process.close()
-        return games, code
+        return games, fork_server.join(process)
 
     def _ended(self, process: BaseProcess) -> None:
         """Take leave of a process that has ended; games of it that are not over are played again."""
@@ -179,7 +183,10 @@ class Match:
             return
         if len(left) < len(games):  # it was not in vain
             self._fruitless = 0
-        cause = f"died ({signal_name(-code)})" if code and code < 0 else f"ended with exit code {code}"
+        if code is None:
+            cause = "was lost with the fork server"
+        else:
+            cause = f"died ({signal_name(-code)})" if code < 0 else f"ended with exit code {code}"
         self._died(left, cause)
 
     def _died(self, left: tuple[int, ...], cause: str, pause: float = 0.0) -> None:
@@ -196,10 +203,11 @@ class Match:
 
     def _end_silent(self) -> None:
         """End everything where nothing was done for as long as a worker in training may be silent."""
-        now, done = time.monotonic(), int((self._table["length"] + 1).sum())  # to begin a game is something, too
+        fork_server.go_on()
+        now, done = self._listening.listen(), int((self._table["length"] + 1).sum())  # to begin a game is something
         if done != self._done_before:
             self._done_before, self._changed = done, now
-        elif self._processes and now - self._changed > self._saved.config.heartbeat_seconds:
+        elif self._processes and now - max(self._changed, self._listening.since) > self._saved.config.heartbeat_seconds:
             self.failure = f"no step was taken for {self._saved.config.heartbeat_seconds:.0f} s."
 
     def _error_file(self, games: tuple[int, ...]) -> Path:

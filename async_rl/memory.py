@@ -56,14 +56,14 @@ class OutOfMemory:
 
 
 def private_bytes(pid: int) -> int | None:
-    """Memory of a process that belongs to no file and no shared mapping; None if the process has ended.
+    """Memory of a process that belongs to no file and no shared mapping; None where that is not known.
 
     Read in microseconds, where the unique set size would take a millisecond for each process; pages that a fork has not
     written yet count, too.
     """
     try:
         memory = psutil.Process(pid).memory_info()
-    except psutil.Error:
+    except (psutil.Error, OSError):
         return None
     return memory.rss - getattr(memory, "shared", 0)
 

@@ -5,6 +5,7 @@ whatever other games it is played, and it can be played again where its process 
 processes but numbers in a shared table; see `async_rl.shared`.
 """
 
+import contextlib
 import dataclasses
 import os
 import traceback
@@ -124,8 +125,9 @@ def player_process(
         )
     except (Exception, SystemExit) as error:
         sentence = str(error) if isinstance(error, UserError) else f"a game failed with {one_line(error)}."
-        error_file.parent.mkdir(parents=True, exist_ok=True)
-        error_file.write_text(f"{sentence}\n{traceback.format_exc()}", encoding="utf-8")
+        with contextlib.suppress(OSError):
+            error_file.parent.mkdir(exist_ok=True)
+            error_file.write_text(f"{sentence}\n{traceback.format_exc()}", encoding="utf-8")
         os._exit(1)
 
 

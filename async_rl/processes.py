@@ -14,7 +14,8 @@ import psutil
 from async_rl import errors, fork_server
 from async_rl.config import Config
 from async_rl.cores import available_cores
-from async_rl.fork_server import START_METHOD
+from async_rl.fork_server import GONE_SECONDS, START_METHOD
+from async_rl.listening import Listening
 from async_rl.memory import OutOfMemory
 from async_rl.shared import SharedTable
 from async_rl.signals import signal_name
@@ -22,9 +23,6 @@ from async_rl.worker import worker_process
 
 STOP_SECONDS = 8.0
 """Patience with workers that were asked to stop; then they are killed."""
-
-GONE_SECONDS = 5.0
-"""Patience with killed processes at the end of a run: one that hangs in the kernel is left to it."""
 
 FRUITLESS_STARTS = 5
 """Starts in a row after which a worker is given up that never came far."""
@@ -34,12 +32,6 @@ FRUITFUL_SEGMENTS = 10
 
 REFRESHER_SECONDS = 2.0
 """Silence after which another worker refreshes the target; twice as long the next time, as steps may be that slow."""
-
-DEAF_SECONDS = 5.0
-"""A pause of the supervisor itself, by Ctrl-Z or a slow disk, after which the workers' silence is counted anew."""
-
-_LOST_CODE = 255
-"""What multiprocessing makes of a process whose fork server has gone and cannot tell its exit code."""
 
 
 class Member:
@@ -70,6 +62,8 @@ class Member:
             return not left or self.in_system.status() == psutil.STATUS_ZOMBIE  # type: ignore[union-attr]
         except psutil.NoSuchProcess:
             return True
+        except OSError:  # nobody can tell, as no file can be opened just now
+            return False
 
 
 class WorkerProcesses:
@@ -107,7 +101,7 @@ class WorkerProcesses:
         self._crowded = len(self._members) > available_cores()
         self._first_step = table.total_steps()
         self._patience = REFRESHER_SECONDS
-        self._listened = self._listening_since = time.monotonic()
+        self._listening = Listening()
         self._context = multiprocessing.get_context(START_METHOD)
 
     @property
@@ -165,13 +159,14 @@ class WorkerProcesses:
 
     def kill(self) -> None:
         """End every worker at once."""
-        for member, process in self._alive():
-            member.due = False
-            process.kill()
         deadline = time.monotonic() + GONE_SECONDS
-        while self._alive() and (left := deadline - time.monotonic()) > 0:
-            for member in self._ended(left):
-                self._join(member)
+        for member in self._members:
+            member.due = False
+        fork_server.kill([process for _, process in self._alive()])
+        for member in self._ended(0):
+            self._join(member)
+        for member, _ in self._alive():
+            member.process = None
         while not all(member.gone for member in self._members) and time.monotonic() < deadline:
             time.sleep(0.001)
 
@@ -203,7 +198,7 @@ class WorkerProcesses:
             return
         try:
             member.in_system = psutil.Process(process.pid)
-        except psutil.NoSuchProcess:  # it has ended already
+        except (psutil.Error, OSError):  # it has ended already, or no file can be opened just now
             member.in_system = None
 
     def _ended(self, seconds: float) -> list[Member]:
@@ -212,24 +207,20 @@ class WorkerProcesses:
         return [member for member, process in self._alive() if process.sentinel in ready]
 
     def _join(self, member: Member) -> int | None:
-        """Take leave of an ended process; its exit code, minus the number of the signal if one killed it."""
+        """Take leave of an ended process; see `fork_server.join`."""
         process, member.process = member.process, None
         assert process is not None
-        process.join()
-        code = process.exitcode
-        process.close()
+        code = fork_server.join(process)
         errors.tidy(member.error_file)
         return code
 
     def _kill_silent(self) -> None:
         """Kill workers without a sign of life; silence in which nobody was listening, as after Ctrl-Z, is none."""
-        now = time.monotonic()
-        if now - self._listened > DEAF_SECONDS:
-            self._listening_since = now
-        self._listened = now
+        now = self._listening.listen()
+        fork_server.go_on()
         for member, process in self._alive():
             signs = (float(self._table[name][member.index]) for name in ("heartbeat", "preparing"))
-            last = max(*signs, self._listening_since)
+            last = max(*signs, self._listening.since)
             if now - last > self._config.heartbeat_seconds and not member.killed_for:
                 hint = f" in {self._config.env}, whose step may never end" if ":" in self._config.env else ""
                 member.killed_for = f"was silent for {self._config.heartbeat_seconds:.0f} s{hint}"
@@ -239,16 +230,16 @@ class WorkerProcesses:
         """Why a worker died; None if it ended as it should."""
         if member.killed_for:
             return member.killed_for
+        if code is None:
+            return "was lost with the fork server"
         if code == 0:
             return None if self._done else "ended by itself, long before the run"
         last_line = errors.last_line(member.error_file)
         where = f"; see {member.error_file}" if last_line else ""
-        if code is not None and code < 0:
+        if code < 0:
             starved = code == -signal.SIGKILL and self._out_of_memory.has_killed()
             why = ", out of memory: the kernel has killed for want of it" if starved else ""
             return f"died ({signal_name(-code)}{why}{where})"
-        if code == _LOST_CODE:
-            return "was lost with the fork server"
         return f"failed ({last_line.rstrip('.')}{where})" if last_line else f"ended with exit code {code}"
 
     @property
@@ -286,7 +277,7 @@ class WorkerProcesses:
         if refresher[0] not in last:
             refresher[0] = newest
             return
-        heard = max(last[int(refresher[0])], self._listening_since)
+        heard = max(last[int(refresher[0])], self._listening.since)
         if now - heard > self._patience >= now - last[newest]:
             refresher[0] = newest
             self._patience = min(2 * self._patience, self._config.heartbeat_seconds)

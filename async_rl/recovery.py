@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import os
 from pathlib import Path
 
 import numpy as np
@@ -51,10 +52,11 @@ def told(config: Config, saved: Checkpoint | None, diverged_at_steps: int) -> st
     )
 
 
-def told_end(config: Config) -> str:
-    """One line about the second divergence."""
+def told_end(config: Config, run_dir: Path) -> str:
+    """One line about a divergence after which there is no going back: the second one, or without checkpoints."""
+    what = "again" if os.path.isdir(run_dir) else "while its directory is out of reach"
     return (
-        f"error: training has diverged again, at the learning rate {config.lr:.3g}: parameters or gradients are not "
+        f"error: training has diverged {what}, at the learning rate {config.lr:.3g}: parameters or gradients are not "
         "finite, and not saved; try a lower --lr"
     )
 

@@ -1,5 +1,6 @@
 """Ctrl-C, SIGTERM and the end of the terminal, as the supervisor gets them."""
 
+import atexit
 import math
 import signal
 import threading
@@ -25,12 +26,19 @@ to it, send one to the process and one to its whole group. Whoever listened befo
 a run that has stopped sooner should not meet its end by the second one."""
 
 
+END_SECONDS = 30.0
+"""Patience of a program that ends with a training run in another thread."""
+
+
 class StopAtOnceError(BaseException):
     """A second Ctrl-C: no more waiting, no checkpoint. As KeyboardInterrupt it is none that others' code may catch."""
 
 
 class Signals:
-    """While it is entered, signals of `STOPPING` are noted in ``received``; only the main thread can listen to them.
+    """While it is entered, signals of `STOPPING` are noted in ``received``.
+
+    Only the main thread can listen to them. In another one, a daemon as a rule, the end of the program counts as
+    SIGTERM, and waits for a while until this is left again.
 
     A second Ctrl-C raises `StopAtOnceError`, once, wherever the program is then; see `ONE_PRESS_SECONDS`. A second
     SIGTERM does not: batch systems often send several, to each process and to the whole group, and leave time for the
@@ -46,12 +54,15 @@ class Signals:
         self.interruptible = True
         self._since = -math.inf  # when the first one came
         self._before: dict[signal.Signals, object] = {}
+        self._left = threading.Event()
 
     def __enter__(self) -> "Signals":
         if threading.current_thread() is threading.main_thread():
             by_nohup = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
             heard = [number for number in STOPPING if not (by_nohup and number == signal.SIGHUP)]
             self._before = {number: signal.signal(number, self._note) for number in heard}
+        else:
+            atexit.register(self._end_with_program)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -59,6 +70,12 @@ class Signals:
         time.sleep(max(0.0, self._since + ONE_PRESS_SECONDS - time.monotonic()))
         for number, handler in self._before.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
+        atexit.unregister(self._end_with_program)
+        self._left.set()
+
+    def _end_with_program(self) -> None:
+        self.received = self.received or signal.SIGTERM
+        self._left.wait(END_SECONDS)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()

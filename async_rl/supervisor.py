@@ -158,9 +158,9 @@ class Supervisor:
                 self._read_games()
                 self._log()
                 self._save()
-                if self._checkpoint_outage.failing:
-                    self._terminal.say(f"T = {self._table.total_steps():,} could not be saved")
                 self._evaluations.finish(self._table.total_steps(), lambda: self._stopped)
+                if self._checkpoint_outage.failing:
+                    self._save_at_last()
                 signals.interruptible = False
                 self._show()
             except StopAtOnceError:
@@ -173,7 +173,8 @@ class Supervisor:
                 self._terminal.close()
         if signals.received is not None:
             return Ending(128 + signals.received)
-        finished = self._table.total_steps() >= self._config.steps and not self.diverged
+        done = self._table.total_steps() >= self._config.steps
+        finished = done and not self.diverged and not self._checkpoint_outage.failing
         return Ending.FINISHED if finished else Ending.FAILED
 
     @property
@@ -263,6 +264,12 @@ class Supervisor:
             self._checkpoint_outage.failed(error)
         else:
             self._checkpoint_outage.succeeded()
+
+    def _save_at_last(self) -> None:
+        """Try once more what could not be saved when the workers stopped."""
+        self._save()
+        if self._checkpoint_outage.failing:
+            self._terminal.say(f"T = {self._table.total_steps():,} could not be saved")
 
     def _write_finite(self, path: Path) -> None:
         """Write a checkpoint to be evaluated; raises OSError, and UserError where the numbers are not finite."""

@@ -79,6 +79,7 @@ def train(
     _require_stacks_fit(config, spec)
     if make_workers is on_this_machine:
         require_memory(config, spec)
+        _require_files(config)
     donor = None if init_from is None else checkpoint.read_network(Path(init_from))
     run = _Run(config, spec, donor, quiet, make_workers)
     directory = Path(resume or run_directory.make_run_dir(Path(run_dir or run_directory.default_run_dir(config, spec))))
@@ -109,11 +110,11 @@ class _Run:
             self._save(run_dir, Progress())
         supervisor = self.session(run_dir, saved, saved.progress if saved else Progress())
         ending = supervisor.run()
-        if supervisor.diverged and ending is Ending.FAILED and not recovery.used(run_dir):
+        if supervisor.diverged and ending is Ending.FAILED and not recovery.used(run_dir) and os.path.isdir(run_dir):
             supervisor = self.session_after(supervisor, run_dir)
             ending = supervisor.run()
         if supervisor.diverged and ending is Ending.FAILED:
-            self.terminal.say(recovery.told_end(self.config))
+            self.terminal.say(recovery.told_end(self.config, run_dir))
         return ending
 
     def restore_last(self, run_dir: Path) -> Checkpoint | None:
@@ -193,6 +194,15 @@ def _require_precision(config: Config) -> None:
     """Raise UserError if bfloat16 is asked for by name and this processor is known to have no instructions for it."""
     if config.precision == "bfloat16" and has_bfloat16() is False:
         raise UserError("--precision bfloat16 needs a processor with AVX512-BF16 or AMX instructions; use float32.")
+
+
+def _require_files(config: Config) -> None:
+    """Raise UserError where this process may not have enough files open to watch the workers."""
+    if (most := fork_server.allow_files(config.workers)) < config.workers:
+        raise UserError(
+            f"{config.workers:,} workers need more open files than a process may have here (ulimit -n), enough for "
+            f"{most:,} workers; lower --workers, or raise that limit."
+        )
 
 
 def _require_stacks_fit(config: Config, spec: EnvSpec) -> None:

@@ -109,6 +109,25 @@ class Leaving(Base):
         os._exit(0)
 
 
+class Code255(Base):
+    """As a C library that calls exit(-1)."""
+
+    def step(self, action: int) -> Any:
+        os._exit(255)
+
+
+class Code1(Base):
+    def step(self, action: int) -> Any:
+        os._exit(1)
+
+
+class Wandering(Base):
+    """It looks for its files elsewhere."""
+
+    def __init__(self) -> None:
+        os.chdir(os.sep)
+
+
 class WrongShape(Base):
     def see(self) -> Any:
         return np.zeros(1, np.float32)  # which NumPy would write into any shape

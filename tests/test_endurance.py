@@ -408,9 +408,16 @@ def test_only_a_second_ctrl_c_interrupts_and_only_once(monkeypatch: pytest.Monke
         signal.raise_signal(signal.SIGINT)
         signals.interruptible = False
         signal.raise_signal(signal.SIGINT)
-    thread = threading.Thread(target=lambda: Signals().__enter__())  # where no signal can be listened to
+    entered = list[Signals]()
+
+    def enter() -> None:
+        with Signals() as signals:
+            entered.append(signals)
+
+    thread = threading.Thread(target=enter)  # where no signal can be listened to
     thread.start()
     thread.join()
+    assert entered[0].received is None
 
 
 def test_a_second_signal_that_comes_after_a_quick_stop_is_still_of_the_first() -> None:

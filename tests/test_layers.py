@@ -18,6 +18,7 @@ LAYERS = [
         "cores",
         "temporary",
         "fork_server",
+        "listening",
         "storage",
         "parent",
         "signals",

@@ -83,9 +83,15 @@ def make_ready(config: Config) -> None:
 
 
 def describe(config: Config) -> EnvSpec:
-    """What `make_environment` makes of ``config``; see there for the errors."""
-    environment = make_environment(config, np.random.default_rng(config.seed))
-    close(environment)
+    """What `make_environment` makes of ``config``; see there for the errors.
+
+    Some environments change the working directory; paths that a person has given mean the one before.
+    """
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):  # it may have been removed
+            stack.enter_context(contextlib.chdir("."))
+        environment = make_environment(config, np.random.default_rng(config.seed))
+        close(environment)
     return environment.spec
 
 

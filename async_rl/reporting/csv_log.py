@@ -57,16 +57,16 @@ class CsvLog:
             self._flush()
 
     def _flush(self) -> None:
+        rows, self._pending = self._pending, []  # so that a second Ctrl-C in between repeats none
         try:
             if self._cut_is_due:
                 cut(self._path, self._header, self._last_step)
                 self._cut_is_due = False
-            _append(self._path, self._header, self._pending)
+            _append(self._path, self._header, rows)
         except OSError as error:
-            del self._pending[:-PENDING_ROWS]
+            self._pending = rows[-PENDING_ROWS:]
             self._outage.failed(error)
         else:
-            self._pending.clear()
             self._outage.succeeded()
 
 

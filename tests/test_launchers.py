@@ -1,0 +1,318 @@
+"""Programs that train, in whatever state: stopped and continued, short of files, in threads, as forked children."""
+
+import multiprocessing
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from unittest.mock import Mock
+
+import psutil
+import pytest
+from conftest import ROOT, TIMEOUT_SECONDS, Run, mounted, wait_for
+from networks import untrained
+
+from async_rl import Config, checkpoint, fork_server, memory, train
+from async_rl.envs import describe
+from async_rl.evaluation import Protocol
+from async_rl.evaluations import Evaluations
+from async_rl.listening import DEAF_SECONDS, Listening
+from async_rl.match import Match
+from async_rl.reporting import csv_log
+from async_rl.signals import StopAtOnceError
+from async_rl.supervisor import Ending, Supervisor
+
+FOREVER = ("--env", "catch", "--steps", "1000000000")
+
+Start = Callable[..., Run]
+
+
+def program(tmp_path: Path, text: str, *command: str) -> subprocess.CompletedProcess[str]:
+    """Run a script that trains, in a process of its own."""
+    script = tmp_path / "script.py"
+    script.write_text(text, encoding="utf-8")
+    return subprocess.run(
+        [*command, sys.executable, str(script), str(tmp_path)],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_SECONDS,
+    )
+
+
+def fork_server_of(run: Run) -> psutil.Process:
+    (server,) = {worker.ppid() for worker in run.workers()}
+    return psutil.Process(server)
+
+
+# --- Stopped
+
+
+def test_a_stopped_fork_server_goes_on(start: Start) -> None:
+    """As after Ctrl-Z, if only the launcher is continued."""
+    run = start(*FOREVER, "--workers", "2")
+    run.wait_for_steps(1000)
+    victim, server = run.workers()[0], fork_server_of(run)
+    server.suspend()
+    victim.kill()
+    wait_for(lambda: "died (SIGKILL" in run.text(), "the report of the death")
+    wait_for(lambda: len(run.workers()) == 2, "the next incarnation")
+    family = run.family()
+    server.suspend()
+    run.signal(signal.SIGINT)
+    assert run.wait() == 130
+    wait_for(lambda: not any(process.is_running() for process in family), "the end of all processes")
+
+
+def test_who_cannot_be_ended_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that hangs in the kernel; here one that pays no attention."""
+    monkeypatch.setattr(fork_server, "GONE_SECONDS", 0.2)
+    context = multiprocessing.get_context(fork_server.START_METHOD)
+    ended, lasting = (context.Process(target=signal.pause) for _ in range(2))  # type: ignore[attr-defined]
+    for process in (ended, lasting):
+        process.start()
+    monkeypatch.setattr(lasting, "kill", lambda: None)
+    fork_server.kill([ended, lasting])
+    assert ended.exitcode == -signal.SIGKILL and lasting not in multiprocessing.active_children()
+    monkeypatch.undo()
+    lasting.kill()
+    lasting.join()
+
+
+def test_silence_counts_only_while_somebody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    listening = Listening()
+    for now[0] in (101.0, 101.0 + DEAF_SECONDS):
+        assert listening.listen() == now[0] and listening.since == 100.0
+    now[0] += DEAF_SECONDS + 0.1
+    assert listening.listen() == now[0] == listening.since
+
+
+def test_ctrl_z_is_no_silence_of_players(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(Match, "_start", lambda match, games: None)
+    match = Match(untrained(Config(env="catch", heartbeat_seconds=20)), Protocol(episodes=2), 1, tmp_path, print)
+    match._processes[Mock()] = (0, 1)
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    match._listening, match._changed = Listening(), now[0]
+    for now[0] in (104.0, 1000.0, 1004.0, 1008.0, 1012.0, 1016.0, 1020.0):
+        match._end_silent()
+        assert match.failure is None
+    now[0] = 1024.0
+    match._end_silent()
+    assert match.failure == "no step was taken for 20 s."
+
+
+# --- Short of files
+
+
+def test_as_many_files_as_the_workers_need_are_allowed(tmp_path: Path) -> None:
+    train = [sys.executable, "-m", "launch.async", "--env", "catch", "--envs-per-worker", "1", "--steps", "3000",
+             "--workers", "24", "--run-dir"]  # fmt: skip
+    line = 'ulimit -{}n 64 && exec "$@"'
+    soft, hard = (
+        subprocess.run(["sh", "-c", line.format(kind), "sh", *train, str(tmp_path / f"run{kind}")], cwd=ROOT, text=True,
+                       capture_output=True, timeout=TIMEOUT_SECONDS)
+        for kind in ("S", "")
+    )  # fmt: skip
+    assert soft.returncode == 0, soft.stdout + soft.stderr
+    assert hard.returncode == 2 and "Traceback" not in hard.stderr
+    assert "24 workers need more open files than a process may have here (ulimit -n), enough for 0" in hard.stderr
+
+
+def test_the_size_of_a_process_that_cannot_be_read_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("psutil.Process", Mock(side_effect=OSError(24, "Too many open files")))
+    assert memory.private_bytes(os.getpid()) is None
+
+
+# --- Out of reach
+
+
+def test_a_run_directory_that_has_gone_is_not_made_anew_by_an_evaluation(start: Start) -> None:
+    flags = ("--config", "configs/catch.toml", "--evaluate-every", "1000", "--evaluate-episodes", "2000")
+    run = start(*flags, "--workers", "1", "--steps", "1000000000")
+    wait_for((run.run_dir / "checkpoints" / "evaluating.safetensors").exists, "an evaluation")
+    moved = run.run_dir.rename(run.run_dir.with_name("moved"))
+    wait_for(lambda: "cannot keep the evaluation: No such file or directory" in run.text(), "its end")
+    assert not run.run_dir.exists() and not (run.run_dir.parent / "evaluations").exists()
+    moved.rename(run.run_dir)
+    wait_for(lambda: list((run.run_dir / "evaluations").glob("*.json")), "another one")
+
+
+def test_a_run_directory_that_has_gone_is_not_made_anew_by_players(tmp_path: Path) -> None:
+    saved = untrained(Config(env="tests.misbehaving:LeavesInStep"))
+    match = Match(saved, Protocol(episodes=2), 1, tmp_path / "gone" / "errors", lambda message: None)
+    wait_for(lambda: not match.watch(0.1), "giving up")
+    assert "exit code 1, 3 times" in str(match.failure) and not (tmp_path / "gone").exists()
+
+
+def test_nobody_goes_back_to_checkpoints_that_are_out_of_reach(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_supervisor = Supervisor.run
+
+    def run_and_lose(supervisor: Supervisor) -> Ending:
+        ending = run_supervisor(supervisor)
+        shutil.rmtree(tmp_path / "run")
+        return ending
+
+    monkeypatch.setattr(Supervisor, "run", run_and_lose)
+    config = Config(env="catch", workers=1, steps=10**9, report_seconds=0.2, lr_schedule="constant", lr=1e38)
+    assert train(config, tmp_path / "run").ending is Ending.FAILED
+    assert "training has diverged while its directory is out of reach" in capsys.readouterr().out
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("failures", "ending"), [(1, Ending.FINISHED), (1000, Ending.FAILED)])
+def test_a_run_that_could_not_be_saved_has_not_finished(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    failures: int,
+    ending: Ending,
+) -> None:
+    save, left = checkpoint.save, [OSError(28, "No space left on device")] * failures
+
+    def saving(path: Path, content: bytes, first: Path | None = None) -> None:
+        if left:
+            raise left.pop()
+        save(path, content, first)
+
+    monkeypatch.setattr(checkpoint, "save", saving)
+    assert train(Config(env="catch", workers=1, steps=1000), tmp_path / "run").ending is ending
+    told = capsys.readouterr().out
+    assert told.count("could not be saved") == (0 if ending is Ending.FINISHED else 1)
+    assert told.count("checkpoints can be written again") == (1 if ending is Ending.FINISHED else 0)
+
+
+def test_a_lock_on_a_full_disk_is_held_and_hides_no_error(tmp_path: Path, may_mount: None) -> None:
+    text = """
+import sys
+from pathlib import Path
+from async_rl.lock import locked
+
+run_dir = Path(sys.argv[1]) / "full"
+(run_dir / "lock").touch()
+with (run_dir / "fill").open("wb", buffering=0) as file:
+    try:
+        while True:
+            file.write(bytes(4096))
+    except OSError:
+        pass
+with locked(run_dir):
+    print("held")
+"""
+    (tmp_path / "full").mkdir()
+    done = program(tmp_path, text, *mounted(tmp_path / "full", "1m"))
+    assert (done.stdout, done.stderr) == ("held\n", "")
+
+
+def test_rows_are_written_once_whatever_interrupts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log, append = csv_log.CsvLog(tmp_path / "a.csv", ("total_steps", "x"), csv_log.NEW_RUN, print), csv_log._append
+
+    def interrupted(*arguments: object) -> None:
+        append(*arguments)  # type: ignore[arg-type]
+        raise StopAtOnceError
+
+    monkeypatch.setattr(csv_log, "_append", interrupted)
+    with pytest.raises(StopAtOnceError):
+        log.write([(1, 2.0)])
+    monkeypatch.undo()
+    log.close()
+    assert (tmp_path / "a.csv").read_text(encoding="utf-8") == "total_steps,x\n1,2\n"
+
+
+# --- In threads and children
+
+
+TRAINS = """
+import multiprocessing, sys, threading, time
+from pathlib import Path
+from async_rl import Config, train
+
+def go(name, steps=2000):
+    config = Config(env="catch", workers=1, steps=steps, report_seconds=0.1)
+    result = train(config, Path(sys.argv[1]) / name, quiet=True)
+    print(name, result.ending.name, flush=True)
+
+if __name__ == "__main__":
+"""
+
+
+def test_a_training_in_a_daemon_thread_ends_with_its_program_and_is_saved(tmp_path: Path) -> None:
+    text = """
+    threading.Thread(target=go, args=("run", 10**9), daemon=True).start()
+    metrics = Path(sys.argv[1]) / "run" / "metrics.csv"
+    while not metrics.is_file() or metrics.read_text().splitlines()[-1].partition(",")[0] in ("0", "total_steps"):
+        time.sleep(0.1)
+"""
+    done = program(tmp_path, TRAINS + text)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert checkpoint.read(tmp_path / "run").progress.total_steps > 0
+
+
+def test_a_forked_child_of_a_program_that_has_trained_can_train(tmp_path: Path) -> None:
+    text = """
+    go("first")
+    child = multiprocessing.get_context("fork").Process(target=go, args=("second",))
+    child.start()
+    child.join()
+    go("third")
+"""
+    done = program(tmp_path, TRAINS + text)
+    assert done.stdout == "first FINISHED\nsecond FINISHED\nthird FINISHED\n", done.stderr
+
+
+def test_trainings_may_begin_in_several_threads_at_once() -> None:
+    failed, begin = list[Exception](), threading.Barrier(2)
+
+    def prepare() -> None:
+        begin.wait()
+        try:
+            for _ in range(2000):
+                fork_server.prepare(Config(env="catch"))
+        except Exception as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=prepare) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failed
+
+
+# --- Said
+
+
+def test_an_exit_code_is_not_taken_for_the_loss_of_the_fork_server(start: Start) -> None:
+    run = start("--env", "tests.misbehaving:Code255", "--workers", "1", "--steps", "1000000")
+    assert run.wait() == 1
+    assert "worker 0 ended with exit code 255; started again" in run.text() and "fork server" not in run.text()
+
+
+def test_where_an_environment_wanders_off_to_is_not_where_paths_begin(tmp_path: Path) -> None:
+    here = os.getcwd()
+    assert describe(Config(env="tests.misbehaving:Wandering")).action_names
+    assert os.getcwd() == here
+
+
+def test_nobody_says_that_he_waits_who_does_not(tmp_path: Path) -> None:
+    config, said = Config(env="catch", evaluate_every=1000), list[str]()
+    evaluations = Evaluations(config, tmp_path, 0, Mock(side_effect=OSError), print, said.append)
+    evaluations.finish(1000, lambda: True)
+    assert not said
+    evaluations.finish(1000, lambda: False)
+    assert said[0] == "the training is done; waiting for the evaluation"
+
+
+def test_errors_of_an_earlier_evaluation_are_not_taken_for_its_own(tmp_path: Path) -> None:
+    (tmp_path / "evaluation_game0.txt").write_text("a game failed with ValueError: long ago.", encoding="utf-8")
+    match = Match(untrained(Config(env="tests.misbehaving:Code1")), Protocol(episodes=1), 1, tmp_path, print)
+    wait_for(lambda: not match.watch(0.1), "giving up")
+    assert match.failure == "a process that plays ended with exit code 1, 3 times without a finished game."
