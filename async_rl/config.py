@@ -188,9 +188,11 @@ class Config:
         for name in ("dueling", "norm", "pixels"):
             if ":" in self.network and self.changes(name):
                 raise UserError(f"{flag(name)} has no meaning with a --network of your own, got {self.network}.")
-        for name, meaningless in _MEANINGLESS:
-            if self.changes(name) and self.algorithm in meaningless:
+        for name in _MEANINGLESS.get(self.algorithm, ()):
+            if self.changes(name):
                 raise UserError(f"{flag(name)} has no meaning with --algorithm {self.algorithm}.")
+        if self.double and self.target == "none":
+            raise UserError("--double has no meaning with --target none: both networks would be the same.")
 
     def changes(self, name: str) -> bool:
         """Whether a setting is another than by default."""
@@ -288,12 +290,9 @@ _RULES: tuple[tuple[str, Any, str], ...] = (
 )
 
 
-_MEANINGLESS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("replay", ("one-step-sarsa", "n-step-q", "a3c")),  # a step drawn from it stands alone, and is of an older policy
-    ("double", ("one-step-sarsa", "a3c")),  # their next action is given, or there is none
-    ("dueling", ("a3c",)),
-    ("lambda_", ("a3c",)),
-    ("epochs", ("a3c",)),  # its gradient is that of the policy that acted
-    ("loss", ("a3c",)),
-)
-"""(setting, algorithms that it cannot be combined with)."""
+_MEANINGLESS: dict[str, tuple[str, ...]] = {
+    "a3c": ("replay", "double", "dueling", "lambda_", "epochs", "loss"),  # it learns the policy that acts, by its steps
+    "n-step-q": ("replay",),  # a step drawn from it stands alone
+    "one-step-sarsa": ("replay", "double"),  # its next action is the one taken, by the policy of now
+}
+"""Algorithm -> settings that it cannot be combined with."""

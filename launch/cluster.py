@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from async_rl.cluster.settings import ClusterSettings, recorded
 from async_rl.config import Config
 from async_rl.types import UserError
-from launch.command import read_arguments, run
-from launch.train import Command, base, files_named, require_trust, settings, train_by
+from launch.command import run
+from launch.train import Command, base, files_named, read_over, settings, train_by
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,7 @@ def parse(arguments: list[str]) -> ClusterCommand:
     config = base(file, resume)
     values = settings(config) | {"workers": max(1, config.workers // before.islands)}
     defaults = ClusterCommand(**values, **dataclasses.asdict(before))
-    command = read_arguments(ClusterCommand, "launch.cluster", arguments, defaults)
-    require_trust(command, arguments)
-    return command
+    return read_over(defaults, "launch.cluster", arguments)
 
 
 def train(command: ClusterCommand) -> int:

@@ -7,7 +7,7 @@ import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import tyro
 
@@ -52,6 +52,9 @@ class Command(Config):
     """Directory for this run; default: runs/<env>__<algorithm>__seed<seed>__<time>."""
 
 
+AnyCommand = TypeVar("AnyCommand", bound=Command)
+
+
 def main() -> None:
     """Run the command; exits with 0 (done), 1 (failed), 2 (bad input), 129, 130 or 143 (SIGHUP, Ctrl-C, SIGTERM)."""
     run(lambda: train_by(parse(sys.argv[1:])))
@@ -66,9 +69,7 @@ def parse(arguments: list[str]) -> Command:
     """
     file, resume = files_named(arguments)
     defaults = Command(**settings(base(file, resume)))
-    command = read_arguments(Command, "launch.async", arguments, defaults)
-    require_trust(command, arguments)
-    return command
+    return read_over(defaults, "launch.async", arguments)
 
 
 def files_named(arguments: list[str]) -> tuple[Path | None, Path | None]:
@@ -93,6 +94,22 @@ def require_trust(command: Command, arguments: list[str]) -> None:
                 f"{command.config or command.resume} names code to import, {value}; if you know where it comes from, "
                 f"add --trust-code or {flag(name)} {value}."
             )
+
+
+def read_over(defaults: AnyCommand, program: str, arguments: list[str]) -> AnyCommand:
+    """The command that the arguments mean over ``defaults``; --lr goes in the place of a range that a file names.
+
+    Raises:
+        UserError: both are on the command line, a value is out of range, or `require_trust`.
+        SystemExit: see `parse`.
+    """
+    command = read_arguments(type(defaults), program, arguments, defaults)
+    require_trust(command, arguments)
+    if command.lr_range is None or command.lr == defaults.lr:
+        return command
+    if command.lr_range != defaults.lr_range:
+        raise UserError("--lr has no meaning with --lr-range, out of which the learning rate is drawn.")
+    return dataclasses.replace(command, lr_range=None)
 
 
 def base(config: Path | None, resume: Path | None) -> Config:

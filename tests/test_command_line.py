@@ -79,6 +79,11 @@ BAD_INPUT = {
     "both": (["--config", "a.toml", "--resume", "b"], "exclude each other"),
     "one step": (["--lambda", "0.5"], "--lambda has no meaning with --t-max 1"),
     "no sense": (["--algorithm", "a3c", "--double"], "--double has no meaning with --algorithm a3c"),
+    "no target": (["--double", "--target", "none"], "--double has no meaning with --target none"),
+    "two rates": (
+        ["--lr", "1e-4", "--lr-range", "1e-4", "1e-2"],
+        "--lr has no meaning with --lr-range, out of which the learning rate is drawn",
+    ),
     "too little memory": (["--replay", "1000000000000"], "the replay memories need"),
     "too many steps at once": (
         ["--t-max", "100000", "--envs-per-worker", "4096", "--workers", "16"],
@@ -88,6 +93,17 @@ BAD_INPUT = {
     "unwritable": (["--env", "catch", "--run-dir", "/dev/null/run"], "cannot make the run directory /dev/null/run"),
     "unwritable folder": (["--env", "catch", "--run-dir", "/proc/run"], "cannot make the run directory /proc/run"),
 }
+
+
+def test_a_learning_rate_on_the_command_line_wins_over_a_range_in_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "a.toml"
+    file.write_text("lr = 3e-4\nlr_range = [1e-4, 1e-2]", encoding="utf-8")
+    rates = [
+        (command.lr, command.lr_range)
+        for flags in ([], ["--lr", "1e-3"], ["--lr-range", "1e-5", "1e-4"])
+        for command in [parse(["--config", str(file), *flags])]
+    ]
+    assert rates == [(3e-4, (1e-4, 1e-2)), (1e-3, None), (3e-4, (1e-5, 1e-4))]
 
 
 @pytest.mark.parametrize(("arguments", "message"), BAD_INPUT.values(), ids=BAD_INPUT.keys())
