@@ -23,6 +23,7 @@ class Agent:
         config: of the run that trained it.
         spec: of the environment it was trained on.
         total_steps: T at which it was saved.
+        path: of the file that it comes from.
         network: the network itself; see `async_rl.networks.make_network` for what goes in and comes out.
         has_policy: whether it is one of a3c, with a policy and V(s) instead of Q-values.
     """
@@ -31,6 +32,7 @@ class Agent:
         self.config = saved.config
         self.spec = saved.spec
         self.total_steps = saved.total_steps
+        self.path = saved.path
         self._saved = saved
         self.network: nn.Module = saved.make()
         self.has_policy = saved.config.algorithm == "a3c"
@@ -64,6 +66,8 @@ class Agent:
         self, observation: np.ndarray, epsilon: float = 0.0, random: np.random.Generator | None = None
     ) -> int | np.ndarray:
         """An action, or for a batch [B] int64: the one of the largest value; a3c draws it from its policy.
+
+        Actions count from 0, those of a Discrete space that starts elsewhere, too: add its ``start``.
 
         Args:
             observation: one, or a batch.

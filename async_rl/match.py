@@ -21,7 +21,7 @@ import numpy as np
 from async_rl import fork_server, temporary
 from async_rl.config import Config
 from async_rl.cores import available_cores
-from async_rl.envs import atari_game, describe
+from async_rl.envs import atari_game, describe, require_same
 from async_rl.evaluation import Evaluation, Protocol
 from async_rl.export import SavedNetwork
 from async_rl.listening import Listening
@@ -61,7 +61,7 @@ class Match:
         say: Callable[[str], None],
         niceness: int = 0,
     ):
-        _require_same_environment(saved, protocol)
+        require_same(describe(environment_config(saved.config, protocol)), saved.spec, saved.path)
         # The parameters are in the table: a process that is killed while it starts leaves no half-written pipe then.
         self._saved = dataclasses.replace(saved, vector=np.empty(0, np.float32))
         self._protocol, self._niceness = protocol, niceness
@@ -245,13 +245,3 @@ def evaluate(
         if match.failure is not None:
             raise UserError(f"the evaluation failed: {match.failure}")
         return match.evaluation()
-
-
-def _require_same_environment(saved: SavedNetwork, protocol: Protocol) -> None:
-    now, then = describe(environment_config(saved.config, protocol)), saved.spec
-    for name in ("observation_shape", "observation_dtype", "action_names"):
-        if getattr(now, name) != getattr(then, name):
-            raise UserError(
-                f"{saved.path} was trained on {then.name} with the {name} {getattr(then, name)}, the environment has "
-                f"{getattr(now, name)} now; evaluate it with the environment that it was trained on."
-            )

@@ -367,3 +367,10 @@ def test_missing_ffmpeg_names_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_pat
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
     with pytest.raises(UserError, match=r"pip install .\.\[video\]"):
         video.check_output(tmp_path / "agent.mp4")
+
+
+def test_an_environment_that_has_changed_is_not_played() -> None:
+    agent = untrained(Config(env="CartPole-v1"))
+    agent.config = dataclasses.replace(agent.config, env="Acrobot-v1")
+    with pytest.raises(UserError, match="untrained was trained on CartPole-v1 with the observation_shape"):
+        Play(agent, 0.0, 0)

@@ -7,6 +7,7 @@ import contextlib
 import difflib
 import os
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -93,6 +94,16 @@ def describe(config: Config) -> EnvSpec:
         environment = make_environment(config, np.random.default_rng(config.seed))
         close(environment)
     return environment.spec
+
+
+def require_same(now: EnvSpec, then: EnvSpec, network: Path) -> None:
+    """Raise UserError where an environment is another than the one that a network was trained on."""
+    for name in ("observation_shape", "observation_dtype", "action_names"):
+        if getattr(now, name) != getattr(then, name):
+            raise UserError(
+                f"{network} was trained on {then.name} with the {name} {getattr(then, name)}, the environment has "
+                f"{getattr(now, name)} now; use it with the environment that it was trained on."
+            )
 
 
 def close(environment: Environment | None) -> None:

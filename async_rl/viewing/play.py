@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from async_rl.agent import Agent
-from async_rl.envs import close, make_environment
+from async_rl.envs import close, make_environment, require_same
 from async_rl.viewing.scene import Scene
 
 See = Literal["nothing", "stills", "frames"]
@@ -66,6 +66,9 @@ class Play:
         seed: of the environment and of these choices.
         see: what pictures are taken: none, one when each action is chosen, or every frame.
 
+    Raises:
+        UserError: the environment cannot be made, or is another than the one that the agent was trained on.
+
     Attributes:
         scene: the pictures of the last step; None where none are taken.
     """
@@ -73,6 +76,7 @@ class Play:
     def __init__(self, agent: Agent, epsilon: float, seed: int, see: See = "nothing") -> None:
         environment, choices = np.random.SeedSequence(seed).spawn(2)
         self._environment = make_environment(agent.config, np.random.default_rng(environment), render=see != "nothing")
+        require_same(self._environment.spec, agent.spec, agent.path)
         self.scene = Scene(self._environment, see == "frames") if see != "nothing" else None
         self._agent = agent
         self._epsilon = epsilon
