@@ -180,10 +180,10 @@ class Config:
             raise UserError("--prioritized needs --replay SIZE, a number of steps.")
         if self.replay and self.lambda_:
             raise UserError("--lambda has no meaning with --replay, out of which each step comes alone.")
-        if self.epochs > 1 and (self.replay or self.steps_per_segment % self.batch_size):
+        if self.epochs > 1 and self.algorithm != "a3c" and (self.replay or self.steps_per_segment % self.batch_size):
             raise UserError(
-                "--epochs needs --replay 0 and a --batch-size that divides --t-max times --envs-per-worker, "
-                f"got --replay {self.replay}, --batch-size {self.batch_size} and {self.steps_per_segment:,}."
+                f"--epochs needs --replay 0 and a --batch-size that divides --t-max times --envs-per-worker, got "
+                f"--replay {self.replay}, --batch-size {self.batch_size} and {self.t_max} times {self.envs_per_worker}."
             )
         for name in ("dueling", "norm", "pixels"):
             if ":" in self.network and self.changes(name):
@@ -191,8 +191,6 @@ class Config:
         for name in _MEANINGLESS.get(self.algorithm, ()):
             if self.changes(name):
                 raise UserError(f"{flag(name)} has no meaning with --algorithm {self.algorithm}.")
-        if self.double and self.target == "none":
-            raise UserError("--double has no meaning with --target none: both networks would be the same.")
 
     def changes(self, name: str) -> bool:
         """Whether a setting is another than by default."""

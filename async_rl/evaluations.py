@@ -120,7 +120,7 @@ class Evaluations:
             folder.mkdir(exist_ok=True)  # but not the run's own: where that has gone, so has its disk
             evaluation.write(result, folder / evaluation.file_name(result.total_steps))
         except (OSError, UserError) as error:
-            self._say(f"cannot keep the evaluation: {reason(error)}; training goes on")
+            self._say(f"cannot keep the evaluation: {reason(error).rstrip('.')}; training goes on")
         self._log.write([_row(result, self._seconds)])  # last: a resumed run takes the best mean from there
         self._done(result)
         self._forget()

@@ -6,6 +6,7 @@ would inherit the supervisor's threads and open files. macOS's own libraries do 
 """
 
 import functools
+import multiprocessing.process
 import os
 import resource
 import select
@@ -15,7 +16,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from multiprocessing import forkserver, process, resource_tracker, util
+from multiprocessing import forkserver, resource_tracker, util
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -39,19 +40,25 @@ starts it: the kernel would kill it with that thread already, and so it ends whe
 GONE_SECONDS = 5.0
 """Patience with killed processes: one that hangs in the kernel is left to it."""
 
-_FILES, _FILES_PER_WORKER = 64, 2
-"""Open files of this process, three times what it needs, and how many more with each worker."""
+_FILES, _SPARE_FILES, _FILES_PER_PROCESS = 16, 64, 2
+"""Files that a launcher opens beside those that are open, as many to spare, and how many more with each process."""
+
+_LOST_CODE = 255
+"""What multiprocessing makes of a code that the fork server could not tell; a process may end with it, too."""
 
 _server: Any = forkserver._forkserver  # what is done with it here has no public name
 _preparing = threading.Lock()
 
 
-def prepare(config: Config) -> None:
-    """Start the fork server, if it does not run; it does what is in `async_rl.preload` while the launcher goes on."""
+def prepare(config: Config, processes: int | None = None) -> None:
+    """Start the fork server, if it does not run; it does what is in `async_rl.preload` while the launcher goes on.
+
+    ``processes`` are to be started with it; default: the workers.
+    """
     _hold_sockets()
     if START_METHOD != "forkserver":
         return
-    allow_files(config.workers)
+    allow_files(config.workers if processes is None else processes)
     go_on()
     forkserver.set_forkserver_preload(["async_rl.preload"])
     variables = {PRELOAD_VARIABLE: to_toml(config)}
@@ -73,10 +80,21 @@ def prepare_ahead(config: Config) -> None:
         prepare(config)
 
 
+def start(process: BaseProcess) -> None:
+    """Start a process; where a second Ctrl-C interrupts that, which another thread can have caught, it is ended."""
+    try:
+        with signals_blocked():
+            process.start()
+    except BaseException:
+        if process.pid is not None:
+            kill([process])
+        raise
+
+
 def go_on() -> None:
     """Let the fork server go on where it was stopped (SIGSTOP, Ctrl-Z): else nobody learns that a process has ended."""
     if _server._forkserver_pid is not None:
-        with suppress(ProcessLookupError):
+        with suppress(OSError):
             os.kill(_server._forkserver_pid, signal.SIGCONT)
 
 
@@ -85,7 +103,7 @@ def join(ended: BaseProcess) -> int | None:
 
     Returns:
         Its exit code, minus the number of the signal if one killed it; None if it was lost with the fork server, which
-        alone could have told. What multiprocessing says then, 255, may be a code of its own, too.
+        alone could have told.
     """
     told = select.poll()
     told.register(ended.sentinel, select.POLLIN)
@@ -93,11 +111,11 @@ def join(ended: BaseProcess) -> int | None:
     ended.join()
     code = ended.exitcode
     ended.close()
-    return None if lost else code
+    return None if lost and code == _LOST_CODE else code
 
 
-def kill(processes: Sequence[BaseProcess]) -> None:
-    """End processes that were started here, and wait for a while until they have; see `GONE_SECONDS`."""
+def kill(processes: Sequence[BaseProcess]) -> list[BaseProcess]:
+    """End processes that were started here, and wait for them; those that have ended in time, see `GONE_SECONDS`."""
     for each in processes:
         each.kill()
     go_on()
@@ -106,23 +124,30 @@ def kill(processes: Sequence[BaseProcess]) -> None:
         for sentinel in wait(list(left), timeout=patience):
             del left[sentinel]  # type: ignore[arg-type]
     for each in left.values():
-        process._children.discard(each)  # type: ignore[attr-defined]  # nor will multiprocessing wait, at the end
+        multiprocessing.process._children.discard(each)  # type: ignore[attr-defined]  # nor is it waited for at the end
+    return [each for each in processes if each not in left.values()]
 
 
-def allow_files(workers: int) -> int:
-    """Let this process and a fork server to come open the files that so many workers need, where the system lets them.
+def allow_files(processes: int) -> int:
+    """Let this one, and a fork server to come, have the files open that so many processes need, if the system lets it.
 
     Returns:
-        For how many workers it does.
+        For how many it does.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
-        return workers
-    if soft < (needed := _FILES + _FILES_PER_WORKER * workers):
+        return processes
+    try:
+        used = _FILES + len(os.listdir("/dev/fd"))
+    except OSError:  # there is no such folder, or no file can be opened any more
+        used = _FILES
+    wanted = used + _SPARE_FILES + _FILES_PER_PROCESS * processes
+    wanted = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft < wanted:
         with suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
-            soft = needed
-    return max(0, soft - _FILES) // _FILES_PER_WORKER
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+            soft = wanted
+    return max(0, soft - used) // _FILES_PER_PROCESS
 
 
 def not_started(error: EOFError | OSError) -> str:
@@ -139,6 +164,8 @@ def _forget() -> None:
     if _server._forkserver_alive_fd is not None:
         os.close(_server._forkserver_alive_fd)
     _server.__init__()
+    multiprocessing.current_process()._config.pop("tempdir", None)  # type: ignore[attr-defined]
+    _hold_sockets.cache_clear()
 
 
 os.register_at_fork(after_in_child=_forget)

@@ -68,6 +68,7 @@ class Match:
         self._error_dir = error_dir
         self._say = say
         count = protocol.episodes
+        self._workers = min(workers, count)
         self._table = SharedTable(
             [
                 Row("parameters", saved.vector.shape, "float32", "the starter", "theta"),
@@ -86,8 +87,8 @@ class Match:
         self._done_before = 0
         self.failure: str | None = None
         try:
-            for worker in range(min(workers, count)):
-                self._start(tuple(range(worker, count, workers)))
+            for worker in range(self._workers):
+                self._start(tuple(range(worker, count, self._workers)))
         except BaseException:  # Ctrl-C: those that have been started would play on
             self.kill()
             raise
@@ -129,10 +130,8 @@ class Match:
     def kill(self) -> None:
         """End every process at once."""
         self._waiting.clear()
-        fork_server.kill(list(self._processes))
-        for process in list(self._processes):
-            if process.exitcode is not None:
-                self._join(process)
+        for process in fork_server.kill(list(self._processes)):
+            self._join(process)
         self._processes.clear()
 
     def evaluation(self) -> Evaluation:
@@ -152,7 +151,7 @@ class Match:
     def _start(self, games: tuple[int, ...]) -> None:
         process = self._context.Process(  # type: ignore[attr-defined]
             target=player_process,
-            args=(self._saved, self._protocol, games, self._table, self._niceness, self._error_file(games)),
+            args=(self._saved, self._protocol, games, self._table, self._niceness, self._error_file(games).absolute()),
             name=f"async_rl player of game {games[0]}",
             daemon=True,
         )
@@ -160,10 +159,9 @@ class Match:
             self._error_file(games).unlink(missing_ok=True)  # of an evaluation before
         try:
             # Every game has an emulator of its own, so there are none to make ready.
-            fork_server.prepare(Config(env="catch"))
-            with fork_server.signals_blocked():
-                process.start()
-                self._processes[process] = games  # before a signal may strike
+            fork_server.prepare(Config(env="catch"), self._workers)
+            fork_server.start(process)
+            self._processes[process] = games
             self._changed = time.monotonic()  # the fork server itself may have been starting until now
         except (EOFError, OSError) as error:  # what a dying fork server may still have forked dies with it
             self._died(games, fork_server.not_started(error), pause=1.0)  # there may be room for it then

@@ -14,7 +14,7 @@ import psutil
 from async_rl import errors, fork_server
 from async_rl.config import Config
 from async_rl.cores import available_cores
-from async_rl.fork_server import GONE_SECONDS, START_METHOD
+from async_rl.fork_server import START_METHOD
 from async_rl.listening import Listening
 from async_rl.memory import OutOfMemory
 from async_rl.shared import SharedTable
@@ -23,6 +23,8 @@ from async_rl.worker import worker_process
 
 STOP_SECONDS = 8.0
 """Patience with workers that were asked to stop; then they are killed."""
+
+POLL_SECONDS = 0.2
 
 FRUITLESS_STARTS = 5
 """Starts in a row after which a worker is given up that never came far."""
@@ -149,9 +151,10 @@ class WorkerProcesses:
     def stop(self) -> None:
         """Ask the workers to end, and give them a few seconds for the segment they are in; then kill them."""
         self._table["stop"][0] = 1
-        deadline = time.monotonic() + STOP_SECONDS
-        while self._alive() and (left := deadline - time.monotonic()) > 0:
-            for member in self._ended(left):
+        asked = time.monotonic()
+        while self._alive() and self._listening.listen() < max(asked, self._listening.since) + STOP_SECONDS:
+            fork_server.go_on()
+            for member in self._ended(POLL_SECONDS):
                 self._join(member)
         if late := self._alive():
             self._say(f"{len(late)} of {len(self._members)} workers were still busy after {STOP_SECONDS:.0f} s: killed")
@@ -159,13 +162,12 @@ class WorkerProcesses:
 
     def kill(self) -> None:
         """End every worker at once."""
-        deadline = time.monotonic() + GONE_SECONDS
+        deadline = time.monotonic() + fork_server.GONE_SECONDS
+        ended = fork_server.kill([process for _, process in self._alive()])
         for member in self._members:
             member.due = False
-        fork_server.kill([process for _, process in self._alive()])
-        for member in self._ended(0):
-            self._join(member)
-        for member, _ in self._alive():
+            if member.process in ended:
+                self._join(member)
             member.process = None
         while not all(member.gone for member in self._members) and time.monotonic() < deadline:
             time.sleep(0.001)
@@ -180,7 +182,7 @@ class WorkerProcesses:
         member.heartbeat_at_start = time.monotonic()
         for name in ("heartbeat", "preparing"):  # the time to start up counts, too
             self._table[name][member.index] = member.heartbeat_at_start
-        own = (member.index, member.incarnation, self._table, member.error_file)
+        own = (member.index, member.incarnation, self._table, member.error_file.absolute())
         process = self._context.Process(  # type: ignore[attr-defined]
             target=worker_process,
             args=(self._config, *own, self._crowded, self._first_step),
@@ -189,9 +191,8 @@ class WorkerProcesses:
         )
         try:
             fork_server.prepare(self._config)  # in case that it has died
-            with fork_server.signals_blocked():
-                process.start()
-                member.process = process  # before a signal may strike
+            fork_server.start(process)
+            member.process = process
         except (EOFError, OSError) as error:  # what a dying fork server may still have forked dies with it
             self._let_go(member, fork_server.not_started(error))
             member.not_before = time.monotonic() + member.fruitless_starts  # there may be room for it then

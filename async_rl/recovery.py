@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import os
 from pathlib import Path
 
 import numpy as np
@@ -52,9 +51,9 @@ def told(config: Config, saved: Checkpoint | None, diverged_at_steps: int) -> st
     )
 
 
-def told_end(config: Config, run_dir: Path) -> str:
-    """One line about a divergence after which there is no going back: the second one, or without checkpoints."""
-    what = "again" if os.path.isdir(run_dir) else "while its directory is out of reach"
+def told_end(config: Config, again: bool) -> str:
+    """One line about a divergence after which there is no going back: the second one, or without the checkpoints."""
+    what = "again" if again else "while its directory is out of reach"
     return (
         f"error: training has diverged {what}, at the learning rate {config.lr:.3g}: parameters or gradients are not "
         "finite, and not saved; try a lower --lr"

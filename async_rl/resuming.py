@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 
 from async_rl import checkpoint, recovery, run_directory
-from async_rl.config import NOTHING_LEARNT, Config
+from async_rl.config import NOTHING_LEARNT, Config, flag
 from async_rl.config_file import from_toml
 from async_rl.schedules import with_drawn_learning_rate
 from async_rl.types import UserError
@@ -33,6 +33,13 @@ def settings(run_or_checkpoint: Path) -> Config:
     if has_only_begun(run_or_checkpoint):
         return from_toml(run_or_checkpoint / run_directory.CONFIG)
     return checkpoint.read(run_or_checkpoint).config
+
+
+def changes(before: Config, now: Config) -> list[str]:
+    """What is learnt otherwise from here on, ``--lr: 0.1, not 0.2`` for each setting."""
+    names = [field.name for field in dataclasses.fields(Config) if field.name not in MAY_DIFFER]
+    pairs = [(name, getattr(before, name), getattr(now, name)) for name in names]
+    return [f"{flag(name)}: {new}, not {old}" for name, old, new in pairs if old != new]
 
 
 def newest(config: Config, runs: Path) -> Path | None:

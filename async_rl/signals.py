@@ -2,6 +2,7 @@
 
 import atexit
 import math
+import os
 import signal
 import threading
 import time
@@ -54,7 +55,7 @@ class Signals:
         self.interruptible = True
         self._since = -math.inf  # when the first one came
         self._before: dict[signal.Signals, object] = {}
-        self._left = threading.Event()
+        self._left, self._pid = threading.Event(), os.getpid()
 
     def __enter__(self) -> "Signals":
         if threading.current_thread() is threading.main_thread():
@@ -74,8 +75,9 @@ class Signals:
         self._left.set()
 
     def _end_with_program(self) -> None:
-        self.received = self.received or signal.SIGTERM
-        self._left.wait(END_SECONDS)
+        if os.getpid() == self._pid:  # not in a forked child
+            self.received = self.received or signal.SIGTERM
+            self._left.wait(END_SECONDS)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()

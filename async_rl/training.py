@@ -66,7 +66,7 @@ def train(
         resume: a run directory, in which the run goes on from its latest whole checkpoint, or begins if it has none
             yet. ``config`` counts; start from ``resuming.settings(resume)`` to go on as before.
         init_from: a run or checkpoint from whose network a new run starts; what fits by name and shape is taken.
-        quiet: no progress on the terminal.
+        quiet: no progress on the terminal; where the run fails, what was said last goes to standard error.
         make_workers: where the workers run; default: in processes of this machine.
 
     Raises:
@@ -74,6 +74,10 @@ def train(
     """
     fork_server.prepare_ahead(config)
     config = with_drawn_learning_rate(config)
+    if resume is None:
+        _require_meaning(config)
+    elif run_dir is not None or init_from is not None:
+        raise UserError("a resumed run goes on in its own directory and with its own network: leave out any other.")
     _require_precision(config)
     spec = describe(config)
     _require_stacks_fit(config, spec)
@@ -87,6 +91,8 @@ def train(
         if resume is None:
             run_directory.make_run_dir(directory)  # once more: another launcher may have been a moment faster
         ending = run.train(directory, resumed=resume is not None)
+    if ending is Ending.FAILED and isinstance(run.terminal, reporting.Quiet):
+        run.terminal.explain()
     return Result(directory, ending, run.table.total_steps(), run.logs.statistics.mean_score)
 
 
@@ -109,12 +115,16 @@ class _Run:
         if self._donor is not None and saved is None:  # lest a run killed before its first checkpoint forget it
             self._save(run_dir, Progress())
         supervisor = self.session(run_dir, saved, saved.progress if saved else Progress())
+        for change in resuming.changes(saved.config, self.config) if saved else ():
+            self.terminal.say(f"goes on with another {change}")
         ending = supervisor.run()
-        if supervisor.diverged and ending is Ending.FAILED and not recovery.used(run_dir) and os.path.isdir(run_dir):
+        again = recovery.used(run_dir)
+        if supervisor.diverged and ending is Ending.FAILED and not again and os.path.isdir(run_dir):
+            again = True
             supervisor = self.session_after(supervisor, run_dir)
             ending = supervisor.run()
         if supervisor.diverged and ending is Ending.FAILED:
-            self.terminal.say(recovery.told_end(self.config, run_dir))
+            self.terminal.say(recovery.told_end(self.config, again))
         return ending
 
     def restore_last(self, run_dir: Path) -> Checkpoint | None:
@@ -188,6 +198,12 @@ def _seeds(config: Config, progress: Progress) -> dict[str, Any]:
     epsilons = {f"worker {index}": final_epsilons(config, index).tolist() for index in range(config.workers)}
     first = [*progress.incarnations, *[0] * config.workers][: config.workers]
     return {"seed": config.seed, "final_epsilons": epsilons, "incarnations": first} | seeding.SCHEME
+
+
+def _require_meaning(config: Config) -> None:
+    """Raise UserError where a setting of a new run would do nothing; earlier versions took it, and their runs go on."""
+    if config.double and config.target == "none":
+        raise UserError("--double has no meaning with --target none: both networks would be the same.")
 
 
 def _require_precision(config: Config) -> None:

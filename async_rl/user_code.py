@@ -39,7 +39,10 @@ def import_function(name: str) -> Callable[..., Any]:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name and f"{module_name}.".startswith(f"{error.name}."):
-            raise UserError(f"no module {module_name!r} for {name!r}; looked in the Python path.") from None
+            raise UserError(
+                f"no module {module_name!r} for {name!r} in the Python path; start this in the folder that has "
+                "it, or add that folder to PYTHONPATH."
+            ) from None
         raise UserError(f"importing {module_name} needs the module {error.name!r}, which is missing.") from error
     except Exception as error:  # others' code
         raise UserError(f"importing {module_name} raised {one_line(error)}.") from error

@@ -40,8 +40,8 @@ class Command(Config):
     """TOML file with settings that differ from the defaults, such as those in configs/; flags win over it."""
     resume: PathOrNone = None
     """Directory of a run to go on with, from its latest checkpoint and with its settings; flags win over them. Or auto,
-    for batch systems: the newest run under runs/ with the same settings, a new one if there is none. --steps, --pin,
-    --profile, --evaluate-every, --evaluate-episodes and the intervals in seconds may differ."""
+    for batch systems: the newest run under runs/ with the same settings, a new one if there is none; --steps, --pin,
+    --profile, --evaluate-every, --evaluate-episodes and the intervals in seconds may differ then."""
     init_from: PathOrNone = None
     """Run, checkpoint or exported network that a new run starts from, of another game perhaps: what fits by name and
     shape is taken, what does not is listed."""
@@ -105,9 +105,10 @@ def read_over(defaults: AnyCommand, program: str, arguments: list[str]) -> AnyCo
     """
     command = read_arguments(type(defaults), program, arguments, defaults)
     require_trust(command, arguments)
-    if command.lr_range is None or command.lr == defaults.lr:
+    typed = {argument.partition("=")[0].replace("_", "-") for argument in arguments}
+    if command.lr_range is None or "--lr" not in typed:
         return command
-    if command.lr_range != defaults.lr_range:
+    if "--lr-range" in typed:
         raise UserError("--lr has no meaning with --lr-range, out of which the learning rate is drawn.")
     return dataclasses.replace(command, lr_range=None)
 
@@ -150,17 +151,18 @@ def train_by(
     """
     if command.resume is not None and command.run_dir is not None:
         raise UserError("--resume and --run-dir exclude each other: a resumed run goes on in its own directory.")
-    if command.resume is not None and command.init_from is not None:
+    if command.resume not in (None, AUTO) and command.init_from is not None:
         raise UserError("--resume and --init-from exclude each other: a resumed run has its own network.")
-    config, resume = config or Config(**settings(command)), command.resume
+    config, resume, init_from = config or Config(**settings(command)), command.resume, command.init_from
     fork_server.prepare_ahead(config)
     from async_rl.supervisor import on_this_machine
     from async_rl.training import train  # torch takes seconds to import; bad input and --help should not wait
 
     if resume == AUTO:
         config, resume = _newest(config)
+        init_from = init_from if resume is None else None
     place = make_workers or on_this_machine
-    result = train(config, command.run_dir, resume, command.init_from, make_workers=place)
+    result = train(config, command.run_dir, resume, init_from, make_workers=place)
     score = "no game has ended yet" if math.isnan(result.mean_score) else f"mean score {result.mean_score:.2f}"
     print(f"{result.ending.name.lower()} at T = {result.total_steps:,}, {score}")
     if result.resumable:

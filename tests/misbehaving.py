@@ -128,6 +128,11 @@ class Wandering(Base):
         os.chdir(os.sep)
 
 
+class WanderingAndFailing(Wandering):
+    def step(self, action: int) -> Any:
+        raise ValueError("nothing here")
+
+
 class WrongShape(Base):
     def see(self) -> Any:
         return np.zeros(1, np.float32)  # which NumPy would write into any shape

@@ -15,11 +15,13 @@ import torch
 from conftest import ROOT, InProcess, command
 from torch import nn
 
-from async_rl import Config, UserError, checkpoint, storage, train
+from async_rl import Config, UserError, checkpoint, resuming, run_directory, storage, train
 from async_rl.build import FEWEST_PARAMETERS, compute_dtype
 from async_rl.config import flag
 from async_rl.config_file import from_toml, from_values, to_toml
 from async_rl.cores import available_cores
+from async_rl.envs import describe
+from async_rl.supervisor import Ending
 from launch import card
 from launch.train import main, parse
 
@@ -100,10 +102,10 @@ def test_a_learning_rate_on_the_command_line_wins_over_a_range_in_a_file(tmp_pat
     file.write_text("lr = 3e-4\nlr_range = [1e-4, 1e-2]", encoding="utf-8")
     rates = [
         (command.lr, command.lr_range)
-        for flags in ([], ["--lr", "1e-3"], ["--lr-range", "1e-5", "1e-4"])
+        for flags in ([], ["--lr", "1e-3"], ["--lr=2.5e-4"], ["--lr-range", "1e-5", "1e-4"])
         for command in [parse(["--config", str(file), *flags])]
     ]
-    assert rates == [(3e-4, (1e-4, 1e-2)), (1e-3, None), (3e-4, (1e-5, 1e-4))]
+    assert rates == [(3e-4, (1e-4, 1e-2)), (1e-3, None), (2.5e-4, None), (3e-4, (1e-5, 1e-4))]
 
 
 @pytest.mark.parametrize(("arguments", "message"), BAD_INPUT.values(), ids=BAD_INPUT.keys())
@@ -314,3 +316,43 @@ def test_bfloat16_without_instructions_for_it_is_refused(tmp_path: Path, monkeyp
     assert compute_dtype(Config(precision="float32"), large) == torch.float32
     monkeypatch.setattr(platform, "machine", lambda: "aarch64")  # not known to be missing there
     assert train(config, tmp_path / "run", quiet=True).total_steps >= 100
+
+
+def test_resume_auto_starts_from_a_network_only_where_it_starts(
+    in_process: InProcess, tmp_path: Path, toy_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    flags = ("--resume", "auto", "--init-from", str(toy_run), "--env", "catch", "--workers", "1", "--steps")
+    code, out, error = in_process(main, *flags, "100")
+    assert code == 0 and "--resume auto: a new run" in out and "started from the network of" in out, error
+    code, out, error = in_process(main, *flags, "200")
+    assert code == 0 and "--resume auto: going on with runs/" in out and "started from" not in out, error
+
+
+def test_a_resumed_run_says_what_is_learnt_otherwise_and_takes_no_other_place_or_network(
+    tmp_path: Path, toy_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_dir = shutil.copytree(toy_run, tmp_path / "run")
+    config = dataclasses.replace(resuming.settings(run_dir), steps=3500, lr=0.25, report_seconds=1.0)
+    for other in ({"run_dir": tmp_path / "other"}, {"init_from": toy_run}):
+        with pytest.raises(UserError, match="a resumed run goes on in its own directory and with its own network"):
+            train(config, resume=run_dir, **other)
+    assert not (tmp_path / "other").exists()
+    train(config, resume=run_dir)
+    assert capsys.readouterr().out.count("goes on with another --lr: 0.25, not 0.5\n") == 1
+
+
+def test_a_quiet_run_that_fails_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = Config(env="tests.misbehaving:Code1", workers=1)
+    assert train(config, tmp_path / "run", quiet=True).ending is Ending.FAILED
+    out, error = capsys.readouterr()
+    assert out == "" and "worker 0 ended with exit code 1; given up" in error
+
+
+def test_a_run_with_double_q_and_no_target_goes_on_but_none_begins(tmp_path: Path) -> None:
+    config = Config(env="catch", workers=1, double=True, target="none", steps=100)
+    with pytest.raises(UserError, match="--double has no meaning with --target none"):
+        train(config, tmp_path / "new")
+    assert resuming.has_only_begun(tmp_path / "new") is False
+    run_directory.record(tmp_path, config, describe(config), {})
+    assert train(resuming.settings(tmp_path), resume=tmp_path, quiet=True).ending is Ending.FINISHED

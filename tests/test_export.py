@@ -198,6 +198,10 @@ def test_the_gymnasium_environment_is_the_game_as_it_was_trained_on() -> None:
     np.testing.assert_array_equal(*played)
     with pytest.raises(gymnasium.error.ResetNeeded):
         AsGymnasium(Config(env="catch")).step(0)
+    environment.reset()
+    for action in (-1, environment.action_space.n):
+        with pytest.raises(UserError, match=f"expected an action from 0 to 5, got {action}"):
+            environment.step(action)
     with pytest.raises(UserError, match="no render mode 'human'"):
         AsGymnasium(Config(env="pong"), "human")
 

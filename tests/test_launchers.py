@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -23,7 +24,7 @@ from async_rl.evaluations import Evaluations
 from async_rl.listening import DEAF_SECONDS, Listening
 from async_rl.match import Match
 from async_rl.reporting import csv_log
-from async_rl.signals import StopAtOnceError
+from async_rl.signals import Signals, StopAtOnceError
 from async_rl.supervisor import Ending, Supervisor
 
 FOREVER = ("--env", "catch", "--steps", "1000000000")
@@ -37,6 +38,7 @@ def program(tmp_path: Path, text: str, *command: str) -> subprocess.CompletedPro
     script.write_text(text, encoding="utf-8")
     return subprocess.run(
         [*command, sys.executable, str(script), str(tmp_path)],
+        cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
@@ -64,7 +66,7 @@ def test_a_stopped_fork_server_goes_on(start: Start) -> None:
     family = run.family()
     server.suspend()
     run.signal(signal.SIGINT)
-    assert run.wait() == 130
+    assert run.wait() == 130 and "still busy" not in run.text()
     wait_for(lambda: not any(process.is_running() for process in family), "the end of all processes")
 
 
@@ -72,15 +74,39 @@ def test_who_cannot_be_ended_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> N
     """A process that hangs in the kernel; here one that pays no attention."""
     monkeypatch.setattr(fork_server, "GONE_SECONDS", 0.2)
     context = multiprocessing.get_context(fork_server.START_METHOD)
-    ended, lasting = (context.Process(target=signal.pause) for _ in range(2))  # type: ignore[attr-defined]
-    for process in (ended, lasting):
-        process.start()
+    lasting = context.Process(target=signal.pause)  # type: ignore[attr-defined]
+    lasting.start()
+    end = lasting.kill
     monkeypatch.setattr(lasting, "kill", lambda: None)
-    fork_server.kill([ended, lasting])
-    assert ended.exitcode == -signal.SIGKILL and lasting not in multiprocessing.active_children()
-    monkeypatch.undo()
-    lasting.kill()
-    lasting.join()
+    try:
+        assert fork_server.kill([lasting]) == [] and lasting not in multiprocessing.active_children()
+    finally:
+        end()
+    assert fork_server.join(lasting) == -signal.SIGKILL
+
+
+def test_an_exit_code_is_known_whoever_has_asked_for_it_before() -> None:
+    """As multiprocessing does whenever it starts another process."""
+    context = multiprocessing.get_context(fork_server.START_METHOD)
+    process = context.Process(target=os._exit, args=(7,))  # type: ignore[attr-defined]
+    process.start()
+    wait_for(lambda: process not in multiprocessing.active_children(), "its end")
+    assert fork_server.join(process) == 7
+
+
+def test_a_process_whose_start_is_interrupted_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another thread than the one that blocks the signals can have caught it."""
+    begin = BaseProcess.start
+
+    def start_and_be_interrupted(process: BaseProcess) -> None:
+        begin(process)
+        raise StopAtOnceError
+
+    monkeypatch.setattr(BaseProcess, "start", start_and_be_interrupted)
+    process = multiprocessing.get_context(fork_server.START_METHOD).Process(target=signal.pause)  # type: ignore[attr-defined]
+    with pytest.raises(StopAtOnceError):
+        fork_server.start(process)
+    assert fork_server.join(process) == -signal.SIGKILL
 
 
 def test_silence_counts_only_while_somebody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,15 +140,34 @@ def test_ctrl_z_is_no_silence_of_players(tmp_path: Path, monkeypatch: pytest.Mon
 def test_as_many_files_as_the_workers_need_are_allowed(tmp_path: Path) -> None:
     train = [sys.executable, "-m", "launch.async", "--env", "catch", "--envs-per-worker", "1", "--steps", "3000",
              "--workers", "24", "--run-dir"]  # fmt: skip
-    line = 'ulimit -{}n 64 && exec "$@"'
+    line = 'ulimit -{}n 48 && exec "$@"'
     soft, hard = (
         subprocess.run(["sh", "-c", line.format(kind), "sh", *train, str(tmp_path / f"run{kind}")], cwd=ROOT, text=True,
                        capture_output=True, timeout=TIMEOUT_SECONDS)
         for kind in ("S", "")
     )  # fmt: skip
-    assert soft.returncode == 0, soft.stdout + soft.stderr
+    assert soft.returncode == 0 and "started again" not in soft.stdout, soft.stdout + soft.stderr
     assert hard.returncode == 2 and "Traceback" not in hard.stderr
-    assert "24 workers need more open files than a process may have here (ulimit -n), enough for 0" in hard.stderr
+    assert "24 workers need more open files than a process may have here (ulimit -n), enough for 1" in hard.stderr
+
+
+def test_players_and_what_is_open_already_count_for_the_limit_of_files(tmp_path: Path) -> None:
+    text = """
+import os
+import resource
+from async_rl import Config, fork_server
+
+limit = lambda: resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+resource.setrlimit(resource.RLIMIT_NOFILE, (256, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+fork_server.prepare(Config(env="catch"), 2)
+few = limit()
+fork_server.prepare(Config(env="catch"), 400)
+players = limit()
+kept = [os.open(os.devnull, os.O_RDONLY) for _ in range(players - 50)]
+fork_server.prepare(Config(env="catch"), 400)
+print(few == 256, players > 800, limit() > players + 700)
+"""
+    assert program(tmp_path, text).stdout == "True True True\n"
 
 
 def test_the_size_of_a_process_that_cannot_be_read_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,7 +181,7 @@ def test_the_size_of_a_process_that_cannot_be_read_is_unknown(monkeypatch: pytes
 def test_a_run_directory_that_has_gone_is_not_made_anew_by_an_evaluation(start: Start) -> None:
     flags = ("--config", "configs/catch.toml", "--evaluate-every", "1000", "--evaluate-episodes", "2000")
     run = start(*flags, "--workers", "1", "--steps", "1000000000")
-    wait_for((run.run_dir / "checkpoints" / "evaluating.safetensors").exists, "an evaluation")
+    wait_for(lambda: len(run.workers()) == 2, "a process that plays")
     moved = run.run_dir.rename(run.run_dir.with_name("moved"))
     wait_for(lambda: "cannot keep the evaluation: No such file or directory" in run.text(), "its end")
     assert not run.run_dir.exists() and not (run.run_dir.parent / "evaluations").exists()
@@ -236,8 +281,7 @@ from pathlib import Path
 from async_rl import Config, train
 
 def go(name, steps=2000):
-    config = Config(env="catch", workers=1, steps=steps, report_seconds=0.1)
-    result = train(config, Path(sys.argv[1]) / name, quiet=True)
+    result = train(Config(env="catch", workers=1, steps=steps), Path(sys.argv[1]) / name, quiet=True)
     print(name, result.ending.name, flush=True)
 
 if __name__ == "__main__":
@@ -246,9 +290,10 @@ if __name__ == "__main__":
 
 def test_a_training_in_a_daemon_thread_ends_with_its_program_and_is_saved(tmp_path: Path) -> None:
     text = """
-    threading.Thread(target=go, args=("run", 10**9), daemon=True).start()
-    metrics = Path(sys.argv[1]) / "run" / "metrics.csv"
-    while not metrics.is_file() or metrics.read_text().splitlines()[-1].partition(",")[0] in ("0", "total_steps"):
+    config = Config(env="catch", workers=1, steps=10**9, report_seconds=0.1)
+    run_dir = Path(sys.argv[1]) / "run"
+    threading.Thread(target=train, args=(config, run_dir), kwargs={"quiet": True}, daemon=True).start()
+    while not (run_dir / "metrics.csv").is_file() or (run_dir / "metrics.csv").read_text().count("\\n") < 5:
         time.sleep(0.1)
 """
     done = program(tmp_path, TRAINS + text)
@@ -266,6 +311,28 @@ def test_a_forked_child_of_a_program_that_has_trained_can_train(tmp_path: Path) 
 """
     done = program(tmp_path, TRAINS + text)
     assert done.stdout == "first FINISHED\nsecond FINISHED\nthird FINISHED\n", done.stderr
+
+
+def test_a_child_that_outlives_the_program_it_was_forked_from_can_train(tmp_path: Path) -> None:
+    text = """
+    import os
+    go("first")
+    parent = os.getpid()
+    if os.fork() == 0:
+        while os.getppid() == parent:
+            time.sleep(0.1)
+        go("second")
+"""
+    done = program(tmp_path, TRAINS + text)
+    assert done.stdout == "first FINISHED\nsecond FINISHED\n", done.stderr
+
+
+def test_a_forked_child_does_not_wait_for_a_thread_that_only_its_parent_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    signals = Signals()
+    monkeypatch.setattr(signals._left, "wait", Mock())
+    monkeypatch.setattr(os, "getpid", lambda: -1)
+    signals._end_with_program()
+    assert signals.received is None and not signals._left.wait.called  # type: ignore[attr-defined]
 
 
 def test_trainings_may_begin_in_several_threads_at_once() -> None:
@@ -300,6 +367,18 @@ def test_where_an_environment_wanders_off_to_is_not_where_paths_begin(tmp_path: 
     here = os.getcwd()
     assert describe(Config(env="tests.misbehaving:Wandering")).action_names
     assert os.getcwd() == here
+
+
+def test_what_fails_elsewhere_leaves_its_traceback_in_the_run(tmp_path: Path) -> None:
+    text = """
+from async_rl import Config, train
+
+if __name__ == "__main__":
+    train(Config(env="tests.misbehaving:WanderingAndFailing", workers=1, steps=10**9), "run")
+"""
+    done = program(tmp_path, text)
+    assert "raised ValueError: nothing here" in done.stdout and "see run/errors/worker0.0.txt)" in done.stdout
+    assert len(list((tmp_path / "run" / "errors").iterdir())) == 5
 
 
 def test_nobody_says_that_he_waits_who_does_not(tmp_path: Path) -> None:

@@ -61,8 +61,10 @@ class AsGymnasium(gymnasium.Env[np.ndarray, np.int64]):
         """Take one step, four frames on Atari; see `gymnasium.Env.step`."""
         if self._environment is None:
             raise gymnasium.error.ResetNeeded("call reset() before step()")
+        if not 0 <= (number := int(action)) < len(self.action_names):
+            raise UserError(f"expected an action from 0 to {len(self.action_names) - 1}, got {action}.")
         observation = self._empty()
-        outcome = self._environment.step(int(action), observation)
+        outcome = self._environment.step(number, observation)
         terminated = outcome.over and outcome.discount == 0
         return observation, float(outcome.reward), terminated, outcome.over and not terminated, {}
 

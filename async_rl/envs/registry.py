@@ -88,12 +88,21 @@ def describe(config: Config) -> EnvSpec:
 
     Some environments change the working directory; paths that a person has given mean the one before.
     """
-    with contextlib.ExitStack() as stack:
-        with contextlib.suppress(OSError):  # it may have been removed
-            stack.enter_context(contextlib.chdir("."))
+    before = _working_directory()
+    try:
         environment = make_environment(config, np.random.default_rng(config.seed))
         close(environment)
+    finally:
+        if before and _working_directory() != before:
+            with contextlib.suppress(OSError):
+                os.chdir(before)
     return environment.spec
+
+
+def _working_directory() -> str | None:
+    with contextlib.suppress(OSError):  # it may have been removed
+        return os.getcwd()
+    return None
 
 
 def require_same(now: EnvSpec, then: EnvSpec, network: Path) -> None:

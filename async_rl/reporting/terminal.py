@@ -4,6 +4,7 @@ import contextlib
 import os
 import sys
 import time
+from collections import deque
 from pathlib import Path
 from typing import Protocol, TextIO
 
@@ -146,15 +147,23 @@ def line(report: Report, remaining_seconds: float) -> str:
 
 
 class Quiet:
-    """Says nothing."""
+    """Shows nothing; what was said last is kept for `explain`."""
 
     interval_seconds = float("inf")
+
+    def __init__(self) -> None:
+        self._said: deque[str] = deque(maxlen=5)
 
     def show(self, report: Report) -> None:
         """Nothing."""
 
     def say(self, message: str) -> None:
-        """Nothing."""
+        """Keep a line."""
+        self._said.append(message)
+
+    def explain(self) -> None:
+        """Print what was said last, where a run has failed."""
+        print(*self._said, sep="\n", file=sys.stderr)
 
     def close(self) -> None:
         """Nothing."""
