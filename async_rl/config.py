@@ -169,6 +169,9 @@ class Config:
                 f"--final-epsilons and --final-epsilon-probabilities must have the same length, "
                 f"got {len(self.final_epsilons)} and {len(self.final_epsilon_probabilities)}."
             )
+        for name in _MEANINGLESS.get(self.algorithm, ()):
+            if self.changes(name):
+                raise UserError(f"{flag(name)} has no meaning with --algorithm {self.algorithm}.")
         if self.lambda_ and self.t_max == 1:
             raise UserError("--lambda has no meaning with --t-max 1: give the steps of a segment, such as --t-max 4.")
         if (streams := self.streams) > _MOST_STREAMS:
@@ -180,17 +183,14 @@ class Config:
             raise UserError("--prioritized needs --replay SIZE, a number of steps.")
         if self.replay and self.lambda_:
             raise UserError("--lambda has no meaning with --replay, out of which each step comes alone.")
-        if self.epochs > 1 and self.algorithm != "a3c" and (self.replay or self.steps_per_segment % self.batch_size):
+        if self.epochs > 1 and (self.replay or self.steps_per_segment % self.batch_size):
             raise UserError(
-                f"--epochs needs --replay 0 and a --batch-size that divides --t-max times --envs-per-worker, got "
+                "--epochs needs --replay 0 and a --batch-size that divides --t-max times --envs-per-worker, got "
                 f"--replay {self.replay}, --batch-size {self.batch_size} and {self.t_max} times {self.envs_per_worker}."
             )
         for name in ("dueling", "norm", "pixels"):
             if ":" in self.network and self.changes(name):
                 raise UserError(f"{flag(name)} has no meaning with a --network of your own, got {self.network}.")
-        for name in _MEANINGLESS.get(self.algorithm, ()):
-            if self.changes(name):
-                raise UserError(f"{flag(name)} has no meaning with --algorithm {self.algorithm}.")
 
     def changes(self, name: str) -> bool:
         """Whether a setting is another than by default."""
