@@ -142,11 +142,11 @@ def test_a_fork_server_that_dies_while_it_is_asked_for_a_player_is_asked_again(
 def test_want_of_processes_is_one_try_for_all_players(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     prepare, calls = fork_server.prepare, list[float]()
 
-    def preparing(config: Config) -> None:
+    def preparing(config: Config, processes: int) -> None:
         calls.append(time.monotonic())
         if len(calls) <= 4:
             raise BlockingIOError
-        prepare(config)
+        prepare(config, processes)
 
     monkeypatch.setattr(fork_server, "prepare", preparing)
     match = Match(untrained(CARTPOLE), Protocol(episodes=4), 4, tmp_path, lambda message: None)
