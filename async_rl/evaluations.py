@@ -75,9 +75,13 @@ class Evaluations:
 
     def finish(self, total_steps: int, interrupted: Callable[[], bool]) -> None:
         """At the end of the training: wait for what has begun or is due, unless ``interrupted``."""
-        if not interrupted() and (self._match is not None or total_steps >= self._due):
+
+        def waits() -> bool:
+            return not interrupted() and (self._match is not None or total_steps >= self._due)
+
+        if waits():
             self._say("the training is done; waiting for the evaluation")
-        while not interrupted() and (self._match is not None or total_steps >= self._due):
+        while waits():
             if self._match is None or not self._match.watch(POLL_SECONDS):
                 self.look(total_steps)
 

@@ -25,7 +25,7 @@ from typing import Any
 from async_rl import temporary
 from async_rl.config import Config
 from async_rl.config_file import to_toml
-from async_rl.signals import STOPPING
+from async_rl.signals import STOPPING, signal_name
 from async_rl.values import reason
 
 START_METHOD = "forkserver" if sys.platform == "linux" else "spawn"
@@ -41,7 +41,7 @@ GONE_SECONDS = 5.0
 """Patience with killed processes: one that hangs in the kernel is left to it."""
 
 _FILES, _SPARE_FILES, _FILES_PER_PROCESS = 16, 64, 2
-"""Files that a launcher opens beside those that are open, as many to spare, and how many more with each process."""
+"""Files that a launcher opens beside those it has open, some to spare, and how many more it opens for each process."""
 
 _LOST_CODE = 255
 """What multiprocessing makes of a code that the fork server could not tell; a process may end with it, too."""
@@ -155,6 +155,13 @@ def not_started(error: EOFError | OSError) -> str:
     if isinstance(error, EOFError | ConnectionError):
         return "was lost with the fork server while it started"
     return f"could not be started ({reason(error)})"
+
+
+def told(code: int | None) -> str:
+    """How a process has ended whose code `join` has returned, as the end of a sentence."""
+    if code is None:
+        return "was lost with the fork server"
+    return f"died ({signal_name(-code)})" if code < 0 else f"ended with exit code {code}"
 
 
 def _forget() -> None:

@@ -27,7 +27,6 @@ from async_rl.export import SavedNetwork
 from async_rl.listening import Listening
 from async_rl.players import environment_config, player_process
 from async_rl.shared import Row, SharedTable
-from async_rl.signals import signal_name
 from async_rl.types import UserError
 
 FRUITLESS_STARTS = 3
@@ -181,11 +180,7 @@ class Match:
             return
         if len(left) < len(games):  # it was not in vain
             self._fruitless = 0
-        if code is None:
-            cause = "was lost with the fork server"
-        else:
-            cause = f"died ({signal_name(-code)})" if code < 0 else f"ended with exit code {code}"
-        self._died(left, cause)
+        self._died(left, fork_server.told(code))
 
     def _died(self, left: tuple[int, ...], cause: str, pause: float = 0.0) -> None:
         """Play again what is ``left``, ``pause`` seconds later for each try in vain, unless these were too many."""

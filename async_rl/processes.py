@@ -232,7 +232,7 @@ class WorkerProcesses:
         if member.killed_for:
             return member.killed_for
         if code is None:
-            return "was lost with the fork server"
+            return fork_server.told(code)
         if code == 0:
             return None if self._done else "ended by itself, long before the run"
         last_line = errors.last_line(member.error_file)
@@ -241,7 +241,7 @@ class WorkerProcesses:
             starved = code == -signal.SIGKILL and self._out_of_memory.has_killed()
             why = ", out of memory: the kernel has killed for want of it" if starved else ""
             return f"died ({signal_name(-code)}{why}{where})"
-        return f"failed ({last_line.rstrip('.')}{where})" if last_line else f"ended with exit code {code}"
+        return f"failed ({last_line.rstrip('.')}{where})" if last_line else fork_server.told(code)
 
     @property
     def _done(self) -> bool:

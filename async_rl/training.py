@@ -74,16 +74,10 @@ def train(
     """
     fork_server.prepare_ahead(config)
     config = with_drawn_learning_rate(config)
-    if resume is None:
-        _require_meaning(config)
-    elif run_dir is not None or init_from is not None:
-        raise UserError("a resumed run goes on in its own directory and with its own network: leave out any other.")
+    _require_meaning(config, resume, run_dir or init_from)
     _require_precision(config)
     spec = describe(config)
-    _require_stacks_fit(config, spec)
-    if make_workers is on_this_machine:
-        require_memory(config, spec)
-        _require_files(config)
+    _require_room(config, spec, here=make_workers is on_this_machine)
     donor = None if init_from is None else checkpoint.read_network(Path(init_from))
     run = _Run(config, spec, donor, quiet, make_workers)
     directory = Path(resume or run_directory.make_run_dir(Path(run_dir or run_directory.default_run_dir(config, spec))))
@@ -91,8 +85,6 @@ def train(
         if resume is None:
             run_directory.make_run_dir(directory)  # once more: another launcher may have been a moment faster
         ending = run.train(directory, resumed=resume is not None)
-    if ending is Ending.FAILED and isinstance(run.terminal, reporting.Quiet):
-        run.terminal.explain()
     return Result(directory, ending, run.table.total_steps(), run.logs.statistics.mean_score)
 
 
@@ -125,6 +117,8 @@ class _Run:
             ending = supervisor.run()
         if supervisor.diverged and ending is Ending.FAILED:
             self.terminal.say(recovery.told_end(self.config, again))
+        if ending is Ending.FAILED and isinstance(self.terminal, reporting.Quiet):
+            self.terminal.explain()
         return ending
 
     def restore_last(self, run_dir: Path) -> Checkpoint | None:
@@ -200,9 +194,14 @@ def _seeds(config: Config, progress: Progress) -> dict[str, Any]:
     return {"seed": config.seed, "final_epsilons": epsilons, "incarnations": first} | seeding.SCHEME
 
 
-def _require_meaning(config: Config) -> None:
-    """Raise UserError where a setting of a new run would do nothing; earlier versions took it, and their runs go on."""
-    if config.double and config.target == "none":
+def _require_meaning(config: Config, resume: str | Path | None, other: str | Path | None) -> None:
+    """Raise UserError for an ``other`` directory or network of a resumed run, or a setting of a new one that does nothing.
+
+    Earlier versions took such settings, and their runs go on.
+    """
+    if resume is not None and other is not None:
+        raise UserError("a resumed run goes on in its own directory and with its own network: leave out any other.")
+    if resume is None and config.double and config.target == "none":
         raise UserError("--double has no meaning with --target none: both networks would be the same.")
 
 
@@ -210,6 +209,14 @@ def _require_precision(config: Config) -> None:
     """Raise UserError if bfloat16 is asked for by name and this processor is known to have no instructions for it."""
     if config.precision == "bfloat16" and has_bfloat16() is False:
         raise UserError("--precision bfloat16 needs a processor with AVX512-BF16 or AMX instructions; use float32.")
+
+
+def _require_room(config: Config, spec: EnvSpec, here: bool) -> None:
+    """Raise UserError where the replay memory is too small, or this machine, if the workers are ``here``."""
+    _require_stacks_fit(config, spec)
+    if here:
+        require_memory(config, spec)
+        _require_files(config)
 
 
 def _require_files(config: Config) -> None:
