@@ -195,7 +195,7 @@ def _seeds(config: Config, progress: Progress) -> dict[str, Any]:
 
 
 def _require_meaning(config: Config, resume: str | Path | None, other: str | Path | None) -> None:
-    """Raise UserError for an ``other`` directory or network of a resumed run, or a setting of a new one that does nothing.
+    """Raise UserError for an ``other`` directory or network of a resumed run, or a new one's setting that does nothing.
 
     Earlier versions took such settings, and their runs go on.
     """
