@@ -159,7 +159,9 @@ class Config:
 
     def __post_init__(self) -> None:
         for name, hint in _hints().items():
-            object.__setattr__(self, name, checked(name.rstrip("_"), getattr(self, name), hint))
+            value = getattr(self, name)
+            value = available_cores() if (name, value) == ("workers", "auto") else value
+            object.__setattr__(self, name, checked(name.rstrip("_"), value, hint))
         for name, valid, expected in _RULES:
             value = getattr(self, name)
             if not valid(value):

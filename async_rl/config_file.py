@@ -9,7 +9,6 @@ from typing import Any
 import tomli_w
 
 from async_rl.config import Config
-from async_rl.cores import available_cores
 from async_rl.types import UserError
 from async_rl.values import reason, shown, shown_path
 
@@ -48,8 +47,6 @@ def from_values(values: dict[str, Any]) -> Config:
         raise UserError(f"settings must be a table of names and values, got {shown(values)}.")
     known = [field.name for field in dataclasses.fields(Config)]
     values = {"lambda_" if key == "lambda" else key: value for key, value in values.items()}  # Python's own keyword
-    if values.get("workers") == "auto":
-        values = values | {"workers": available_cores()}
     for key in values:
         if key not in known:
             near = difflib.get_close_matches(key[:40].replace("-", "_"), known, n=1)

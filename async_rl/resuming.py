@@ -1,6 +1,8 @@
 """Which run goes on, and with which settings."""
 
 import dataclasses
+import os
+import shlex
 from pathlib import Path
 
 from async_rl import checkpoint, recovery, run_directory
@@ -54,8 +56,24 @@ def newest(config: Config, runs: Path) -> Path | None:
     return next((file.parent for file in files if _recorded(file) == wanted), None)
 
 
+def in_directory(config: Config, run_dir: Path) -> Path | None:
+    """``run_dir`` if it holds a run of the same configuration, None if it holds no run.
+
+    Raises:
+        UserError: its run has other settings, or is damaged.
+    """
+    if not os.path.exists(run_dir / run_directory.CONFIG):
+        return None
+    if not is_run_of(config, run_dir):
+        raise UserError(
+            f"{run_dir} holds a run of other settings, or a damaged one; go on with it by --resume "
+            f"{shlex.quote(str(run_dir))} alone, or choose another --run-dir."
+        )
+    return run_dir
+
+
 def continued(config: Config, run_dir: Path) -> Config:
-    """The settings with which ``config`` goes on in a run that `newest` has found.
+    """The settings with which ``config`` goes on in a run that `newest` or `in_directory` has found.
 
     Raises:
         UserError: its checkpoint names another environment or network, code to import perhaps.

@@ -1,5 +1,6 @@
 """Values from files, command lines and programs: of the declared type, or refused in one sentence."""
 
+import contextlib
 import math
 import operator
 import types
@@ -17,7 +18,7 @@ _PATH_CHARACTERS = 500
 def checked(key: str, value: Any, hint: Any) -> Any:
     """``value`` as the type ``hint`` of the setting ``key``.
 
-    Integers pass as floats, NumPy's numbers as Python's, lists as tuples.
+    Integers pass as floats, whole floats (1e6) as integers, NumPy's numbers as Python's, lists as tuples.
 
     Raises:
         UserError: it is of another type.
@@ -47,9 +48,25 @@ def _number(value: Any, hint: Any) -> int | float | None:
     if hint not in (int, float) or isinstance(value, bool | str):
         return None
     try:
-        return operator.index(value) if hint is int else float(value)
+        if hint is float:
+            return float(value)
+        return int(value) if isinstance(value, float) and value.is_integer() else operator.index(value)
     except (TypeError, ValueError, OverflowError):  # such as an integer beyond the largest float
         return None
+
+
+def whole_number(text: str) -> int:
+    """The integer that a text writes: ``10_000_000`` or ``1e7``.
+
+    Raises:
+        ValueError: it is none.
+    """
+    with contextlib.suppress(ValueError):
+        return int(text)
+    with contextlib.suppress(ValueError):
+        if (value := float(text)).is_integer():
+            return int(value)
+    raise ValueError(f"expected a whole number such as 10_000_000 or 1e7, got {shown(text)}")
 
 
 def shown_path(path: Path) -> str:

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Annotated, Literal, NoReturn, TypeVar, cast
 
 import docstring_parser
 import tyro
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from async_rl.cores import available_cores
 from async_rl.types import UserError
-from async_rl.values import reason, shown_path
+from async_rl.values import reason, shown_path, whole_number
 
 if TYPE_CHECKING:
     from async_rl.agent import Agent
@@ -28,14 +29,27 @@ Options = TypeVar("Options")
 PathOrNone = Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="")]
 """For a file or folder that need not be given; its docstring says what happens then."""
 
-NUMBER_OR_AUTO = tyro.constructors.PrimitiveConstructorSpec(
-    nargs=1,
-    metavar="INT|auto",
-    instance_from_str=lambda words: available_cores() if words[0] == "auto" else int(words[0]),
-    is_instance=lambda value: isinstance(value, int),
-    str_from_instance=lambda value: [str(value)],
-)
+
+def _integer(metavar: str, read: Callable[[str], int]) -> PrimitiveConstructorSpec[int]:
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=metavar,
+        instance_from_str=lambda words: read(words[0]),
+        is_instance=lambda value: isinstance(value, int),
+        str_from_instance=lambda value: [str(value)],
+    )
+
+
+NUMBER_OR_AUTO = _integer("INT|auto", lambda word: available_cores() if word == "auto" else whole_number(word))
 """For a number of processes."""
+
+_REGISTRY = ConstructorRegistry()
+
+
+@_REGISTRY.primitive_rule
+def _integers(type_info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[int] | None:
+    """Integers of all commands may be written as 1e6, too."""
+    return _integer("INT", whole_number) if type_info.type is int else None
 
 
 def read_arguments(
@@ -55,7 +69,7 @@ def read_arguments(
     helps = {each.arg_name: " ".join((each.description or "").split()) for each in described}
     for field in dataclasses.fields(options):  # type: ignore[arg-type]
         field.metadata = MappingProxyType({"help": helps.get(field.name)})
-    read = tyro.cli(options, args=arguments, default=default, prog=f"python -m {module}")
+    read = tyro.cli(options, args=arguments, default=default, prog=f"python -m {module}", registry=_REGISTRY)
     return cast(Options, read)
 
 

@@ -40,8 +40,9 @@ class Command(Config):
     """TOML file with settings that differ from the defaults, such as those in configs/; flags win over it."""
     resume: PathOrNone = None
     """Directory of a run to go on with, from its latest checkpoint and with its settings; flags win over them. Or auto,
-    for batch systems: the newest run under runs/ with the same settings, a new one if there is none; --steps, --pin,
-    --profile, --evaluate-every, --evaluate-episodes and the intervals in seconds may differ then."""
+    for batch systems: the run in --run-dir, or the newest under runs/, with the same settings, a new one if there is
+    none; --steps, --pin, --profile, --evaluate-every, --evaluate-episodes and the intervals in seconds may differ
+    then."""
     init_from: PathOrNone = None
     """Run, checkpoint or exported network that a new run starts from, of another game perhaps: what fits by name and
     shape is taken, what does not is listed."""
@@ -49,7 +50,7 @@ class Command(Config):
     """Let the files of --config and --resume name code to import (package.module:function); else it has to stand on the
     command line, because somebody else's file could name anything."""
     run_dir: PathOrNone = None
-    """Directory for this run; default: runs/<env>__<algorithm>__seed<seed>__<time>."""
+    """Directory of a new run; default: runs/<env>__<algorithm>__seed<seed>__<time>."""
 
 
 AnyCommand = TypeVar("AnyCommand", bound=Command)
@@ -129,13 +130,13 @@ def settings(config: Config) -> dict[str, Any]:
     return {field.name: getattr(config, field.name) for field in dataclasses.fields(Config)}
 
 
-def _newest(config: Config) -> tuple[Config, Path | None]:
-    """Settings and directory of the run that --resume auto means; None: there is none."""
+def _found(config: Config, run_dir: Path | None) -> tuple[Config, Path | None]:
+    """Settings and directory of the run of --resume auto, in ``run_dir`` if given; no directory: there is none yet."""
     from async_rl import resuming
 
-    run_dir = resuming.newest(config, Path("runs"))
-    print(f"--resume auto: {'a new run' if run_dir is None else f'going on with {run_dir}'}", flush=True)
-    return (config, None) if run_dir is None else (resuming.continued(config, run_dir), run_dir)
+    found = resuming.in_directory(config, run_dir) if run_dir else resuming.newest(config, Path("runs"))
+    print(f"--resume auto: {'a new run' if found is None else f'going on with {found}'}", flush=True)
+    return (config, None) if found is None else (resuming.continued(config, found), found)
 
 
 def train_by(
@@ -149,20 +150,21 @@ def train_by(
         make_workers: where the workers run; default: on this machine.
         module: of ``launch``, with which the run goes on.
     """
-    if command.resume is not None and command.run_dir is not None:
+    if command.resume not in (None, AUTO) and command.run_dir is not None:
         raise UserError("--resume and --run-dir exclude each other: a resumed run goes on in its own directory.")
     if command.resume not in (None, AUTO) and command.init_from is not None:
         raise UserError("--resume and --init-from exclude each other: a resumed run has its own network.")
-    config, resume, init_from = config or Config(**settings(command)), command.resume, command.init_from
+    config, resume = config or Config(**settings(command)), command.resume
+    run_dir, init_from = command.run_dir, command.init_from
     fork_server.prepare_ahead(config)
     from async_rl.supervisor import on_this_machine
     from async_rl.training import train  # torch takes seconds to import; bad input and --help should not wait
 
     if resume == AUTO:
-        config, resume = _newest(config)
-        init_from = init_from if resume is None else None
+        config, resume = _found(config, run_dir)
+        run_dir, init_from = (run_dir, init_from) if resume is None else (None, None)
     place = make_workers or on_this_machine
-    result = train(config, command.run_dir, resume, init_from, make_workers=place)
+    result = train(config, run_dir, resume, init_from, make_workers=place)
     score = "no game has ended yet" if math.isnan(result.mean_score) else f"mean score {result.mean_score:.2f}"
     print(f"{result.ending.name.lower()} at T = {result.total_steps:,}, {score}")
     if result.resumable:

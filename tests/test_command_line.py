@@ -1,5 +1,6 @@
 """The command line as a person meets it: help, files, flags, and one clear sentence for bad input."""
 
+import contextlib
 import dataclasses
 import os
 import platform
@@ -18,7 +19,7 @@ from torch import nn
 from async_rl import Config, UserError, checkpoint, resuming, run_directory, storage, train
 from async_rl.build import FEWEST_PARAMETERS, compute_dtype
 from async_rl.config import flag
-from async_rl.config_file import from_toml, from_values, to_toml
+from async_rl.config_file import from_text, from_toml, from_values, to_toml
 from async_rl.cores import available_cores
 from async_rl.envs import describe
 from async_rl.supervisor import Ending
@@ -56,6 +57,7 @@ def test_auto_is_the_number_of_cores_wherever_workers_are_set(tmp_path: Path) ->
     assert parse(["--config", str(tmp_path / "three.toml"), "--workers", "auto"]).workers == available_cores()
     assert parse(["--config", str(tmp_path / "auto.toml")]).workers == parse([]).workers == available_cores()
     assert parse(["--workers", "5"]).workers == 5
+    assert Config(workers="auto").workers == available_cores()  # type: ignore[arg-type]
 
 
 BAD_INPUT = {
@@ -327,6 +329,38 @@ def test_resume_auto_starts_from_a_network_only_where_it_starts(
     assert code == 0 and "--resume auto: a new run" in out and "started from the network of" in out, error
     code, out, error = in_process(main, *flags, "200")
     assert code == 0 and "--resume auto: going on with runs/" in out and "started from" not in out, error
+
+
+def test_resume_auto_means_the_run_in_the_directory_that_is_given(in_process: InProcess, tmp_path: Path) -> None:
+    run_dir = tmp_path / "job"
+    flags = ("--resume", "auto", "--run-dir", str(run_dir), "--env", "catch", "--workers", "1", "--steps")
+    code, out, error = in_process(main, *flags, "1e2")
+    assert code == 0 and "--resume auto: a new run" in out, error
+    code, out, error = in_process(main, *flags, "300")
+    assert code == 0 and f"--resume auto: going on with {run_dir}" in out, error
+    assert checkpoint.read(run_dir).progress.total_steps >= 300
+    code, out, error = in_process(main, *flags, "400", "--t-max", "2")
+    assert code == 2 and "holds a run of other settings" in error and f"--resume {run_dir} alone" in error
+    assert len(run_directory.sessions(run_dir)) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("1000", 1000), ("10_000", 10_000), ("1e6", 1_000_000), ("2.5e3", 2500), ("999999999999999", 10**15 - 1)],
+)
+def test_whole_numbers_may_have_an_exponent(text: str, value: int) -> None:
+    assert parse(["--steps", text]).steps == value
+    assert from_text(f"steps = {text}").steps == value
+    assert Config(steps=float(text)).steps == value  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("text", ["1.5", "nan", "1e400", "many"])
+def test_what_is_no_whole_number_is_refused(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        parse(["--steps", text])
+    assert "expected a whole number such as" in capsys.readouterr().err
+    with contextlib.suppress(ValueError), pytest.raises(UserError, match="steps must be of type int"):
+        Config(steps=float(text))  # type: ignore[arg-type]
 
 
 def test_a_resumed_run_says_what_is_learnt_otherwise_and_takes_no_other_place_or_network(
