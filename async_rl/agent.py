@@ -88,8 +88,8 @@ class Agent:
         self,
         episodes: int = 30,
         epsilon: float | None = None,
-        no_ops: int = 30,
-        sticky: float = 0.0,
+        no_ops: int | None = None,
+        sticky: float | None = None,
         seed: int = 0,
         workers: int | None = None,
     ) -> Evaluation:
@@ -100,17 +100,15 @@ class Agent:
         Args:
             episodes: games.
             epsilon: probability of a random action; default 0.05; a3c has none.
-            no_ops: Atari: most no-op actions at the start of a game.
-            sticky: Atari: probability that the emulator repeats the previous action.
+            no_ops: Atari: most no-op actions at the start of a game; default: as in training.
+            sticky: Atari: probability that the emulator repeats the previous action; default: as in training.
             seed: of all random numbers.
             workers: processes; default: one a core.
 
         Raises:
             UserError: a value out of range, or an environment that cannot be made or fails.
         """
-        protocol = make_protocol(
-            self.config.algorithm, epsilon, episodes=episodes, no_ops=no_ops, sticky=sticky, seed=seed
-        )
+        protocol = make_protocol(self.config, epsilon, episodes=episodes, no_ops=no_ops, sticky=sticky, seed=seed)
         return evaluate(self._saved, protocol, workers)
 
     def _outputs(self, observation: np.ndarray) -> np.ndarray:

@@ -156,11 +156,14 @@ def unread_games(table: SharedTable, worker: int, read: int) -> tuple[np.ndarray
     return games[(numbers > int(count[worker]) - GAMES_RING) & ~np.isnan(games[:, 0])], written
 
 
-def make_parts(config: Config, index: int, incarnation: int, table: SharedTable) -> Parts:
-    """The parts of worker ``index``; random states that a checkpoint left in the table win over those of the seed."""
+def make_parts(config: Config, index: int, incarnation: int, table: SharedTable, first_step: int = 0) -> Parts:
+    """The parts of worker ``index``; random states that a checkpoint left in the table win over those of the seed.
+
+    ``first_step`` is T at the start of the session, so that one that goes on does not draw what the first one drew.
+    """
     emulators, policies = stream_generators(config.seed, index, incarnation, config.envs_per_worker)
     _restore_generators(emulators, policies, table["random_states"][index])
-    stopwatch = Stopwatch()
+    stopwatch, start = Stopwatch(), (index, incarnation, first_step)
 
     def prepared() -> None:
         """Show a sign of life: to make an environment, or to begin its first game, may take seconds."""
@@ -188,8 +191,8 @@ def make_parts(config: Config, index: int, incarnation: int, table: SharedTable)
         limited_gradients=_limited_gradients(config, network, gradient),
         optimizer=_optimizer(config, index, table, gradient, passes.rounded),
         algorithm=algorithm,
-        minibatches=_minibatches(config, spec, minibatch_generator(config.seed, index, incarnation)),
-        experience=_experience(config, spec, replay_generator(config.seed, index, incarnation)),
+        minibatches=_minibatches(config, spec, minibatch_generator(config.seed, *start)),
+        experience=_experience(config, spec, replay_generator(config.seed, *start)),
         shape_rewards=REWARDS[config.rewards](table["largest_reward"], index),
         final_epsilons=final_epsilons(config, index),
         emulator_generators=emulators,

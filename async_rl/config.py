@@ -24,8 +24,8 @@ class Config:
     """Asynchronous actor-learners: many processes, one Q-network in shared memory, no lock."""
 
     env: str = "pong"
-    """Game: an Atari game by its plain name or a known id (ALE/Pong-v5), a Gymnasium id (CartPole-v1), a function of
-    your own (package.module:function) or the toy "catch"."""
+    """Game: an Atari game by its plain name or a known id (ALE/Pong-v5; sticky actions only by --sticky), a Gymnasium
+    id (CartPole-v1), a function of your own (package.module:function) or the toy "catch"."""
     algorithm: Literal["one-step-q", "one-step-sarsa", "n-step-q", "a3c"] = "one-step-q"
     """Learning algorithm: Algorithm 1, S1, S2 or S3 of [1]."""
     steps: int = 10_000_000

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from async_rl import storage
+from async_rl.config import Config
 from async_rl.published import human_normalised
 from async_rl.types import UserError
 from async_rl.values import reason
@@ -130,17 +131,24 @@ class Evaluation:
         return made | dataclasses.asdict(self)
 
 
-def make_protocol(algorithm: str, epsilon: float | None = None, **others: Any) -> Protocol:
-    """The protocol for a network of ``algorithm``: epsilon 0.05 by default; a3c draws from its policy.
+def make_protocol(config: Config, epsilon: float | None = None, **others: Any) -> Protocol:
+    """The protocol for a network that was trained with ``config``.
+
+    Args:
+        config: of the training, whose Atari protocol counts where ``others`` have None.
+        epsilon: default 0.05; a3c draws from its policy.
+        others: see `Protocol`.
 
     Raises:
         UserError: a value out of range, or an epsilon for a3c.
     """
-    if algorithm != "a3c":
-        return Protocol(epsilon=0.05 if epsilon is None else epsilon, **others)
-    if epsilon is not None:
+    if epsilon is not None and config.algorithm == "a3c":
         raise UserError("--epsilon has no meaning with a3c, whose actions are drawn from its policy; leave it out.")
-    return Protocol(epsilon=None, **others)
+    if epsilon is None and config.algorithm != "a3c":
+        epsilon = 0.05
+    own = {name: getattr(config, name) for name in ("no_ops", "sticky", "max_episode_frames")}
+    given = {name: value for name, value in others.items() if value is not None}
+    return Protocol(epsilon=epsilon, **own | given)
 
 
 def default_path(run_or_file: Path, total_steps: int) -> Path:

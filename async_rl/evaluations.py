@@ -59,7 +59,7 @@ class Evaluations:
         self._seconds = math.nan
         self._network = run_dir / checkpoint.BEST.with_stem("evaluating")
         if self._every:
-            self._protocol = make_protocol(config.algorithm, episodes=config.evaluate_episodes, seed=config.seed)
+            self._protocol = make_protocol(config, episodes=config.evaluate_episodes, seed=config.seed)
             self._best = best_mean(run_dir)
             self._log = CsvLog(run_dir / FILE, COLUMNS, resumed_at, say)
             evaluated = (row[0] for row in _rows(run_dir / FILE) if row[0] <= resumed_at)

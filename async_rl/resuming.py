@@ -8,12 +8,12 @@ from pathlib import Path
 from async_rl import checkpoint, recovery, run_directory
 from async_rl.config import NOTHING_LEARNT, Config, flag
 from async_rl.config_file import from_toml
-from async_rl.schedules import with_drawn_learning_rate
+from async_rl.schedules import learning_rate, with_drawn_learning_rate
 from async_rl.types import UserError
 
 MAY_DIFFER = ("steps", *NOTHING_LEARNT)
-"""Settings in which two runs of the same configuration may differ. Everything else changes what is learnt, ``workers``
-included: on machines with different numbers of cores it has to be given."""
+"""Settings in which two runs of the same configuration may differ. Everything else changes what is learnt from the
+first step on, ``workers`` included: on machines with different numbers of cores it has to be given."""
 
 
 def has_only_begun(run_dir: Path) -> bool:
@@ -37,11 +37,15 @@ def settings(run_or_checkpoint: Path) -> Config:
     return checkpoint.read(run_or_checkpoint).config
 
 
-def changes(before: Config, now: Config) -> list[str]:
-    """What is learnt otherwise from here on, ``--lr: 0.1, not 0.2`` for each setting."""
+def changes(before: Config, now: Config, total_steps: int) -> list[str]:
+    """What is learnt otherwise from T on, ``--lr: 0.1, not 0.2`` for each setting; --steps if the rate falls."""
     names = [field.name for field in dataclasses.fields(Config) if field.name not in MAY_DIFFER]
     pairs = [(name, getattr(before, name), getattr(now, name)) for name in names]
-    return [f"{flag(name)}: {new}, not {old}" for name, old, new in pairs if old != new]
+    said = [f"{flag(name)}: {new}, not {old}" for name, old, new in pairs if old != new]
+    rate, was = (f"{learning_rate(config, total_steps):.3g}" for config in (now, before))
+    if before.steps != now.steps and rate != was:
+        said.append(f"--steps: {now.steps:,}, not {before.steps:,}, so the learning rate is {rate} here, not {was}")
+    return said
 
 
 def newest(config: Config, runs: Path) -> Path | None:

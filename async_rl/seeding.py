@@ -2,8 +2,9 @@
 
 ``SeedSequence(seed)`` -> worker -> stream -> {emulator, policy} for each incarnation of the worker, so that no two
 streams ever play the same game, and a worker that was started again does not repeat itself. The final epsilon of a
-stream does not depend on the incarnation: whoever takes over a slot explores as its predecessor did. What others' code
-draws without a generator of its own depends on the worker, its incarnation and T at its start.
+stream does not depend on the incarnation: whoever takes over a slot explores as its predecessor did. Checkpoints hold
+the states of the streams' generators. What is drawn from a replay memory or for minibatches, or by others' code without
+a generator of its own, depends on the worker, its incarnation and T at the start of the session.
 """
 
 import random
@@ -39,14 +40,14 @@ def learning_rate_generator(seed: int) -> np.random.Generator:
     return _generator(seed, _LEARNING_RATE)
 
 
-def replay_generator(seed: int, worker: int, incarnation: int) -> np.random.Generator:
+def replay_generator(seed: int, worker: int, incarnation: int, first_step: int) -> np.random.Generator:
     """For what one worker draws from its replay memory."""
-    return _generator(seed, _REPLAY, worker, incarnation)
+    return _generator(seed, _REPLAY, worker, incarnation, first_step)
 
 
-def minibatch_generator(seed: int, worker: int, incarnation: int) -> np.random.Generator:
+def minibatch_generator(seed: int, worker: int, incarnation: int, first_step: int) -> np.random.Generator:
     """For the orders in which one worker learns from its steps again."""
-    return _generator(seed, _MINIBATCHES, worker, incarnation)
+    return _generator(seed, _MINIBATCHES, worker, incarnation, first_step)
 
 
 def final_epsilon_generator(seed: int, worker: int, stream: int) -> np.random.Generator:

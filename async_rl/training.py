@@ -107,7 +107,7 @@ class _Run:
         if self._donor is not None and saved is None:  # lest a run killed before its first checkpoint forget it
             self._save(run_dir, Progress())
         supervisor = self.session(run_dir, saved, saved.progress if saved else Progress())
-        for change in resuming.changes(saved.config, self.config) if saved else ():
+        for change in resuming.changes(saved.config, self.config, self.table.total_steps()) if saved else ():
             self.terminal.say(f"goes on with another {change}")
         ending = supervisor.run()
         again = recovery.used(run_dir)
@@ -183,8 +183,11 @@ class _Run:
         if self._donor is None:
             return ()
         new = ", ".join(self._not_taken) or "nothing"
-        taken = f"started from the network of {self._donor.path}; new, because it did not fit: {new}"
-        return (*self._donor.passed_over, taken)
+        said = [f"started from the network of {self._donor.path}; new, because it did not fit: {new}"]
+        pixels = self._donor.config.pixels
+        if pixels != self.config.pixels and len(self._spec.observation_shape) == 3:
+            said.append(f"that network has learnt from screens as by --pixels {pixels}, which this run has otherwise")
+        return (*self._donor.passed_over, *said)
 
 
 def _seeds(config: Config, progress: Progress) -> dict[str, Any]:

@@ -74,14 +74,10 @@ class Worker:
         return bool(self._table["stop"][0]) or self._total_steps >= self._config.steps
 
     def _synchronise(self) -> None:
-        """Copy theta, where the algorithm works on a copy, and let the passes take theta and a refreshed theta^-."""
+        """Copy theta, where the algorithm works on a copy, and let the passes take it as it is now."""
         if self._parts.algorithm.copies_parameters:
             self._parts.parameters.copy_(self._table.tensor("parameters"))
         self._parts.passes.refresh()
-        refreshes = int(self._table["target_refreshes"][0])
-        if refreshes != self._refreshes_seen:
-            self._parts.target.refresh()
-            self._refreshes_seen = refreshes
         self._lap("synchronise")
 
     def _collect(self) -> None:
@@ -155,6 +151,11 @@ class Worker:
             self._table["heartbeat"][self._index] = time.monotonic()  # they may be many
 
     def _returns(self, batch: Segment, outputs: Tensor) -> Tensor:
+        """Returns [T, E], by a theta^- that is all of one refresh: some layers have copies, the others see it live."""
+        refreshes = int(self._table["target_refreshes"][0])
+        if refreshes != self._refreshes_seen:
+            self._parts.target.refresh()
+            self._refreshes_seen = refreshes
         returns = self._parts.algorithm.learner.returns(self._parts.passes, self._parts.target, batch, outputs)
         self._lap("target")
         return returns
@@ -242,7 +243,7 @@ def worker_process(
     with errors.left_in(error_file):
         kernels.compile_all()  # done already in the fork server; not where there is none
         seed_others(config.seed, index, incarnation, first_step)
-        parts = make_parts(config, index, incarnation, table)
+        parts = make_parts(config, index, incarnation, table, first_step)
         Worker(config, index, table, parts).run()
         for environment in parts.streams.environments:
             close_or_leave(environment)

@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from async_rl.config import Config
 from async_rl.cores import available_cores
 from async_rl.envs import describe
 from async_rl.evaluation import make_protocol
@@ -97,7 +98,7 @@ def reproduce(options: Options) -> None:
 
 def _check(options: Options, study: Study) -> None:
     """Raise `UserError` now for what would otherwise be found out after hours of training."""
-    make_protocol("one-step-q", episodes=options.episodes)
+    make_protocol(Config(), episodes=options.episodes)
     for name in ("toy_seeds", "toy_steps", "pong_steps"):
         if (value := getattr(options, name)) < 1:
             raise UserError(f"--{name.replace('_', '-')} must be at least 1, got {value}.")

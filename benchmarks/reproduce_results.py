@@ -160,7 +160,7 @@ def _evaluation(run_dir: Path, experiment: Experiment, epsilon: float | None, ep
     path = run_dir / evaluation.FOLDER / name
     if not path.exists():
         print(f"{experiment.name}: {episodes} whole games, epsilon {epsilon}", flush=True)
-        protocol = make_protocol(experiment.config.algorithm, epsilon, episodes=episodes)
+        protocol = make_protocol(experiment.config, epsilon, episodes=episodes)
         evaluation.write(evaluate(read_network(run_dir), protocol), path)
     return evaluation.read(path)
 

@@ -51,6 +51,8 @@ def train(command: ClusterCommand) -> int:
         raise UserError(
             f"--islands times --workers must be at most 4096, got {command.islands} times {command.workers}."
         )
+    if command.islands > 1 and command.rewards == "scaled":
+        raise UserError("--rewards scaled needs a single island: each would scale by the largest reward of its own.")
     everybody = Config(**settings(command) | {"workers": command.workers * command.islands})
     from async_rl.cluster.connection import connected  # Ray takes a second to import
     from async_rl.cluster.islands import Islands

@@ -32,12 +32,14 @@ class Options(command.OfNetwork):
     """Games to play."""
     epsilon: Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="")] = None
     """Probability of a random action; default: 0.05 (Mnih et al. 2015). Not for a3c, which draws from its policy."""
-    no_ops: int = 30
-    """Atari: most no-op actions at the start of a game; their number is drawn from 1 to this."""
-    sticky: float = 0.0
-    """Atari: probability that the emulator repeats the previous action; 0.25 in the newer protocol."""
-    max_episode_frames: int = 108_000
-    """Atari: frames after which a game is cut; half an hour of play."""
+    no_ops: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="")] = None
+    """Atari: most no-op actions at the start of a game; their number is drawn from 1 to this. Default: as in training,
+    where it is 30 if nothing else was said."""
+    sticky: Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="")] = None
+    """Atari: probability that the emulator repeats the previous action; 0.25 in the newer protocol. Default: as in
+    training."""
+    max_episode_frames: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="")] = None
+    """Atari: frames after which a game is cut. Default: as in training, where it is 108,000, half an hour of play."""
     seed: int = 0
     """Seed of all random numbers; other games for another one."""
     workers: Annotated[int, command.NUMBER_OR_AUTO] = dataclasses.field(default_factory=available_cores)
@@ -59,7 +61,7 @@ def _run(options: Options) -> None:
 
     saved = options.read_network()
     protocol = make_protocol(
-        saved.config.algorithm,
+        saved.config,
         options.epsilon,
         **{name: getattr(options, name) for name in ("episodes", "no_ops", "sticky", "max_episode_frames", "seed")},
     )

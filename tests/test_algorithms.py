@@ -361,6 +361,42 @@ def test_what_is_learnt_from_is_what_was_drawn_and_not_what_streams_see(more: di
     assert batches > 10
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("more", [{}, {"norm": "layer"}, {"algorithm": "n-step-q", "t_max": 2}, {"replay": 60}])
+def test_the_target_is_all_of_one_refresh_though_it_comes_while_a_worker_plays(
+    precision: str, more: dict[str, Any]
+) -> None:
+    config = Config(env="pong", workers=1, envs_per_worker=3, precision=precision, **more)  # type: ignore[arg-type]
+    table = make_table(config, describe(config))
+    worker = Worker(config, 0, table, make_parts(config, 0, 0, table))
+    while not table["updates"][0]:
+        worker._synchronise()
+        worker._collect()
+        worker._learn()
+        worker._advance()
+    worker._synchronise()
+    worker._collect()
+    table["target"][:] *= 1.5  # as the refresher does it
+    table["target_refreshes"][0] += 1
+    worker._learn()
+    observation = worker._segment.next_observation[0]
+    after = make_parts(config, 0, 1, table).target
+    assert torch.equal(worker._parts.target(observation), after(observation))
+
+
+@pytest.mark.parametrize("more", [{"replay": 200, "batch_size": 4}, {"epochs": 2, "batch_size": 4, "t_max": 4}])
+def test_a_session_that_goes_on_draws_other_steps_than_the_first(more: dict[str, Any]) -> None:
+    config = Config(env="catch", workers=1, envs_per_worker=2, **more)
+    table = make_table(config, describe(config))
+
+    def drawn(first_step: int) -> list[float]:
+        parts = make_parts(config, 0, 0, table, first_step)
+        drawer = parts.minibatches if config.epochs > 1 else parts.experience._replay  # type: ignore[attr-defined]
+        return drawer._random.random(4).tolist()  # type: ignore[union-attr]
+
+    assert drawn(0) == drawn(0) != drawn(1000) == drawn(1000)
+
+
 def test_a_worker_shows_signs_of_life_within_a_segment() -> None:
     worker, _ = worker_on_catch(Config(t_max=5))
     worker._table["heartbeat"][0] = 0.0
@@ -399,7 +435,7 @@ def test_epochs_go_over_the_segment_in_batches_towards_returns_of_before(algorit
     next_value = values.gather(-1, action.unsqueeze(-1)).squeeze(-1)
     decay = float(algorithm == "n-step-q")
     expected = torch.tensor([restated_returns(segment, next_value[:, e].tolist(), e, decay) for e in range(4)]).T
-    random, orders = minibatch_generator(config.seed, 0, 0), set()
+    random, orders = minibatch_generator(config.seed, 0, 0, 0), set()
     for _ in range(3):
         order = random.permutation(24)
         orders.add(tuple(order))

@@ -156,6 +156,7 @@ def test_more_islands_than_room_and_another_address(machines: Machines, tmp_path
         ((*catch, "127.0.0.1:1"), "no Ray cluster answers at --address 127.0.0.1:1 (Connection refused)"),
         (("--islands", "5000"), "--islands must be between 1 and 4,096, got 5000"),
         (("--islands", "64", "--workers", "512"), "--islands times --workers must be at most 4096"),
+        (("--islands", "2", "--workers", "1", "--rewards", "scaled"), "--rewards scaled needs a single island"),
     ):
         result = complete(arguments)
         assert result.returncode == 2 and message in result.stderr, result.stderr

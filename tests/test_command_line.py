@@ -376,6 +376,33 @@ def test_a_resumed_run_says_what_is_learnt_otherwise_and_takes_no_other_place_or
     assert capsys.readouterr().out.count("goes on with another --lr: 0.25, not 0.5\n") == 1
 
 
+def test_a_run_that_goes_on_for_longer_says_what_becomes_of_the_learning_rate(
+    tmp_path: Path, toy_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_dir = shutil.copytree(toy_run, tmp_path / "run")
+    saved = checkpoint.read(run_dir)
+    done, before = saved.progress.total_steps, saved.config
+    config = dataclasses.replace(before, steps=2 * done, report_seconds=1.0)
+    assert before.lr_schedule == "linear" and done >= before.steps
+    train(config, resume=run_dir)
+    said = f"goes on with another --steps: {2 * done:,}, not {before.steps:,}, so the learning rate is "
+    assert f"{said}{before.lr / 2:.3g} here, not 0\n" in capsys.readouterr().out
+    constant = dataclasses.replace(config, steps=3 * done, lr_schedule="constant")
+    assert resuming.changes(dataclasses.replace(constant, steps=done), constant, done) == []
+
+
+def test_a_network_that_saw_other_screens_is_taken_with_a_warning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = Config(env="pong", workers=1, envs_per_worker=1, steps=5, max_episode_frames=100, precision="float32")
+    donor = train(dataclasses.replace(config, pixels="unit"), tmp_path / "donor", quiet=True).run_dir
+    said = "that network has learnt from screens as by --pixels unit, which this run has otherwise"
+    train(config, tmp_path / "other", init_from=donor)
+    assert capsys.readouterr().out.count(said) == 1
+    train(dataclasses.replace(config, pixels="unit"), tmp_path / "same", init_from=donor)
+    assert said not in capsys.readouterr().out
+
+
 def test_a_quiet_run_that_fails_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = Config(env="tests.misbehaving:Code1", workers=1)
     assert train(config, tmp_path / "run", quiet=True).ending is Ending.FAILED

@@ -285,7 +285,7 @@ def test_games_are_played_by_the_protocol_and_not_by_the_settings_of_the_run(mon
 
 def test_a3c_draws_its_actions_and_says_so() -> None:
     saved = untrained(Config(env="CartPole-v1", algorithm="a3c"))
-    result = evaluate(saved, make_protocol("a3c", episodes=5), 1)
+    result = evaluate(saved, make_protocol(Config(algorithm="a3c"), episodes=5), 1)
     assert result.protocol.epsilon is None and "drawn from the policy" in text(result, "a3c")
 
 

@@ -1,6 +1,7 @@
 """Evaluation during training, in real runs of the toy: what it leaves behind, and that nothing it does harms a run."""
 
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -11,6 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from async_rl import Config, checkpoint, evaluation
 from async_rl.checkpoint import BEST, LATEST, Progress
 from async_rl.envs import describe
+from async_rl.evaluation import Protocol, make_protocol
 from async_rl.evaluations import COLUMNS, Evaluations, best_mean
 from async_rl.export import read_network
 from async_rl.supervisor import on_this_machine
@@ -122,6 +124,16 @@ def test_an_evaluation_that_was_not_made_before_a_run_was_stopped_is_made_when_i
     evaluations.look(15_000)
     assert len(saved) == 1 + due
     evaluations.close()
+
+
+def test_a_run_is_evaluated_by_its_own_protocol_in_training_and_afterwards(tmp_path: Path) -> None:
+    config = Config(env="pong", evaluate_every=5000, sticky=0.25, no_ops=7, max_episode_frames=999, seed=3)
+    evaluations = Evaluations(config, tmp_path, 0, lambda path: None, lambda result: None, lambda line: None)
+    own = Protocol(episodes=30, epsilon=0.05, no_ops=7, sticky=0.25, max_episode_frames=999, seed=3)
+    assert evaluations._protocol == own
+    evaluations.close()
+    assert make_protocol(config, no_ops=None, sticky=None, seed=3) == own
+    assert make_protocol(config, sticky=0.0, no_ops=0, seed=3) == replace(own, sticky=0.0, no_ops=0)
 
 
 def test_the_best_checkpoint_in_training_is_that_of_the_highest_mean_of_100_games(tmp_path: Path) -> None:
