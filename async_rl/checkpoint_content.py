@@ -23,6 +23,8 @@ from async_rl.values import shown
 COUNTS = ("steps", "updates", "dropped")
 
 _FORMAT = 2
+_MOST_PIXELS = 2**24
+"""Numbers of an observation; a file that says more would have a network made that no memory holds."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,10 @@ def decode(path: Path, content: bytes) -> Checkpoint:
 
 def decode_network(path: Path, content: bytes) -> Checkpoint:
     """The same of a checkpoint or of a file with the network alone; ``parameters`` is all of ``arrays``."""
-    return _decode(path, content, lambda config: ("parameters",))
+    found = _decode(path, content, lambda config: ("parameters",))
+    if not np.isfinite(found.arrays["parameters"]).all():
+        raise UserError(f"{path} holds parameters that are no finite numbers: that network cannot play.")
+    return found
 
 
 def _decode(path: Path, content: bytes, names: Callable[[Config], tuple[str, ...]]) -> Checkpoint:
@@ -141,6 +146,7 @@ def _spec(values: dict[str, Any]) -> EnvSpec:
     _require(values["observation_dtype"] in ("uint8", "float32"), "observation_dtype")
     frames_per_step, stack = _sizes([values["frames_per_step"], values["stack"]])
     shape = _sizes(values["observation_shape"])
+    _require(math.prod(shape) <= _MOST_PIXELS, "observation_shape")
     return EnvSpec(values["name"], shape, values["observation_dtype"], names, frames_per_step, stack)
 
 

@@ -46,7 +46,11 @@ def last_line(path: Path) -> str | None:
 
 def file_for(folder: Path, worker: int, incarnation: int) -> Path:
     """A file that holds nothing yet. Incarnations of a session that was killed are counted a second time."""
-    path = folder / f"worker{worker}.{incarnation}.txt"
+    return free(folder / f"worker{worker}.{incarnation}.txt")
+
+
+def free(path: Path) -> Path:
+    """``path``, or another one with a number if something stands in it."""
     if _holds_something(path):
         path = next(p for n in itertools.count(2) if not _holds_something(p := path.with_suffix(f".{n}.txt")))
     return path

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 
 from async_rl import checkpoint, recovery, run_directory
@@ -10,6 +11,8 @@ from async_rl.config import NOTHING_LEARNT, Config, flag
 from async_rl.config_file import from_toml
 from async_rl.schedules import learning_rate, with_drawn_learning_rate
 from async_rl.types import UserError
+
+Fits = Callable[[Path], bool]
 
 MAY_DIFFER = ("steps", *NOTHING_LEARNT)
 """Settings in which two runs of the same configuration may differ. Everything else changes what is learnt from the
@@ -48,19 +51,25 @@ def changes(before: Config, now: Config, total_steps: int) -> list[str]:
     return said
 
 
-def newest(config: Config, runs: Path) -> Path | None:
+def on_one_machine(run_dir: Path) -> bool:
+    """Whether a run is not one of `async_rl.cluster`."""
+    return not os.path.exists(run_dir / run_directory.CLUSTER)
+
+
+def newest(config: Config, runs: Path, fits: Fits = on_one_machine) -> Path | None:
     """The run of the same configuration that was started or resumed last; None if there is none.
 
     Args:
         config: as for a new run.
         runs: the directory that holds the run directories.
+        fits: whether a run directory is spread over machines as the new run would be.
     """
     wanted = _essence(with_drawn_learning_rate(config))
     files = sorted(runs.glob(f"*/{run_directory.CONFIG}"), key=lambda file: file.stat().st_mtime_ns, reverse=True)
-    return next((file.parent for file in files if _recorded(file) == wanted), None)
+    return next((file.parent for file in files if _recorded(file) == wanted and fits(file.parent)), None)
 
 
-def in_directory(config: Config, run_dir: Path) -> Path | None:
+def in_directory(config: Config, run_dir: Path, fits: Fits = on_one_machine) -> Path | None:
     """``run_dir`` if it holds a run of the same configuration, None if it holds no run.
 
     Raises:
@@ -68,7 +77,7 @@ def in_directory(config: Config, run_dir: Path) -> Path | None:
     """
     if not os.path.exists(run_dir / run_directory.CONFIG):
         return None
-    if not is_run_of(config, run_dir):
+    if not (is_run_of(config, run_dir) and fits(run_dir)):
         raise UserError(
             f"{run_dir} holds a run of other settings, or a damaged one; go on with it by --resume "
             f"{shlex.quote(str(run_dir))} alone, or choose another --run-dir."

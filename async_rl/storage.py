@@ -13,6 +13,7 @@ import contextlib
 import hashlib
 import json
 import os
+import secrets
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -58,16 +59,16 @@ def _entry(digits: str) -> bytes:
     return f'"{SUM}":"{digits}"'.encode()
 
 
-def write(path: Path, content: bytes, previous: Path | None = None) -> None:
+def write(path: Path, content: bytes, previous: Path | None = None, ending: str = ".tmp") -> None:
     """Put ``content`` in the place of a file; the one that was there becomes ``previous``, if that is given.
 
     At any instant, a kill or a power failure included, each of the two files is a whole one: of this generation, of
-    the one before, or of that before it.
+    the one before, or of that before it. Until it is whole, the new one has ``ending`` behind its name.
 
     Raises:
         OSError: it cannot be written; what was there is there.
     """
-    with _beside(path) as beside:
+    with _beside(path, ending) as beside:
         with beside.open("wb") as file:
             file.write(content)
             file.flush()
@@ -75,7 +76,7 @@ def write(path: Path, content: bytes, previous: Path | None = None) -> None:
         if previous is None or not path.exists():
             beside.replace(path)
         else:
-            with _beside(previous) as second:
+            with _beside(previous, ending) as second:
                 _link(path, second)
                 beside.replace(path)
                 second.replace(previous)
@@ -94,7 +95,7 @@ def write_result(path: Path, content: bytes) -> None:
         if target.exists() and not target.is_file():  # a device, such as /dev/null, is not to be replaced
             target.write_bytes(content)
         else:
-            write(target, content)
+            write(target, content, ending=f".{secrets.token_hex(4)}.tmp")  # X.tmp may be a file of theirs
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise UserError(f"cannot write {path}: {reason(error)}.") from None
 
@@ -109,9 +110,9 @@ def _link(path: Path, second: Path) -> None:
 
 
 @contextlib.contextmanager
-def _beside(path: Path) -> Iterator[Path]:
+def _beside(path: Path, ending: str) -> Iterator[Path]:
     """A temporary path next to ``path`` that is gone after the block."""
-    beside = path.with_name(path.name + ".tmp")
+    beside = path.with_name(path.name + ending)
     try:
         yield beside
     finally:

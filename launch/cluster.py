@@ -4,12 +4,13 @@ import dataclasses
 import importlib.util
 import sys
 from dataclasses import dataclass
+from functools import partial
 
-from async_rl.cluster.settings import ClusterSettings, recorded
+from async_rl.cluster.settings import ClusterSettings, changes, is_spread_as, recorded
 from async_rl.config import Config
 from async_rl.types import UserError
 from launch.command import run
-from launch.train import Command, base, files_named, read_over, settings, train_by
+from launch.train import AUTO, Command, base, files_named, read_over, settings, train_by
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,9 @@ def train(command: ClusterCommand) -> int:
         )
     if command.islands > 1 and command.rewards == "scaled":
         raise UserError("--rewards scaled needs a single island: each would scale by the largest reward of its own.")
+    before = spread if command.resume in (None, AUTO) else recorded(command.resume)
+    for change in changes(before, spread):
+        print(f"goes on with another {change}", flush=True)
     everybody = Config(**settings(command) | {"workers": command.workers * command.islands})
     from async_rl.cluster.connection import connected  # Ray takes a second to import
     from async_rl.cluster.islands import Islands
@@ -60,7 +64,13 @@ def train(command: ClusterCommand) -> int:
     with connected(spread, command.workers, command.address) as (cluster, said):
         for sentence in said:
             print(sentence, flush=True)
-        return train_by(command, everybody, lambda *parts: Islands(cluster, *parts), module="cluster")
+        return train_by(
+            command,
+            everybody,
+            make_workers=lambda *parts: Islands(cluster, *parts),
+            fits=partial(is_spread_as, spread),
+            module="cluster",
+        )
 
 
 def main() -> None:

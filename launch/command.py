@@ -6,6 +6,7 @@ import io
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,11 +75,13 @@ def read_arguments(
 
 
 def run(command: Callable[[], int | None]) -> NoReturn:
-    """Run a command and end the process: 0 or what it returns, 2 for bad input, 130 for Ctrl-C, 1 where the output
-    is a closed pipe or a full disk.
+    """Run a command and end the process: 0 or what it returns, 2 for bad input, 130 for Ctrl-C, 143 for SIGTERM, 1 if
+    nobody reads the output any more, or the disk is full.
 
     What a person can mend (`UserError`) is one line on standard error, without a traceback.
     """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _terminated)
     sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115  None where it is closed
     sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
@@ -101,6 +104,11 @@ def run(command: Callable[[], int | None]) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python writes what is left at its end
         code = 1
     sys.exit(code)
+
+
+def _terminated(number: int, frame: object) -> NoReturn:
+    """End by the way of all ``finally`` blocks, which leave no half of a file and no process behind."""
+    sys.exit(128 + number)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,6 +20,7 @@ from async_rl.user_code import code_named
 from launch.command import NUMBER_OR_AUTO, PathOrNone, read_arguments, run
 
 if TYPE_CHECKING:
+    from async_rl.resuming import Fits
     from async_rl.supervisor import MakeWorkers
 
 AUTO = Path("auto")
@@ -130,17 +131,22 @@ def settings(config: Config) -> dict[str, Any]:
     return {field.name: getattr(config, field.name) for field in dataclasses.fields(Config)}
 
 
-def _found(config: Config, run_dir: Path | None) -> tuple[Config, Path | None]:
+def _found(config: Config, run_dir: Path | None, fits: "Fits | None") -> tuple[Config, Path | None]:
     """Settings and directory of the run of --resume auto, in ``run_dir`` if given; no directory: there is none yet."""
     from async_rl import resuming
 
-    found = resuming.in_directory(config, run_dir) if run_dir else resuming.newest(config, Path("runs"))
+    fits = fits or resuming.on_one_machine
+    found = resuming.in_directory(config, run_dir, fits) if run_dir else resuming.newest(config, Path("runs"), fits)
     print(f"--resume auto: {'a new run' if found is None else f'going on with {found}'}", flush=True)
     return (config, None) if found is None else (resuming.continued(config, found), found)
 
 
 def train_by(
-    command: Command, config: Config | None = None, make_workers: "MakeWorkers | None" = None, module: str = "async"
+    command: Command,
+    config: Config | None = None,
+    make_workers: "MakeWorkers | None" = None,
+    fits: "Fits | None" = None,
+    module: str = "async",
 ) -> int:
     """Train as the command says, and tell how it ended; the exit code.
 
@@ -148,6 +154,7 @@ def train_by(
         command: the command line.
         config: all settings, where they are not those of ``command``.
         make_workers: where the workers run; default: on this machine.
+        fits: for --resume auto, see `async_rl.resuming.newest`; default: runs on a single machine.
         module: of ``launch``, with which the run goes on.
     """
     if command.resume not in (None, AUTO) and command.run_dir is not None:
@@ -161,7 +168,7 @@ def train_by(
     from async_rl.training import train  # torch takes seconds to import; bad input and --help should not wait
 
     if resume == AUTO:
-        config, resume = _found(config, run_dir)
+        config, resume = _found(config, run_dir, fits)
         run_dir, init_from = (run_dir, init_from) if resume is None else (None, None)
     place = make_workers or on_this_machine
     result = train(config, run_dir, resume, init_from, make_workers=place)

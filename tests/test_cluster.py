@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,15 +25,17 @@ from hypothesis import strategies as st
 from ray.exceptions import RayError, RayTaskError
 from test_exchange import Unreliable
 
-from async_rl import Config, UserError, checkpoint
+from async_rl import Config, UserError, checkpoint, resuming
 from async_rl.build import GAMES_RING, make_table, unread_games
 from async_rl.checkpoint import Progress
-from async_rl.cluster import connection
+from async_rl.cluster import connection, versions
 from async_rl.cluster.exchange import DivergedError, UnavailableError
+from async_rl.cluster.games import dated_within, put_games
 from async_rl.cluster.holder import RemoteStore
 from async_rl.cluster.island import Collected, Island, Order, _texts
-from async_rl.cluster.islands import Islands, dated_within
-from async_rl.cluster.settings import ClusterSettings, record, recorded
+from async_rl.cluster.islands import Islands
+from async_rl.cluster.settings import ClusterSettings, changes, is_spread_as, record, recorded
+from async_rl.config_file import to_toml
 from async_rl.envs import describe
 from async_rl.processes import FRUITLESS_STARTS
 from benchmarks.cluster_partition import Partitioned, why_not
@@ -199,8 +202,6 @@ def test_ray_that_is_not_installed_is_said(tmp_path: Path) -> None:
 
 
 def test_other_versions_on_a_machine_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    from async_rl.cluster import versions
-
     versions.compare("a", versions.own())
     monkeypatch.setattr(importlib.metadata, "version", lambda name: "2.13.0+cpu")  # of an index for this processor
     assert versions.own()["torch"] == "2.13.0"
@@ -226,7 +227,7 @@ def test_games_that_an_island_has_overwritten_are_counted_and_not_taken_twice() 
     """A cut network: the island has finished more games meanwhile than its ring holds."""
     config = Config(env="catch", workers=2)
     there, here = (make_table(config, describe(config)) for _ in range(2))
-    island, driver = Island(), SimpleNamespace(_table=here)
+    island = Island()
     island._table = there
     island._order = SimpleNamespace(workers=slice(1, 2), incarnation=0, worker_incarnations=(0,))  # type: ignore[assignment]
     read = 0
@@ -237,7 +238,7 @@ def test_games_that_an_island_has_overwritten_are_counted_and_not_taken_twice() 
         told = island.collect([read], 0)
         assert told is not None and told.games_written == [written]
         (games,) = told.games
-        Islands._put_games(driver, 1, games, games[:, 0], written)  # type: ignore[arg-type]
+        put_games(here, 1, games, games[:, 0], written)
         taken, following = unread_games(here, 1, read)
         newest = np.arange(max(0, written - GAMES_RING + 1), written)  # but the one that may be written just now
         assert following == written and taken[:, 2].tolist() == newest.tolist()
@@ -308,7 +309,8 @@ class Scripted:
     """The islands of a run that has one, whose answers are given by the test, as Ray would give them."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, run_dir: Path):
-        config = Config(env="catch", workers=2)
+        config = Config(env="catch", workers=2, steps=1000)
+        self.goal = config.steps
         self.table, self.said = make_table(config, describe(config)), list[str]()
         made = {"make_island": Mock(), "make_holders": lambda: [Mock()]}
         cluster: Any = SimpleNamespace(settings=ClusterSettings(islands=1), **made)
@@ -439,7 +441,7 @@ def test_an_island_begins_with_the_common_parameters_in_theta_and_target(monkeyp
     monkeypatch.setattr("async_rl.cluster.island.WorkerProcesses", Mock(side_effect=InterruptedError))  # no workers
     for vectors in ({}, {"target": first + 2, "mean_square": first * 0 + 3}):
         island = Island()
-        order = Order(config, ClusterSettings(islands=2), 0, 1, slice(0, 1), (0,), {}, vectors, len(first))
+        order = Order(config, ClusterSettings(islands=2), 0, 1, slice(0, 1), (0,), {}, vectors, len(first), {})
         with pytest.raises(InterruptedError):
             island._train(order, store)
         assert island._table is not None
@@ -447,6 +449,87 @@ def test_an_island_begins_with_the_common_parameters_in_theta_and_target(monkeyp
         np.testing.assert_array_equal(island._table["target"], vectors.get("target", first))
         assert (island._table["mean_square"] == (3 if vectors else 0)).all()
         island.__ray_shutdown__()
+
+
+def test_a_machine_that_joins_later_with_another_version_gets_no_island() -> None:
+    island, theirs = Island(), versions.own() | {"torch": "2.5"}
+    order: Any = SimpleNamespace(versions=theirs)
+    with pytest.raises(UserError, match=r"the machine that drives the run has torch 2\.5, this one has"):
+        island.begin(order, [])
+    assert island.collect([], 0) is None
+    island.__ray_shutdown__()
+
+
+def test_an_island_that_is_lost_for_good_is_not_waited_for_at_the_goal(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The holder of the parameters has steps of it that it did not live to tell of."""
+    run = Scripted(monkeypatch, tmp_path)
+    run.told(1, replace(collected(1, (0, 0), 0), rows={"steps": np.array([400, 300])}), RayError())
+    (shard,) = run.islands._keeper._shards
+    for pushed, ended in (((500, 200), False), ((500, run.goal - 500), True)):
+        shard.copy = replace(shard.copy, steps=np.array(pushed))
+        run.islands._count_lost()
+        assert run.table["steps"].tolist() == [500, max(300, pushed[1])]
+        assert run.islands.any_alive is not ended
+    assert run.said[-1] == "island 0 has not come back, and is not waited for: T has reached its goal"
+
+
+def test_an_island_whose_process_dies_again_and_again_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    run = Scripted(monkeypatch, tmp_path)
+    incarnations = iter(range(1, 100))
+    for steps in (0, 10):  # with steps in between it may go on for ever
+        for _ in range(FRUITLESS_STARTS - 1):
+            number = next(incarnations)
+            run.told(number, replace(collected(number, (0, 0), 0), rows={"steps": np.array([steps, 0])}), RayError())
+    assert run.islands.any_alive
+    for _ in range(3):
+        run.told(RayError())  # a machine that is only out of reach
+    assert run.islands.any_alive
+    for _ in range(2):
+        run.told(run.member.incarnation + 1, RayError())
+    assert not run.islands.any_alive
+    assert (
+        run.said[-1] == f"island 0 is out of reach (RayError); given up, {FRUITLESS_STARTS} tries in a row were in vain"
+    )
+
+
+def test_tracebacks_of_islands_stand_beside_those_of_former_sessions(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "errors").mkdir()
+    (tmp_path / "errors" / "worker1.0.txt").write_text("of before")
+    run = Scripted(monkeypatch, tmp_path)
+    for text in ("first", "first and more"):
+        run.told(*(() if run.member.begun else (1,)), replace(collected(1, (0, 0), 1), errors={"worker1.0.txt": text}))
+    found = {path.name: path.read_text() for path in (tmp_path / "errors").iterdir()}
+    assert found == {"worker1.0.txt": "of before", "worker1.0.2.txt": "first and more"}
+    island = Island()
+    island._say(f"worker 1 failed; see {island._folder}/worker1.0.txt")
+    assert island._said == ["worker 1 failed; see errors/worker1.0.txt"]
+    island.__ray_shutdown__()
+
+
+def test_a_run_goes_on_by_itself_only_where_it_is_spread_as_before(tmp_path: Path) -> None:
+    config, settings = Config(env="catch", workers=2), ClusterSettings(islands=2, rule="elastic")
+    run_dir = tmp_path / "runs" / "a"
+    run_dir.mkdir(parents=True)
+    (run_dir / "config.toml").write_text(to_toml(config))
+    alone, spread = ClusterSettings(), partial(is_spread_as, settings)
+    assert resuming.newest(config, tmp_path / "runs") == run_dir  # of a single machine
+    assert resuming.newest(config, tmp_path / "runs", partial(is_spread_as, alone)) == run_dir
+    assert resuming.newest(config, tmp_path / "runs", spread) is None
+    record(run_dir, replace(settings, shards=2))
+    assert resuming.newest(config, tmp_path / "runs") is None
+    assert (
+        resuming.newest(config, tmp_path / "runs", spread) == resuming.in_directory(config, run_dir, spread) == run_dir
+    )
+    for other in (replace(settings, rule="downpour"), replace(settings, exchange_interval=50), alone):
+        with pytest.raises(UserError, match="holds a run of other settings"):
+            resuming.in_directory(config, run_dir, partial(is_spread_as, other))
+    assert changes(settings, replace(settings, rule="averaging", shards=3)) == ["--rule: averaging, not elastic"]
 
 
 def test_islands_begin_with_their_share_of_the_updates_and_again_with_new_chance(

@@ -411,6 +411,9 @@ def spoilt(name: str, change: Callable[[str], str]) -> Callable[[Path], None]:
     ("spoil", "message"),
     [
         (spoilt("config.toml", lambda text: text + "= 3"), "config.toml is damaged"),
+        (spoilt("config.toml", lambda text: text + f"x = {'[' * 10_000}"), "config.toml is damaged"),
+        (spoilt("config.toml", lambda text: text + f"x = {'9' * 5000}"), "config.toml is damaged"),
+        (spoilt("episodes.csv", lambda text: "x" * 140_000 + text), "episodes.csv is damaged: field larger"),
         (lambda run: (run / "config.toml").unlink(), "is no run directory: cannot read config.toml"),
         (lambda run: (run / "episodes.csv").unlink(), "has no finished game yet"),
         (spoilt("episodes.csv", lambda text: text.splitlines()[0] + "\n"), "has no finished game yet"),
@@ -429,6 +432,18 @@ def test_damaged_runs_are_refused_in_one_sentence(
     with pytest.raises(UserError, match=message) as raised:
         read_run(copy)
     assert "\n" not in str(raised.value)
+
+
+def test_numbers_of_a_record_that_no_float_holds_are_not_known(toys: list[Path], tmp_path: Path) -> None:
+    copy = copied(toys[0], tmp_path)
+    (copy / "metrics.csv").unlink()
+    record = json.loads((copy / "run.json").read_text("utf-8"))
+    session = record["sessions"][0]
+    session["frames_per_step"] = 10**400
+    session["seeds"]["final_epsilons"] = {"worker 0": [10**400]}
+    (copy / "run.json").write_text(json.dumps(record), "utf-8")
+    run = read_run(copy)
+    assert run.frames_per_step == 1 and np.isnan(run.final_epsilons).all()
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,34 @@ def test_results_go_through_links_and_never_take_the_place_of_what_is_no_file(tm
     os.close(reader)
 
 
+def test_a_result_leaves_the_files_beside_it_alone(tmp_path: Path) -> None:
+    (tmp_path / "curves.png.tmp").write_bytes(b"mine")
+    storage.write_result(tmp_path / "curves.png", b"picture")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {
+        "curves.png": b"picture",
+        "curves.png.tmp": b"mine",
+    }
+
+
+def test_networks_that_no_memory_holds_or_that_cannot_play_are_refused_in_one_sentence(
+    tmp_path: Path, toy_run: Path
+) -> None:
+    description, arrays = storage.unseal((toy_run / checkpoint.LATEST).read_bytes())
+    arrays = {"parameters": arrays["parameters"].copy()}
+    path = tmp_path / "network.safetensors"
+    for number in (np.nan, np.inf):
+        arrays["parameters"][3] = number
+        path.write_bytes(storage.seal(description, arrays))
+        with pytest.raises(UserError, match="holds parameters that are no finite numbers"):
+            load(path)
+    arrays["parameters"][3] = 0.5
+    large = json.loads(json.dumps(description))
+    large["spec"]["observation_shape"] = [10**13]
+    path.write_bytes(storage.seal(large, arrays))
+    with pytest.raises(UserError, match="no valid observation_shape"):
+        load(path)
+
+
 def test_two_checkpoints_are_kept_and_the_newest_is_read(tmp_path: Path) -> None:
     for steps in (10, 20, 30):
         save(tmp_path, steps)

@@ -347,7 +347,10 @@ def test_record_works_on_a_run_and_tells_bad_input_in_one_line(
         assert ended.value.code == 2 and expected in told and told.count("\n") == 1
 
 
-def test_ctrl_c_ends_a_recording_without_a_traceback_and_leaves_nothing(tmp_path: Path, toy_run: Path) -> None:
+@pytest.mark.parametrize(("number", "told"), [(signal.SIGINT, "interrupted\n"), (signal.SIGTERM, "")])
+def test_a_signal_ends_a_recording_without_a_traceback_and_leaves_nothing(
+    number: signal.Signals, told: str, tmp_path: Path, toy_run: Path
+) -> None:
     line = [sys.executable, "-m", "launch.record", str(toy_run), "--output", str(tmp_path / "agent.mp4")]
     long = ("--episodes", "1000000", "--max-seconds", "4000")
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored, and inherited, in background jobs
@@ -356,8 +359,8 @@ def test_ctrl_c_ends_a_recording_without_a_traceback_and_leaves_nothing(tmp_path
     finally:
         signal.signal(signal.SIGINT, before)
     wait_for((tmp_path / ".agent.part.mp4").exists, "the file of the first pictures")
-    os.killpg(process.pid, signal.SIGINT)  # ffmpeg, too, as a terminal does it
-    assert process.communicate(timeout=100)[1].endswith("interrupted\n") and process.returncode == 128 + signal.SIGINT
+    os.killpg(process.pid, number)  # ffmpeg, too, as a terminal does it
+    assert process.communicate(timeout=100)[1].removeprefix("\r") == told and process.returncode == 128 + number
     assert not list(tmp_path.iterdir())
 
 

@@ -29,7 +29,8 @@ PLACEMENT_SECONDS = 60.0
 
 _ANSWER_SECONDS = 10.0
 
-_QUIET = {
+_ENVIRONMENT = {
+    "RAY_worker_niceness": "0",  # 15 by default: the launcher's evaluations would be served before the workers
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DEDUP_LOGS": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -96,7 +97,7 @@ def connected(settings: ClusterSettings, workers: int, address: str | None) -> I
 
 def _connect(address: str | None, cpus: int) -> None:
     """Raise UserError where there is nothing to join."""
-    os.environ.update({name: os.environ.get(name, value) for name, value in _QUIET.items()})
+    os.environ.update({name: os.environ.get(name, value) for name, value in _ENVIRONMENT.items()})
     if address is None and not any(name.startswith("RAY_AUTH_") for name in os.environ):
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)  # else Ray would leave a file with one behind
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}

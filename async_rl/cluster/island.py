@@ -25,6 +25,7 @@ import numpy as np
 
 from async_rl import fork_server, temporary
 from async_rl.build import shared_statistics, table_rows, unread_games, zero_counts
+from async_rl.cluster import versions
 from async_rl.cluster.exchange import DivergedError, Exchange, ReplacedError, Store, UnavailableError
 from async_rl.cluster.holder import RemoteStore
 from async_rl.cluster.settings import ClusterSettings
@@ -58,6 +59,8 @@ class Order:
     """theta^- and statistics of the optimiser [P], where they are known."""
     parameters: int
     """P."""
+    versions: dict[str, str]
+    """Of the machine that drives the run."""
 
 
 @dataclass(frozen=True)
@@ -93,9 +96,14 @@ class Island:
         sys.modules["__main__"].__dict__.pop("__file__", None)
 
     def begin(self, order: Order, holders: list[Any]) -> int:
-        """Start to train, once in the life of this process; the incarnation that trains."""
+        """Start to train, once in the life of this process; the incarnation that trains.
+
+        Raises:
+            UserError: this machine, which may have come after the start of the run, has other versions.
+        """
         if self._order is not None:
             return self._order.incarnation
+        versions.compare("that drives the run", order.versions)
         fork_server.prepare_ahead(order.config)
         self._order = order
         store = RemoteStore(holders, order.island, order.workers, order.settings.wire)
@@ -136,6 +144,10 @@ class Island:
         """Let the workers finish their segments, exchange once more and end; `collect` tells when that is done."""
         self._asked_to_stop.set()
 
+    def _say(self, line: str) -> None:
+        """Of files in this machine's folder, whose content the driver gets, as of those in the run directory."""
+        self._said.append(line.replace(str(self._folder), "errors"))
+
     def _run(self, order: Order, store: Store) -> None:
         try:
             self._train(order, store)
@@ -174,7 +186,7 @@ class Island:
         self._table = table
         indices = range(order.workers.start, order.workers.stop)
         first = (0,) * order.workers.start + order.worker_incarnations
-        workers = WorkerProcesses(config, table, self._folder, first, 0, self._said.append, indices)
+        workers = WorkerProcesses(config, table, self._folder, first, 0, self._say, indices)
         self._workers = workers
         workers.start()
         failed: list[Exception] = []

@@ -16,10 +16,13 @@ import numpy as np
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from async_rl.build import GAMES_RING, shared_statistics
+from async_rl import errors
+from async_rl.build import shared_statistics
 from async_rl.checkpoint import Progress
+from async_rl.cluster import versions
 from async_rl.cluster.common import Copy
 from async_rl.cluster.connection import Cluster
+from async_rl.cluster.games import dated_within, put_games
 from async_rl.cluster.island import COUNTED, Collected, Order
 from async_rl.cluster.keeper import Keeper
 from async_rl.cluster.member import Member
@@ -35,7 +38,8 @@ STOP_SECONDS = 30.0
 COLLECT_SECONDS, RETRY_SECONDS = 0.2, 0.5
 """Between two questions to an island, and before one that did not answer is asked again."""
 
-_VECTORS_SECONDS = 10.0
+_VECTORS_SECONDS = 2.0
+"""Between two copies of theta^- and statistics; what is saved, and what a new island begins with, is as old."""
 
 
 class Islands:
@@ -54,6 +58,7 @@ class Islands:
         self._settings = cluster.settings
         self._errors = run_dir / "errors"
         self._restarted_before = progress.restarted
+        self._versions = versions.own()
         count = config.workers // self._settings.islands
         first = [*progress.incarnations, *[0] * config.workers]
         self._members = [
@@ -111,6 +116,7 @@ class Islands:
         now = time.monotonic()
         self._keeper.look()
         self._look_at_vectors(now)
+        self._count_lost()
         for member in self._members:
             if member.call is None and not member.ended and now >= member.due:
                 member.call = self._ask(member) if member.begun else self._begin(member)
@@ -128,10 +134,20 @@ class Islands:
         if not ready or all(member.call is None for member in self._members):
             time.sleep(min(seconds, 0.02))
 
+    def _count_lost(self) -> None:
+        """What a lost island had pushed is in theta, so its steps count; at the goal nobody waits for it any more."""
+        steps, pushed = self._table["steps"], self._keeper.steps
+        for member in [member for member in self._members if member.lost and not member.ended]:
+            np.maximum(steps[member.workers], pushed[member.workers], out=steps[member.workers])
+            if self._table.total_steps() >= self._config.steps:
+                member.ended = True
+                self._say(f"island {member.index} has not come back, and is not waited for: T has reached its goal")
+
     def stop(self) -> None:
         """Ask all islands to end, and take what they have to say; then one more copy of theta."""
         deadline = time.monotonic() + STOP_SECONDS
         self._stopping = True
+        playing = [member for member in self._members if member.begun and not (member.lost or member.ended)]
         for member in self._members:
             with contextlib.suppress(RayError):
                 member.actor.stop.remote()
@@ -142,7 +158,7 @@ class Islands:
         for member in self._members:
             if not member.ended:
                 self._say(f"island {member.index} has not ended in time; what it did since its last push is lost")
-        self._last_vectors()
+        self._last_vectors(playing)
         self._keeper.finish()
         self._take_parameters()
 
@@ -174,6 +190,7 @@ class Islands:
             rows=rows,
             vectors=self._vectors,
             parameters=len(self._table["parameters"]),
+            versions=self._versions,
         )
         member.begun = True
         return member.actor.begin.remote(order, self._holders)
@@ -201,15 +218,16 @@ class Islands:
         member.due = time.monotonic() + RETRY_SECONDS
         if isinstance(error, RayTaskError):
             member.failures += 1
-            told = f"fails ({type(error.cause).__name__}: {reason(error.cause)}); "
-            hopeless = member.failures >= FRUITLESS_STARTS
-            told += f"given up, {FRUITLESS_STARTS} tries in a row were in vain" if hopeless else "it is asked again"
+            tries, told = member.failures, f"fails ({type(error.cause).__name__}: {reason(error.cause)})"
+            then = "it is asked again"
         else:
-            member.failures, hopeless = 0, False
-            where = f" ({type(error).__name__})" if error is not None else ""
-            told = f"is out of reach{where}; Ray starts it again where there is a place for it"
+            member.failures, tries = 0, member.fruitless_starts
+            told = "is out of reach" + (f" ({type(error).__name__})" if error is not None else "")
+            then = "Ray starts it again where there is a place for it"
+        if hopeless := tries >= FRUITLESS_STARTS:
+            then = f"given up, {FRUITLESS_STARTS} tries in a row were in vain"
         if (hopeless or not member.lost) and not member.ended:
-            self._say(f"island {member.index} {told}")
+            self._say(f"island {member.index} {told}; {then}")
         member.stepping, member.lost, member.begun = 0, True, False
         member.ended |= self._stopping or hopeless
 
@@ -221,32 +239,32 @@ class Islands:
             member.lost = False
             self._say(f"island {member.index} goes on")
         before = self._table.total_steps()
+        if collected.rows and collected.rows["steps"].sum() > self._table["steps"][member.workers].sum():
+            member.fruitless_starts = 0
         for name, rows in collected.rows.items():
             self._table[name][member.workers] = rows
         dated = dated_within([games[:, 0] for games in collected.games], before + 1, self._table.total_steps())
         for worker, new in enumerate(zip(collected.games, dated, collected.games_written, strict=True)):
-            self._put_games(member.workers.start + worker, *new)
+            put_games(self._table, member.workers.start + worker, *new)
         member.worker_incarnations = collected.worker_incarnations
         member.restarted, member.stepping = collected.restarted, collected.stepping
+        self._keep_errors(member, collected.errors)
         for text in collected.said:
             self._say(text)
         member.said += len(collected.said)
-        for name, text in collected.errors.items() - member.errors.items():
-            with contextlib.suppress(OSError):
-                self._errors.mkdir(exist_ok=True)
-                (self._errors / name).write_text(text, encoding="utf-8")
-        member.errors = collected.errors
         member.ended = collected.ended
         if collected.diverged:
             member.diverged_in.add(member.incarnation)
 
-    def _put_games(self, slot: int, games: np.ndarray, dates: np.ndarray, written: int) -> None:
-        """Into the rings out of which the supervisor reads, under the island's own numbers, so that it tells how many
-        were overwritten before they could be asked for: the records first, the count after them."""
-        ring, count = self._table["games"][slot], self._table["games_written"]
-        ring[np.arange(max(count[slot], written - GAMES_RING), written) % GAMES_RING] = np.nan
-        ring[np.arange(written - len(games), written) % GAMES_RING] = np.column_stack([dates, games[:, 1:]])
-        count[slot] = written
+    def _keep_errors(self, member: Member, tracebacks: dict[str, str]) -> None:
+        """In the run directory, beside those of former sessions."""
+        for name, text in tracebacks.items() - member.errors.items():
+            with contextlib.suppress(OSError):
+                self._errors.mkdir(exist_ok=True)
+                path = member.error_files.setdefault(name, errors.free(self._errors / name))
+                path.write_text(text, encoding="utf-8")
+                errors.tidy(path)
+        member.errors = tracebacks
 
     def _look_at_vectors(self, now: float) -> None:
         """Get target and statistics of one island now and then, for checkpoints and for islands that begin again."""
@@ -268,24 +286,9 @@ class Islands:
         for name, vector in self._vectors.items():
             np.copyto(self._table[name], vector)
 
-    def _last_vectors(self) -> None:
-        asked = next((member for member in self._members if member.begun and not member.lost), None)
+    def _last_vectors(self, playing: list[Member]) -> None:
+        """Of one of those that were ``playing`` until the stop; of one that ended before, if all had."""
+        asked = next((member for member in (*playing, *self._members) if member.begun and not member.lost), None)
         if asked is not None:
             self._vectors_call = asked.actor.vectors.remote()
             self._take_vectors()
-
-
-def dated_within(dates: list[np.ndarray], first: int, last: int) -> list[np.ndarray]:
-    """T of finished games, moved and if need be pressed together to lie from ``first`` to ``last``, in their order.
-
-    An island knows T only as of its last exchange. What arrives after a checkpoint must not be dated before it, or a
-    resume would keep games whose steps it does not count.
-    """
-    every = np.concatenate(dates) if dates else np.empty(0)
-    if not len(every):
-        return dates
-    low, span = every.min(), every.max() - every.min()
-    room = max(0, last - first)
-    scale = 1.0 if span <= room else room / span
-    start = min(max(low, first), max(first, last - span * scale))
-    return [np.floor(start + scale * (date - low)) for date in dates]

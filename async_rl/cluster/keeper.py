@@ -11,8 +11,8 @@ from ray.exceptions import RayError
 from async_rl.cluster.common import Copy
 from async_rl.cluster.wire import shards
 
-COPY_SECONDS = 2.0
-"""Between two copies; islands keep their pushes until one has them, so nothing depends on it but memory."""
+COPY_SECONDS = 0.5
+"""Between two copies. Islands keep their pushes until one has them; what is saved is as old."""
 
 _FINISH_SECONDS = 20.0
 
@@ -46,6 +46,11 @@ class Keeper:
             _Shard(holder, Copy(first.parameters[part].copy(), first.steps, first.keys))
             for holder, part in zip(holders, self._parts, strict=True)
         ]
+
+    @property
+    def steps(self) -> np.ndarray:
+        """Steps of each worker that are in ``parameters``, [workers]."""
+        return np.minimum.reduce([shard.copy.steps for shard in self._shards])
 
     def fill(self) -> None:
         """Fill all of them, whatever they hold."""

@@ -1,5 +1,6 @@
 """What the driver knows of one island."""
 
+from pathlib import Path
 from typing import Any
 
 
@@ -13,10 +14,12 @@ class Member:
         begun: whether there is an answer to be had, as far as is known.
         lost: nothing was heard of it since it was said to be out of reach.
         failures: how often in a row it has answered that it cannot do what it was asked to.
+        fruitless_starts: processes in a row that have begun, and made no step as far as is known.
         restarted, restarted_before: workers started again by this incarnation, and before it.
         said: lines of this incarnation that have been told.
         diverged_in: incarnations whose parameters were not finite in the end.
         errors: tracebacks that it has told last, by the names of their files.
+        error_files: where they are in the run directory.
         call: the question that is under way.
         due: when to ask next, by the monotonic clock.
     """
@@ -26,9 +29,10 @@ class Member:
         self.incarnation = self.known = 0
         self.worker_incarnations = incarnations
         self.begun = self.lost = self.ended = False
-        self.failures = self.stepping = self.said = self.restarted = self.restarted_before = 0
+        self.failures = self.fruitless_starts = self.stepping = self.said = self.restarted = self.restarted_before = 0
         self.diverged_in = set[int]()
         self.errors: dict[str, str] = {}
+        self.error_files: dict[str, Path] = {}
         self.call: Any = None
         self.due = 0.0
 
@@ -45,4 +49,6 @@ class Member:
         again = self.workers.stop - self.workers.start if incarnation > 1 else 0
         self.restarted_before += self.restarted + again
         self.restarted = self.said = 0
+        self.error_files.clear()
+        self.fruitless_starts += 1
         self.worker_incarnations, self.known = self.next_incarnations, incarnation

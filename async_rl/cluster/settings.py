@@ -10,6 +10,7 @@ import tomli_w
 
 from async_rl import storage
 from async_rl.cluster.rules import RULES
+from async_rl.config import flag
 from async_rl.run_directory import CLUSTER
 from async_rl.types import UserError
 from async_rl.values import reason, shown
@@ -38,13 +39,27 @@ class ClusterSettings:
         for name, least, most in (("islands", 1, 4096), ("exchange_interval", 1, 10**12), ("shards", 1, 1024)):
             value = getattr(self, name)
             if type(value) is not int or not least <= value <= most:
-                flag = name.replace("_", "-")
-                raise UserError(f"--{flag} must be between {least} and {most:,}, got {shown(value)}.")
+                raise UserError(f"{flag(name)} must be between {least} and {most:,}, got {shown(value)}.")
         if self.rule not in RULES or self.wire not in ("float32", "bfloat16"):
             raise UserError(f"--rule must be one of {', '.join(RULES)}, --wire float32 or bfloat16.")
         cpus = self.cpus_per_island
         if cpus is not None and not (isinstance(cpus, int | float) and 0 <= cpus <= 4096):
             raise UserError(f"--cpus-per-island must be between 0 and 4096, got {shown(cpus)}.")
+
+
+def changes(before: ClusterSettings, now: ClusterSettings) -> list[str]:
+    """Settings by which something else is learnt, ``--rule: elastic, not downpour`` for each."""
+    names = ("islands", "exchange_interval", "rule", "wire")
+    pairs = [(name, getattr(before, name), getattr(now, name)) for name in names]
+    return [f"{flag(name)}: {new}, not {old}" for name, old, new in pairs if old != new]
+
+
+def is_spread_as(settings: ClusterSettings, run_dir: Path) -> bool:
+    """Whether a run is spread over machines as ``settings`` say, as far as that changes what is learnt."""
+    try:
+        return not changes(recorded(run_dir), settings)
+    except UserError:
+        return False
 
 
 def record(run_dir: Path, settings: ClusterSettings) -> None:
@@ -71,5 +86,5 @@ def recorded(run_dir: Path) -> ClusterSettings:
         return ClusterSettings(**tomllib.loads(path.read_text(encoding="utf-8")))
     except (FileNotFoundError, NotADirectoryError):
         return ClusterSettings()
-    except (OSError, ValueError, TypeError, UserError) as error:
+    except (OSError, ValueError, TypeError, RecursionError, UserError) as error:
         raise UserError(f"cannot read {path}: {error}") from None

@@ -13,7 +13,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from async_rl.types import UserError
 
 _ANSWER_SECONDS = 60.0
-_PACKAGES = ("ray", "torch", "numpy", "gymnasium", "ale-py")
+_PACKAGES = ("ray", "torch", "numpy", "numba", "gymnasium", "ale-py")
 
 
 def own() -> dict[str, str]:

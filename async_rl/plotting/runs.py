@@ -91,7 +91,7 @@ def _toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{path.parent} is no run directory: cannot read {path.name}: {reason(error)}.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # no TOML, no UTF-8, a number of too many digits
         raise UserError(f"{path} is damaged: {error}.") from None
 
 
@@ -102,7 +102,7 @@ def _frames_per_step(directory: Path, session: dict[str, Any]) -> float:
     if steps > 0 and 0 < frames < np.inf:
         return float(frames / steps)
     recorded = session.get("frames_per_step")
-    return float(recorded) if isinstance(recorded, int) and recorded > 0 else 1.0
+    return float(recorded) if isinstance(recorded, int) and 0 < recorded < 2**31 else 1.0
 
 
 def _columns(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
@@ -114,7 +114,10 @@ def _columns(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
     text = text[: text.rfind("\n") + 1]
     if text.count("\n") < 2:
         return {name: np.empty(0) for name in names}
-    header = next(csv.reader([text[: text.index("\n")]]))
+    try:
+        header = next(csv.reader([text[: text.index("\n")]]))
+    except csv.Error as error:  # a name of more characters than a field may have
+        raise UserError(f"{path} is damaged: {error}.") from None
     if missing := [name for name in names if name not in header]:
         raise UserError(f"{path} is damaged: it has no column {missing[0]}.")
     try:
@@ -134,7 +137,7 @@ def _final_epsilons(sessions: list[dict[str, Any]], workers: np.ndarray, streams
         for session in sessions:
             for name, drawn in session["seeds"]["final_epsilons"].items():
                 of_stream |= {(int(name.split()[1]), stream): float(e) for stream, e in enumerate(drawn)}
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
         pass  # as far as it can be read
     pairs = zip(workers.astype(int).tolist(), streams.astype(int).tolist(), strict=True)
     return np.array([of_stream.get(pair, np.nan) for pair in pairs])

@@ -20,6 +20,7 @@ port=$((20000 + SLURM_JOB_ID % 10000))
 export RAY_AUTH_MODE=token RAY_AUTH_TOKEN
 RAY_AUTH_TOKEN=$(python -c 'import secrets; print(secrets.token_hex(32))')
 export RAY_USAGE_STATS_ENABLED=0
+export RAY_worker_niceness=0 # else all other programs are served first
 export RAY_health_check_failure_threshold=20 # a network that is cut for half a minute costs no machine
 workers=$((SLURM_CPUS_PER_TASK - 1)) # one core for the exchange
 
