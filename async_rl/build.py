@@ -157,13 +157,10 @@ def unread_games(table: SharedTable, worker: int, read: int) -> tuple[np.ndarray
 
 
 def make_parts(config: Config, index: int, incarnation: int, table: SharedTable, first_step: int = 0) -> Parts:
-    """The parts of worker ``index``; random states that a checkpoint left in the table win over those of the seed.
-
-    ``first_step`` is T at the start of the session, so that one that goes on does not draw what the first one drew.
-    """
+    """The parts of worker ``index``; random states that a checkpoint left in the table win over those of the seed."""
     emulators, policies = stream_generators(config.seed, index, incarnation, config.envs_per_worker)
     _restore_generators(emulators, policies, table["random_states"][index])
-    stopwatch, start = Stopwatch(), (index, incarnation, first_step)
+    stopwatch, start = Stopwatch(), (index, incarnation, first_step)  # T of the session's: see `seeding`
 
     def prepared() -> None:
         """Show a sign of life: to make an environment, or to begin its first game, may take seconds."""

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from async_rl.cores import available_cores
 from async_rl.types import UserError
-from async_rl.values import at_least, checked, positive, shown, within
+from async_rl.values import at_least, checked, flag, positive, shown, within
 
 
 @dataclass(frozen=True)
@@ -223,11 +223,6 @@ class Config:
 def _hints() -> dict[str, Any]:
     """Field -> type; a command may declare them once more in its own terms."""
     return typing.get_type_hints(Config)
-
-
-def flag(name: str) -> str:
-    """The command line's spelling of a field: ``t_max`` -> ``--t-max``."""
-    return "--" + name.rstrip("_").replace("_", "-")
 
 
 _MOST_STREAMS = 65_536

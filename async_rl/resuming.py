@@ -7,10 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from async_rl import checkpoint, recovery, run_directory
-from async_rl.config import NOTHING_LEARNT, Config, flag
+from async_rl.config import NOTHING_LEARNT, Config
 from async_rl.config_file import from_toml
 from async_rl.schedules import learning_rate, with_drawn_learning_rate
 from async_rl.types import UserError
+from async_rl.values import differences
 
 Fits = Callable[[Path], bool]
 
@@ -41,10 +42,9 @@ def settings(run_or_checkpoint: Path) -> Config:
 
 
 def changes(before: Config, now: Config, total_steps: int) -> list[str]:
-    """What is learnt otherwise from T on, ``--lr: 0.1, not 0.2`` for each setting; --steps if the rate falls."""
+    """What is learnt otherwise from T on, see `differences`; --steps where the learning rate falls until then."""
     names = [field.name for field in dataclasses.fields(Config) if field.name not in MAY_DIFFER]
-    pairs = [(name, getattr(before, name), getattr(now, name)) for name in names]
-    said = [f"{flag(name)}: {new}, not {old}" for name, old, new in pairs if old != new]
+    said = differences(before, now, names)
     rate, was = (f"{learning_rate(config, total_steps):.3g}" for config in (now, before))
     if before.steps != now.steps and rate != was:
         said.append(f"--steps: {now.steps:,}, not {before.steps:,}, so the learning rate is {rate} here, not {was}")

@@ -5,7 +5,7 @@ import math
 import operator
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -67,6 +67,17 @@ def whole_number(text: str) -> int:
         if (value := float(text)).is_integer():
             return int(value)
     raise ValueError(f"expected a whole number such as 10_000_000 or 1e7, got {shown(text)}")
+
+
+def flag(name: str) -> str:
+    """The command line's spelling of a field: ``t_max`` -> ``--t-max``."""
+    return "--" + name.rstrip("_").replace("_", "-")
+
+
+def differences(before: object, now: object, names: Iterable[str]) -> list[str]:
+    """``--lr: 0.1, not 0.2`` for each of the fields ``names`` that is another in ``now``."""
+    pairs = [(name, getattr(before, name), getattr(now, name)) for name in names]
+    return [f"{flag(name)}: {new}, not {old}" for name, old, new in pairs if old != new]
 
 
 def shown_path(path: Path) -> str:

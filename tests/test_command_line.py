@@ -18,11 +18,11 @@ from torch import nn
 
 from async_rl import Config, UserError, checkpoint, resuming, run_directory, storage, train
 from async_rl.build import FEWEST_PARAMETERS, compute_dtype
-from async_rl.config import flag
 from async_rl.config_file import from_text, from_toml, from_values, to_toml
 from async_rl.cores import available_cores
 from async_rl.envs import describe
 from async_rl.supervisor import Ending
+from async_rl.values import flag
 from launch import card
 from launch.train import main, parse
 

@@ -16,7 +16,7 @@ from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete, Tuple
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from async_rl.config import Config, flag
+from async_rl.config import Config
 from async_rl.envs import Streams, describe, make_environment
 from async_rl.envs.catch import COLUMNS, ROWS, Catch
 from async_rl.envs.gymnasium_adapter import GymnasiumEnvironment
@@ -255,6 +255,7 @@ USERS_MODULE = """
 import gymnasium
 import numpy as np
 from async_rl.types import EnvSpec, Outcome
+from async_rl.values import flag
 
 def cart():
     return gymnasium.make("CartPole-v1")

@@ -10,10 +10,9 @@ import tomli_w
 
 from async_rl import storage
 from async_rl.cluster.rules import RULES
-from async_rl.config import flag
 from async_rl.run_directory import CLUSTER
 from async_rl.types import UserError
-from async_rl.values import reason, shown
+from async_rl.values import differences, flag, reason, shown
 
 
 @dataclass(frozen=True)
@@ -48,10 +47,8 @@ class ClusterSettings:
 
 
 def changes(before: ClusterSettings, now: ClusterSettings) -> list[str]:
-    """Settings by which something else is learnt, ``--rule: elastic, not downpour`` for each."""
-    names = ("islands", "exchange_interval", "rule", "wire")
-    pairs = [(name, getattr(before, name), getattr(now, name)) for name in names]
-    return [f"{flag(name)}: {new}, not {old}" for name, old, new in pairs if old != new]
+    """What is learnt otherwise, see `differences`; the other settings change nothing of that."""
+    return differences(before, now, ("islands", "exchange_interval", "rule", "wire"))
 
 
 def is_spread_as(settings: ClusterSettings, run_dir: Path) -> bool:
