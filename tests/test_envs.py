@@ -21,6 +21,7 @@ from async_rl.envs import Streams, describe, make_environment
 from async_rl.envs.catch import COLUMNS, ROWS, Catch
 from async_rl.envs.gymnasium_adapter import GymnasiumEnvironment
 from async_rl.types import Environment, EnvSpec, Outcome, UserError
+from async_rl.values import flag
 
 
 def make(name: str, seed: int = 0) -> Environment:
@@ -255,7 +256,6 @@ USERS_MODULE = """
 import gymnasium
 import numpy as np
 from async_rl.types import EnvSpec, Outcome
-from async_rl.values import flag
 
 def cart():
     return gymnasium.make("CartPole-v1")
