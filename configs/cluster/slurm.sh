@@ -27,13 +27,22 @@ workers=$((SLURM_CPUS_PER_TASK - 1)) # one core for the exchange
 start() { # machines, options of ray start
     srun --overlap --nodes="$1" --ntasks="$1" "${@:2}" &
 }
+wait_for_machines() { # how many; to import Ray from a cold disk can take minutes
+    for _ in {1..100}; do
+        joined=$(ray status --address="$address:$port" 2>/dev/null | grep -c ' node_') || true
+        if ((joined >= $1)); then return; fi
+        sleep 3
+    done
+    echo "error: $joined of $1 machines have joined the cluster within five minutes" >&2
+    exit 1
+}
 start 1 --nodelist="$head" ray start --head --node-ip-address="$address" --port="$port" \
     --num-cpus="$workers" --include-dashboard=false --block
-sleep 15
+wait_for_machines 1
 if ((SLURM_JOB_NUM_NODES > 1)); then
     start $((SLURM_JOB_NUM_NODES - 1)) --exclude="$head" ray start --address="$address:$port" \
         --num-cpus="$workers" --block
-    sleep 15
+    wait_for_machines "$SLURM_JOB_NUM_NODES"
 fi
 
 python -m launch.cluster --address "$address:$port" --islands "$SLURM_JOB_NUM_NODES" --workers "$workers" \
