@@ -44,7 +44,7 @@ def test_help_breaks_lines_where_they_are_full_and_nowhere_else(module: str) -> 
     words = [sys.executable, "-m", f"launch.{module}", "--help"]
     wide = {**os.environ, "COLUMNS": "600"}
     shown = subprocess.run(words, cwd=ROOT, env=wide, capture_output=True, text=True, timeout=120).stdout
-    assert "(ALE/Pong-v5), a Gymnasium id (CartPole-v1), a function of your own" in shown
+    assert "only by --sticky), a Gymnasium id (CartPole-v1), a function of your own" in shown
     assert re.search(
         r"--config PATH +TOML file with settings that differ from the defaults, such as .* over it. +│", shown
     )
