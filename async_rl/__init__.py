@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from async_rl.config import Config
+from async_rl.config_file import from_toml
 from async_rl.types import UserError
 
 if TYPE_CHECKING:
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     from async_rl.evaluation import Evaluation
     from async_rl.training import Result, train
 
-__all__ = ["Agent", "AsGymnasium", "Config", "Evaluation", "Result", "UserError", "load", "train"]
+__all__ = ["Agent", "AsGymnasium", "Config", "Evaluation", "Result", "UserError", "from_toml", "load", "train"]
 
 _LAZY = {
     "train": "training",

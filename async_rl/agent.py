@@ -114,11 +114,13 @@ class Agent:
     def _outputs(self, observation: np.ndarray) -> np.ndarray:
         observation = np.asarray(observation)
         shape, dtype = self.spec.observation_shape, self.spec.observation_dtype
+        if dtype == "float32" and observation.dtype.kind in "fiu":  # as in training
+            observation = observation.astype(dtype)
         batch = observation.ndim == len(shape) + 1
         if observation.shape[batch:] != shape or str(observation.dtype) != dtype:
             raise ValueError(
-                f"expected an observation {dtype} {shape} or a batch of them, got "
-                f"{observation.dtype} {observation.shape}"
+                f"expected an observation {dtype} {shape} or a batch of them, as AsGymnasium(agent.config) gives them, "
+                f"got {observation.dtype} {observation.shape}"
             )
         with torch.no_grad():
             inputs = torch.from_numpy(np.array(observation, order="C"))  # a copy: others' code may write into it

@@ -13,13 +13,14 @@ from async_rl.types import UserError
 from async_rl.values import reason, shown, shown_path
 
 
-def from_toml(path: Path) -> Config:
+def from_toml(path: str | Path) -> Config:
     """The configuration of a TOML file, which holds only what differs from the defaults.
 
     Raises:
         UserError: the file cannot be read or is no TOML text, a key is unknown (the nearest one is named), or a value
             has the wrong type or range.
     """
+    path = Path(path)
     try:
         return from_text(path.read_bytes().decode("utf-8"))
     except OSError as error:

@@ -180,3 +180,7 @@ def train_by(
         more += " --trust-code" if code_named(config.env, config.network) else ""
         print(f"go on with: python -m launch.{module} --resume {shlex.quote(str(result.run_dir))}{more}")
     return int(result.ending.value)
+
+
+if __name__ == "__main__":
+    sys.exit("error: the command is python -m launch.async")

@@ -50,6 +50,17 @@ def test_help_breaks_lines_where_they_are_full_and_nowhere_else(module: str) -> 
     )
 
 
+def test_the_module_of_the_training_command_says_that_it_is_none() -> None:
+    done = subprocess.run([sys.executable, "-m", "launch.train"], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1 and done.stderr == "error: the command is python -m launch.async\n"
+
+
+def test_a_file_of_settings_is_read_by_its_name() -> None:
+    import async_rl
+
+    assert async_rl.from_toml(str(ROOT / "configs" / "pqn.toml")) == from_toml(ROOT / "configs" / "pqn.toml")
+
+
 def test_auto_is_the_number_of_cores_wherever_workers_are_set(tmp_path: Path) -> None:
     (tmp_path / "three.toml").write_text("workers = 3\n")
     (tmp_path / "auto.toml").write_text('workers = "auto"\n')

@@ -152,7 +152,9 @@ def test_an_agent_takes_one_observation_or_many() -> None:
     assert torch.is_grad_enabled()
     with pytest.raises(ValueError, match="has no policy"):
         agent.policy(many)
-    for wrong in (many[None], many.astype(np.float64), many[:, :2]):
+    for kind in (np.float64, np.float16, np.int64):  # converted, as the observations of environments are
+        np.testing.assert_array_equal(agent.q_values(many.astype(kind)), agent.q_values(many.astype(kind).astype("f")))
+    for wrong in (many[None], many.astype(str), many[:, :2]):
         with pytest.raises(ValueError, match=r"expected an observation float32 \(4,\)"):
             agent.act(wrong)
 
