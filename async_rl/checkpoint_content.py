@@ -70,8 +70,9 @@ class Checkpoint:
 
 
 def encode(table: SharedTable, config: Config, spec: EnvSpec, layout: Layout, progress: Progress) -> bytes:
-    """The content of a checkpoint file."""
+    """The content of a checkpoint file, whose T is that of its counts: workers may have gone on since ``progress``."""
     arrays = {name: table[name].copy() for name in saved_rows(config)}
+    progress = dataclasses.replace(progress, total_steps=int(arrays["steps"].sum()))
     return storage.seal(_description(config, spec, layout, progress), arrays)
 
 

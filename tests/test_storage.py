@@ -362,6 +362,16 @@ def test_a_run_goes_back_to_the_newest_finite_checkpoint(tmp_path: Path) -> None
     assert saved is not None and saved.progress.total_steps == 30
 
 
+def test_a_checkpoint_is_of_the_steps_that_it_counts(tmp_path: Path) -> None:
+    """Workers have gone on between the look at T and the copy of the table."""
+    config = Config(env="catch", workers=2)
+    spec = describe(config)
+    table = make_table(config, spec)
+    table["steps"][:] = (100, 230)
+    content = checkpoint.encode(table, config, spec, layout(make_network(config, spec)), checkpoint.Progress(300))
+    assert decode(tmp_path, content).progress.total_steps == 330
+
+
 def test_counts_come_back_with_a_checkpoint(tmp_path: Path) -> None:
     """Adam's bias correction goes by the updates, the target's next refresh by those before."""
     config = Config(env="catch", workers=3, optimizer="adam", target_interval=500)
