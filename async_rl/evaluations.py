@@ -77,6 +77,7 @@ class Evaluations:
         """At the end of the training: wait for what has begun or is due, unless ``interrupted``."""
 
         def waits() -> bool:
+            """Whether there is still something to wait for."""
             return not interrupted() and (self._match is not None or total_steps >= self._due)
 
         if waits():

@@ -44,10 +44,10 @@ def _integer(metavar: str, read: Callable[[str], int]) -> PrimitiveConstructorSp
 NUMBER_OR_AUTO = _integer("INT|auto", lambda word: available_cores() if word == "auto" else whole_number(word))
 """For a number of processes."""
 
-_REGISTRY = ConstructorRegistry()
+_RULES = ConstructorRegistry()
 
 
-@_REGISTRY.primitive_rule
+@_RULES.primitive_rule
 def _integers(type_info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[int] | None:
     """Integers of all commands may be written as 1e6, too."""
     return _integer("INT", whole_number) if type_info.type is int else None
@@ -70,7 +70,8 @@ def read_arguments(
     helps = {each.arg_name: " ".join((each.description or "").split()) for each in described}
     for field in dataclasses.fields(options):  # type: ignore[arg-type]
         field.metadata = MappingProxyType({"help": helps.get(field.name)})
-    read = tyro.cli(options, args=arguments, default=default, prog=f"python -m {module}", registry=_REGISTRY)
+    with _RULES:
+        read = tyro.cli(options, args=arguments, default=default, prog=f"python -m {module}")
     return cast(Options, read)
 
 

@@ -49,7 +49,7 @@ class Options(command.OfNetwork):
 
 
 def main() -> None:
-    """Run the command; exits with 0 (done), 2 (bad input) or 130 (Ctrl-C)."""
+    """Run the command; exits with 0 (done), 2 (bad input), 130 (Ctrl-C) or 143 (SIGTERM)."""
     command.run(lambda: _run(command.read_arguments(Options, "launch.evaluate")))
 
 

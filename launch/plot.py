@@ -48,7 +48,7 @@ class Options:
 
 
 def main() -> None:
-    """Run the command; exits with 0 (done), 2 (bad input) or 130 (Ctrl-C)."""
+    """Run the command; exits with 0 (done), 2 (bad input), 130 (Ctrl-C) or 143 (SIGTERM)."""
     command.run(lambda: _plot(command.read_arguments(Options, "launch.plot")))
 
 
