@@ -47,12 +47,12 @@ class Member:
         self.index = index
         self.incarnation = incarnation
         self.fruitless_starts = 0
-        self.steps_at_start = -1
+        self.steps_at_start = -1  # never started
         self.heartbeat_at_start = float("nan")
         self.process: BaseProcess | None = None  # None: not started, ended, or given up
         self.in_system: psutil.Process | None = None  # the same, or its predecessor, as the system sees it
         self.killed_for = ""  # why the supervisor has killed it
-        self.due = False  # to be started again as soon as the predecessor is gone
+        self.due = False  # to be started as soon as the predecessor is gone
         self.not_before = 0.0  # nor earlier than at this time
         self.error_file = Path()
 
@@ -128,24 +128,28 @@ class WorkerProcesses:
         return {member.index: int(process.pid or 0) for member, process in self._alive()}
 
     def start(self) -> None:
-        """Start every worker."""
+        """Have every worker started by `watch`, as many in each call as there is time for."""
         errors.sweep(self._error_dir)
         for member in self._members:
-            self._start(member)
+            member.due = True
 
     def watch(self, seconds: float) -> None:
-        """Wait, at most that long, for workers to end; start those again that died or have been silent for too long."""
-        for member in self._ended(seconds):
+        """Wait, at most that long, for workers to end; start what is to be started, again if it died or fell silent."""
+        until = time.monotonic() + seconds
+        for member in self._ended(0 if any(map(self._can_start, self._members)) else seconds):
             cause = self._cause(member, self._join(member))
             if cause is not None:
                 self._let_go(member, cause)
         self._kill_silent()
         for member in self._members:
             member.due &= not self._done
-            if member.due and member.gone and time.monotonic() >= member.not_before:
+        for member in filter(self._can_start, self._members):
+            if member.steps_at_start >= 0:
                 states = self._table["random_states"][member.index]
                 states.fill(np.iinfo(states.dtype).max)  # as if never written: the new incarnation draws its own
-                self._start(member)
+            self._start(member)
+            if time.monotonic() >= until:
+                break
         self._appoint_refresher()
 
     def stop(self) -> None:
@@ -174,6 +178,10 @@ class WorkerProcesses:
 
     def _alive(self) -> list[tuple[Member, BaseProcess]]:
         return [(member, member.process) for member in self._members if member.process is not None]
+
+    @staticmethod
+    def _can_start(member: Member) -> bool:
+        return member.due and member.gone and time.monotonic() >= member.not_before
 
     def _start(self, member: Member) -> None:
         member.due, member.killed_for = False, ""

@@ -90,6 +90,7 @@ def test_a_slot_stays_empty_as_long_as_its_process_is_not_gone(tmp_path: Path) -
     lingering = subprocess.Popen(["sleep", "1000"])  # in the place of one that the system has not ended yet
     try:
         workers.start()
+        workers.watch(0)
         (member,) = workers._members
         assert member.in_system is not None
         member.in_system.kill()
@@ -473,6 +474,7 @@ def test_a_worker_that_was_started_again_does_not_go_on_with_the_chance_of_the_d
     monkeypatch.setattr(workers, "_start", started.append)
     table["random_states"].fill(5)
     dead = workers._members[1]
+    dead.steps_at_start = 0
     workers._let_go(dead, "died")
     workers.watch(0)
     assert started == [dead] and dead.incarnation == 1

@@ -257,6 +257,46 @@ def test_who_is_to_be_started_again_when_all_is_done_is_not(tmp_path: Path, monk
     assert not workers.any_alive and not started
 
 
+def test_many_workers_are_started_a_few_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between them the launcher reports, saves and sees to signals."""
+    config = Config(env="catch", workers=300)
+    table = make_table(config, describe(config))
+    workers = processes.WorkerProcesses(config, table, tmp_path, (), 0, print)
+    clock, started, waits = [0.0], list[int](), list[float]()
+
+    def start(member: processes.Member) -> None:
+        member.due = False
+        started.append(member.index)
+        clock[0] += 0.04
+
+    monkeypatch.setattr(workers, "_start", start)
+    monkeypatch.setattr(workers, "_ended", lambda seconds: waits.append(seconds) or [])
+    monkeypatch.setattr(processes.time, "monotonic", lambda: clock[0])
+    table["random_states"].fill(5)
+    workers.start()
+    for calls in range(1, 101):
+        assert workers.any_alive
+        workers.watch(0.1)
+        assert len(started) == 3 * calls
+    assert started == list(range(300)) and not workers.any_alive and set(waits) == {0}
+    assert (table["random_states"] == 5).all()  # of a resumed run, which goes on with its chance
+
+
+def test_a_run_is_stopped_while_its_workers_are_being_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started, start = list[int](), processes.WorkerProcesses._start
+
+    def starting(workers: processes.WorkerProcesses, member: processes.Member) -> None:
+        if not started:
+            os.kill(os.getpid(), signal.SIGTERM)
+        started.append(member.index)
+        start(workers, member)
+        time.sleep(0.2)
+
+    monkeypatch.setattr(processes.WorkerProcesses, "_start", starting)
+    result = train(Config(env="catch", workers=8, steps=10**9), tmp_path / "run", quiet=True)
+    assert result.ending is Ending.TERMINATED and started == [0]
+
+
 @pytest.fixture
 def _no_nohup() -> Iterator[None]:
     """Runs inherit whether SIGHUP is ignored, as it is where nohup has started the tests."""
