@@ -3,11 +3,14 @@
 import dataclasses
 import itertools
 import json
+import re
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -36,11 +39,13 @@ def scalar_interquartile_mean(scores: list[float]) -> float:
     return statistics.fmean(ordered[cut : len(ordered) - cut])
 
 
-def run_of(seed: int, game: str = "pong", algorithm: str = "one-step-q", scores: list[float] | None = None) -> Run:
+def run_of(
+    seed: int, game: str = "pong", algorithm: str = "one-step-q", scores: list[float] | None = None, **more: Any
+) -> Run:
     """A run whose games end at T = 10, 20, 30, ... and 0.5, 1, 1.5, ... seconds."""
     own = np.array([1.0, 2.0, 3.0, 4.0] if scores is None else scores)
     number = np.arange(1, len(own) + 1)
-    settings = {"seed": seed, "env": game, "algorithm": algorithm}
+    settings = {"seed": seed, "env": game, "algorithm": algorithm, **more}
     epsilons = np.where(number % 2, 0.1, 0.5)
     return Run(settings, game, 4.0, 10.0 * number, 0.5 * number, own, epsilons)
 
@@ -104,6 +109,13 @@ def test_what_is_not_learnt_from_parts_no_seeds() -> None:
     runs[0].settings.update(evaluate_every=1000, pin="core", report_seconds=1.0)
     runs[1].settings.update(evaluate_every=0, pin="node", report_seconds=10.0)
     assert len(group_runs(runs)) == 1
+
+
+def test_a3c_has_no_target_network_to_differ_by() -> None:
+    runs = [run_of(1, target=target) for target in ("none", "shared")]
+    a3c = [run_of(seed, algorithm="a3c", target="shared", target_interval=seed) for seed in (1, 2)]
+    labels = [group.label for group in group_runs([*runs, *a3c])]
+    assert labels == ["one-step-q, target none", "one-step-q, target shared", "a3c"]
 
 
 def test_labels_are_the_fewest_settings_that_tell_groups_apart() -> None:
@@ -209,6 +221,25 @@ def test_a_single_point_can_be_seen_with_its_band(tmp_path: Path) -> None:
     blue, faint = np.array([0xB2, 0x72, 0]), np.round(0.2 * np.array([0xB2, 0x72, 0]) + 0.8 * 255)
     assert 20 < (upper == blue).all(axis=1).sum() < 400
     assert (np.abs(upper - faint) <= 1).all(axis=1).sum() > 100
+
+
+def test_a_long_legend_leaves_the_curves_as_large(tmp_path: Path) -> None:
+    def height(settings: Sequence[int]) -> float:
+        """Of the panel, in points."""
+        groups = group_runs([run_of(1, lr=0.001 * n, note=f"{n:060}") for n in settings])
+        curves = [make_curve(group, 20, np.random.default_rng(0)) for group in groups]
+        draw(curves, ["catch"], ("steps",), tmp_path / "legend.svg")
+        panel = (tmp_path / "legend.svg").read_text(encoding="utf-8").split('<g id="axes_1">')[1]
+        outline = re.findall(r"[\d.]+", re.findall(r'<path d="([^"]*)"', panel)[0])
+        heights = [float(number) for number in outline[1::2]]
+        return max(heights) - min(heights)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert 200 < height(range(1, 4)) < height(range(1, 25)) / 0.95
+    shown = (tmp_path / "legend.svg").read_text(encoding="utf-8")
+    lines = re.findall(r'style="(fill: none; [^"]*stroke-width: 3[;"][^"]*)', shown)
+    assert len(set(lines)) == 24
 
 
 def test_a_band_is_told_of_only_where_there_is_one() -> None:

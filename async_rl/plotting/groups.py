@@ -65,7 +65,8 @@ def group_runs(runs: Sequence[Run], labels: Sequence[str] = ()) -> list[Group]:
 
 
 def _learning(run: Run) -> dict[str, Any]:
-    return {name: value for name, value in run.settings.items() if name not in SAME_LEARNING | {"env"}}
+    unused = ("target", "target_interval") if run.settings["algorithm"] == "a3c" else ()
+    return {name: value for name, value in run.settings.items() if name not in SAME_LEARNING.union(["env"], unused)}
 
 
 def differences(settings: Sequence[dict[str, Any]]) -> list[str]:

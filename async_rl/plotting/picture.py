@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import math
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +21,9 @@ from async_rl.types import UserError
 Axis = Literal["steps", "frames", "time"]
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-"""Okabe and Ito's palette; from the seventh line on it comes again, dashed."""
+"""Okabe and Ito's palette; from the seventh line on it comes again, see `DASHES`."""
+
+DASHES = ("-", "--", ":", "-.")
 
 ENDINGS = (".png", ".svg")
 SIZE_INCHES = {1: (10.0, 7.0), 2: (16.0, 7.0), 3: (22.0, 7.0)}
@@ -28,6 +31,9 @@ DPI = 100
 POINT_ERROR = 0.3
 """Of a published point that was read off a figure by eye."""
 FONT_POINTS = 17
+
+LEGEND_ROWS, LEGEND_ROW_INCHES = 3, 1.6 * FONT_POINTS / 72
+"""Rows that are within `SIZE_INCHES`, and the height that a picture grows for each further one."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +107,7 @@ def _range(curves: Sequence[Curve]) -> tuple[float, float]:
 def _draw_panel(panel: Any, curves: Sequence[Curve], axis: Axis, known: References) -> None:
     scale = _scale(curves, axis)
     for number, curve in enumerate(curves):
-        colour, dashes = COLOURS[number % len(COLOURS)], ("-", "--")[number // len(COLOURS) % 2]
+        colour, dashes = COLOURS[number % len(COLOURS)], DASHES[number // len(COLOURS) % len(DASHES)]
         x = _x(curve, axis) / scale.size
         marker = "o" if len(x) == 1 else None  # a line needs two points
         if not curve.by_epsilon:
@@ -168,7 +174,7 @@ def _frame(
     known: References,
     limits: tuple[float, float],
 ) -> None:
-    """Title, the axis of scores, legend and the names of the reference lines."""
+    """Title, the axis of scores, the legend and the names of the reference lines."""
     heights = [*(score for _, score in known.lines), *(point.score * (1 + POINT_ERROR) for point in known.points)]
     low, high = min([limits[0], *heights]), max([limits[1], *heights])
     same = high - low <= 1e-9 * max(1.0, abs(high))
@@ -178,22 +184,31 @@ def _frame(
     panels[0].ticklabel_format(axis="y", style="plain", useOffset=False)
     panels[0].set_ylabel("human-normalised score" if len(games) > 1 else "score of a game, points")
     figure.suptitle(", ".join(map(game_title, games)) + ": scores of training games", fontweight="bold")
-    handles = {label: line for panel in panels for line, label in zip(*panel.get_legend_handles_labels(), strict=True)}
-    legend = figure.legend(
-        handles.values(),
-        handles.keys(),
-        loc="outside lower center",
-        ncols=max(1, int(figure.get_figwidth() / (0.9 + 0.14 * max(map(len, handles))))),
-        frameon=False,
-        title=textwrap.fill(_explanation(curves, known), int(9 * figure.get_figwidth())),
-        title_fontproperties={"size": FONT_POINTS - 3},
-    )
-    legend.get_title().set_multialignment("center")
+    _add_legend(figure, panels, _explanation(curves, known))
     places = spread([score for _, score in known.lines], least=0.075 * span)
     for (name, score), height in zip(known.lines, places, strict=True):
         panels[-1].annotate(
             f"{name} {_points(score)}", (1.01, height), xycoords=("axes fraction", "data"), va="center", color="0.25"
         )
+
+
+def _add_legend(figure: Any, panels: Sequence[Any], explanation: str) -> None:
+    """Below the panels; the picture grows with it, and they stay as large."""
+    handles = {label: line for panel in panels for line, label in zip(*panel.get_legend_handles_labels(), strict=True)}
+    labels = [textwrap.fill(label, int(7 * figure.get_figwidth())) for label in handles]
+    columns = max(1, int(figure.get_figwidth() / (0.9 + 0.14 * max(map(len, handles)))))
+    rows = math.ceil(sum(1 + label.count("\n") for label in labels) / columns)
+    figure.set_figheight(figure.get_figheight() + max(0, rows - LEGEND_ROWS) * LEGEND_ROW_INCHES)
+    legend = figure.legend(
+        handles.values(),
+        labels,
+        loc="outside lower center",
+        ncols=columns,
+        frameon=False,
+        title=textwrap.fill(explanation, int(9 * figure.get_figwidth())),
+        title_fontproperties={"size": FONT_POINTS - 3},
+    )
+    legend.get_title().set_multialignment("center")
 
 
 def _explanation(curves: Sequence[Curve], known: References) -> str:
