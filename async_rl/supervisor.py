@@ -126,6 +126,7 @@ class Supervisor:
     ):
         self._config, self._spec, self._layout = config, spec, layout
         self._table = table
+        self._nothing_left = table.total_steps() >= config.steps
         self._run_dir = run_dir
         self._logs = logs
         self._terminal = terminal
@@ -156,8 +157,9 @@ class Supervisor:
                     self._terminal.say(f"{signals.received.name}: stopping and saving{hint}")
                 self._workers.stop()
                 self._read_games()
-                self._log()
-                self._save()
+                if not self._nothing_left:
+                    self._log()
+                    self._save()
                 self._evaluations.finish(self._table.total_steps(), lambda: self._stopped)
                 if self._checkpoint_outage.failing:
                     self._save_at_last()

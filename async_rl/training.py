@@ -107,8 +107,8 @@ class _Run:
         if self._donor is not None and saved is None:  # lest a run killed before its first checkpoint forget it
             self._save(run_dir, Progress())
         supervisor = self.session(run_dir, saved, saved.progress if saved else Progress())
-        for change in resuming.changes(saved.config, self.config, self.table.total_steps()) if saved else ():
-            self.terminal.say(f"goes on with another {change}")
+        for sentence in self._said_of_going_on(saved) if saved else ():
+            self.terminal.say(sentence)
         ending = supervisor.run()
         again = recovery.used(run_dir)
         if supervisor.diverged and ending is Ending.FAILED and not again and os.path.isdir(run_dir):
@@ -135,13 +135,15 @@ class _Run:
         return dataclasses.replace(saved, progress=progress)
 
     def session(self, run_dir: Path, saved: Checkpoint | None, progress: Progress, **notes: Any) -> Supervisor:
-        """Record a session, open its logs and its terminal, and hand all that to a supervisor."""
-        self._record(run_dir, progress, notes)
+        """Record a session, if anything is left to train, open its logs and its terminal; all that for a supervisor."""
+        if not self._nothing_left:
+            self._record(run_dir, progress, notes)
         self.terminal = reporting.Quiet() if self._quiet else reporting.terminal(self.config, run_dir)
-        for sentence in saved.passed_over if saved else self._said_of_donor():
+        for sentence in saved.passed_over if saved else (*_said_of_method(self.config), *self._said_of_donor()):
             self.terminal.say(sentence)
         resumed_at = self.table.total_steps() if saved else None
-        self.logs = reporting.open_logs(run_dir, dataclasses.asdict(self.config), resumed_at, self.terminal.say)
+        shown = dataclasses.asdict(saved.config if saved is not None and self._nothing_left else self.config)
+        self.logs = reporting.open_logs(run_dir, shown, resumed_at, self.terminal.say)
         parts = (self.config, self._spec, self._layout, self.table, progress, run_dir, self.logs, self.terminal)
         return Supervisor(*parts, make_workers=self._make_workers)
 
@@ -179,6 +181,16 @@ class _Run:
     def _take_from_donor(self) -> list[str]:
         return [] if self._donor is None else checkpoint.transfer(self._donor, self.table, self._layout)
 
+    @property
+    def _nothing_left(self) -> bool:
+        return self.table.total_steps() >= self.config.steps
+
+    def _said_of_going_on(self, saved: Checkpoint) -> list[str]:
+        total_steps = self.table.total_steps()
+        if self._nothing_left:
+            return [f"T = {total_steps:,} has reached --steps {self.config.steps:,}: nothing is left to train"]
+        return [f"goes on with another {it}" for it in resuming.changes(saved.config, self.config, total_steps)]
+
     def _said_of_donor(self) -> tuple[str, ...]:
         if self._donor is None:
             return ()
@@ -195,6 +207,12 @@ def _seeds(config: Config, progress: Progress) -> dict[str, Any]:
     epsilons = {f"worker {index}": final_epsilons(config, index).tolist() for index in range(config.workers)}
     first = [*progress.incarnations, *[0] * config.workers][: config.workers]
     return {"seed": config.seed, "final_epsilons": epsilons, "incarnations": first} | seeding.SCHEME
+
+
+def _said_of_method(config: Config) -> tuple[str, ...]:
+    if config.algorithm not in ("n-step-q", "a3c") or config.t_max > 1:
+        return ()
+    return (f"{config.algorithm} with --t-max 1 learns from single steps; Mnih et al. 2016 have --t-max 5",)
 
 
 def _require_meaning(config: Config, resume: str | Path | None, other: str | Path | None) -> None:

@@ -6,6 +6,7 @@ import os
 import platform
 import re
 import shutil
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -385,6 +386,31 @@ def test_a_resumed_run_says_what_is_learnt_otherwise_and_takes_no_other_place_or
     assert not (tmp_path / "other").exists()
     train(config, resume=run_dir)
     assert capsys.readouterr().out.count("goes on with another --lr: 0.25, not 0.5\n") == 1
+
+
+def test_methods_of_several_steps_say_that_they_have_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = "a3c with --t-max 1 learns from single steps; Mnih et al. 2016 have --t-max 5\n"
+    for t_max, algorithm in [(1, "a3c"), (2, "a3c"), (1, "one-step-q")]:
+        config = Config(env="catch", algorithm=algorithm, workers=1, t_max=t_max, steps=100)
+        train(config, tmp_path / f"{algorithm}{t_max}")
+        assert (said in capsys.readouterr().out) == ((t_max, algorithm) == (1, "a3c"))
+
+
+def test_a_resume_with_nothing_left_to_train_changes_nothing(
+    tmp_path: Path, toy_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_dir = shutil.copytree(toy_run, tmp_path / "run")
+    before = {file: file.read_bytes() for file in sorted(run_dir.rglob("*")) if file.is_file()}
+    config = dataclasses.replace(resuming.settings(run_dir), steps=1000, lr=0.25)
+    result = train(config, resume=run_dir)
+    assert result.ending is Ending.FINISHED and result.total_steps == checkpoint.read(toy_run).progress.total_steps
+    said = capsys.readouterr().out
+    assert f"T = {result.total_steps:,} has reached --steps 1,000: nothing is left to train\n" in said
+    assert "another --lr" not in said
+    after = {file: file.read_bytes() for file in sorted(run_dir.rglob("*")) if file.is_file()}
+    assert not [file for file in before if after.pop(file) != before[file]]
+    (events,) = after.values()  # which hide for TensorBoard what came after the checkpoint
+    assert struct.pack("<d", 0.5) in events and struct.pack("<d", 0.25) not in events  # learning rates
 
 
 def test_a_run_that_goes_on_for_longer_says_what_becomes_of_the_learning_rate(
