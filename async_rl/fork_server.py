@@ -46,6 +46,9 @@ _FILES, _SPARE_FILES, _FILES_PER_PROCESS = 16, 64, 2
 _LOST_CODE = 255
 """What multiprocessing makes of a code that the fork server could not tell; a process may end with it, too."""
 
+_NO_GUARD_CODE = os.EX_CONFIG
+"""Of a process that would start others while it imports the main module."""
+
 _server: Any = forkserver._forkserver  # what is done with it here has no public name
 _preparing = threading.Lock()
 
@@ -53,8 +56,11 @@ _preparing = threading.Lock()
 def prepare(config: Config, processes: int | None = None) -> None:
     """Start the fork server, if it does not run; it does what is in `async_rl.preload` while the launcher goes on.
 
-    ``processes`` are to be started with it; default: the workers.
+    ``processes`` are to be started with it; default: the workers. A process that is itself just being started, and
+    imports a main module without a guard, ends at once, see `told`.
     """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        os._exit(_NO_GUARD_CODE)
     _hold_sockets()
     if START_METHOD != "forkserver":
         return
@@ -161,6 +167,8 @@ def told(code: int | None) -> str:
     """How a process has ended whose code `join` has returned, as the end of a sentence."""
     if code is None:
         return "was lost with the fork server"
+    if code == _NO_GUARD_CODE:
+        return """imported the main module, which would begin anew but for a guard, 'if __name__ == "__main__":'"""
     return f"died ({signal_name(-code)})" if code < 0 else f"ended with exit code {code}"
 
 

@@ -317,6 +317,13 @@ def test_a_training_in_a_daemon_thread_ends_with_its_program_and_is_saved(tmp_pa
     assert checkpoint.read(tmp_path / "run").progress.total_steps > 0
 
 
+def test_a_script_without_a_guard_is_told_of_it(tmp_path: Path) -> None:
+    done = program(tmp_path, TRAINS.replace('if __name__ == "__main__":', 'go("run")'))
+    assert done.stdout == "run FAILED\n"
+    told = """imported the main module, which would begin anew but for a guard, 'if __name__ == "__main__":'"""
+    assert f"worker 0 {told}; started again\n" in done.stderr and "Traceback" not in done.stderr
+
+
 def test_a_forked_child_of_a_program_that_has_trained_can_train(tmp_path: Path) -> None:
     text = """
     go("first")
