@@ -35,6 +35,11 @@ class Meter:
         self._final_epsilons = np.concatenate([final_epsilons(config, index) for index in range(config.workers)])
         self._last = self._counts()
 
+    @property
+    def read_at(self) -> int:
+        """T at the last report."""
+        return int(self._last[1])
+
     def read(self, statistics: EpisodeStatistics, workers_alive: int, workers_restarted: int) -> Report:
         """A report on the interval since the last call, or since the meter was made."""
         counts, last = self._counts(), self._last

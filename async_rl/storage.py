@@ -100,6 +100,20 @@ def write_result(path: Path, content: bytes) -> None:
         raise UserError(f"cannot write {path}: {reason(error)}.") from None
 
 
+def require_writable(path: Path) -> None:
+    """Say, before the work for it is done, that there can be no such file; the folder it is in is made if need be.
+
+    Raises:
+        UserError: so it is.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _beside(path, f".{secrets.token_hex(4)}.tmp") as beside:
+            beside.touch()
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot write {path}: {reason(error)}.") from None
+
+
 def _link(path: Path, second: Path) -> None:
     """A second name for a file, or a copy of it where a file can have but one."""
     second.unlink(missing_ok=True)

@@ -137,6 +137,7 @@ class Supervisor:
             config, run_dir, table.total_steps(), self._write_finite, self._evaluated, terminal.say
         )
         self._evaluation: Evaluation | None = None
+        self._evaluation_shown: Evaluation | None = None
         self._games_read = np.zeros(config.workers, dtype=np.int64)
         self._log_meter, self._terminal_meter = (
             Meter(config, table, self._clock, spec.frames_per_step) for _ in range(2)
@@ -164,7 +165,7 @@ class Supervisor:
                 if self._checkpoint_outage.failing:
                     self._save_at_last()
                 signals.interruptible = False
-                self._show()
+                self._show_last()
             except StopAtOnceError:
                 pass
             finally:
@@ -229,6 +230,12 @@ class Supervisor:
 
     def _show(self) -> None:
         self._terminal.show(self._report(self._terminal_meter))
+        self._evaluation_shown = self._evaluation
+
+    def _show_last(self) -> None:
+        """Show how the run has ended, if that has not been shown."""
+        if self._table.total_steps() > self._terminal_meter.read_at or self._evaluation is not self._evaluation_shown:
+            self._show()
 
     def _log(self) -> None:
         self._logs.report(self._report(self._log_meter))

@@ -55,6 +55,14 @@ def _number(value: Any, hint: Any) -> int | float | None:
         return None
 
 
+def number(text: str) -> float:
+    """The number that a text means; raises ValueError where it means none."""
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"expected a number such as 0.25 or 2.5e-4, got {text!r}") from None
+
+
 def whole_number(text: str) -> int:
     """The integer that a text writes: ``10_000_000`` or ``1e7``.
 

@@ -10,8 +10,8 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, Literal, NoReturn, TypeVar, cast
+from types import MappingProxyType, NoneType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, TypeVar, cast, get_args
 
 import docstring_parser
 import tyro
@@ -19,7 +19,7 @@ from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, Pri
 
 from async_rl.cores import available_cores
 from async_rl.types import UserError
-from async_rl.values import reason, shown_path, whole_number
+from async_rl.values import number, reason, shown_path, whole_number
 
 if TYPE_CHECKING:
     from async_rl.agent import Agent
@@ -31,26 +31,48 @@ PathOrNone = Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_
 """For a file or folder that need not be given; its docstring says what happens then."""
 
 
-def _integer(metavar: str, read: Callable[[str], int]) -> PrimitiveConstructorSpec[int]:
+def _path(word: str) -> Path:
+    """A path; an empty one, as of a variable that is not set, would be the current directory."""
+    if not word:
+        raise ValueError("expected a path, got nothing")
+    return Path(word)
+
+
+_READ: dict[Any, tuple[str, Callable[[str], Any]]] = {
+    int: ("INT", whole_number),
+    float: ("FLOAT", number),
+    Path: ("PATH", _path),
+}
+"""How one word becomes a value of a type, or a ValueError that says what was expected, and how the help calls it."""
+
+
+def _one_word(metavar: str, read: Callable[[str], Any], types: tuple[Any, ...]) -> PrimitiveConstructorSpec[Any]:
     return PrimitiveConstructorSpec(
         nargs=1,
         metavar=metavar,
         instance_from_str=lambda words: read(words[0]),
-        is_instance=lambda value: isinstance(value, int),
+        is_instance=lambda value: isinstance(value, types),
         str_from_instance=lambda value: [str(value)],
     )
 
 
-NUMBER_OR_AUTO = _integer("INT|auto", lambda word: available_cores() if word == "auto" else whole_number(word))
+NUMBER_OR_AUTO = _one_word("INT|auto", lambda word: available_cores() if word == "auto" else whole_number(word), (int,))
 """For a number of processes."""
 
 _RULES = ConstructorRegistry()
 
 
 @_RULES.primitive_rule
-def _integers(type_info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[int] | None:
-    """Integers of all commands may be written as 1e6, too."""
-    return _integer("INT", whole_number) if type_info.type is int else None
+def _one_word_rule(type_info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
+    """For the types of `_READ`, alone or with None, of all commands."""
+    kinds = get_args(type_info.type) or (type_info.type,)
+    optional = kinds[1:] == (NoneType,)
+    if kinds[0] not in _READ or len(kinds) != 1 + optional:
+        return None
+    metavar, read = _READ[kinds[0]]
+    if not optional:
+        return _one_word(metavar, read, kinds)
+    return _one_word(f"{{None}}|{metavar}", lambda word: None if word == "None" else read(word), kinds)
 
 
 def read_arguments(
@@ -102,9 +124,22 @@ def run(command: Callable[[], int | None]) -> NoReturn:
             raise
         if error.errno == errno.ENOSPC:  # else whoever read the output, such as head, has seen enough
             print(f"error: cannot write the output: {reason(error)}.", file=sys.stderr)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python writes what is left at its end
+        _write_no_more()
         code = 1
     sys.exit(code)
+
+
+def tell(line: str) -> None:
+    """Print what came of something; if nobody reads the output any more, it has been done all the same."""
+    try:
+        print(line, flush=True)
+    except BrokenPipeError:
+        _write_no_more()
+
+
+def _write_no_more() -> None:
+    """Give up the output, of which Python would write what is left at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _terminated(number: int, frame: object) -> NoReturn:

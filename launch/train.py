@@ -18,7 +18,7 @@ from async_rl.cores import available_cores
 from async_rl.types import UserError
 from async_rl.user_code import code_named
 from async_rl.values import flag
-from launch.command import NUMBER_OR_AUTO, PathOrNone, read_arguments, run
+from launch.command import NUMBER_OR_AUTO, PathOrNone, read_arguments, run, tell
 
 if TYPE_CHECKING:
     from async_rl.resuming import Fits
@@ -78,13 +78,14 @@ def parse(arguments: list[str]) -> Command:
 def files_named(arguments: list[str]) -> tuple[Path | None, Path | None]:
     """--config and --resume of a command line, None where there is none, or the run is still to be found."""
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    first.add_argument("--config", type=Path)
-    first.add_argument("--resume", type=Path)
+    first.add_argument("--config")
+    first.add_argument("--resume")
     try:
         files = first.parse_known_args(arguments)[0]
     except argparse.ArgumentError:
         return None, None  # the second parser says what is wrong
-    return files.config, None if files.resume == AUTO else files.resume
+    config, resume = (Path(word) if word else None for word in (files.config, files.resume))
+    return config, None if resume == AUTO else resume
 
 
 def require_trust(command: Command, arguments: list[str]) -> None:
@@ -174,11 +175,11 @@ def train_by(
     place = make_workers or on_this_machine
     result = train(config, run_dir, resume, init_from, make_workers=place)
     score = "no game has ended yet" if math.isnan(result.mean_score) else f"mean score {result.mean_score:.2f}"
-    print(f"{result.ending.name.lower()} at T = {result.total_steps:,}, {score}")
+    tell(f"{result.ending.name.lower()} at T = {result.total_steps:,}, {score}")
     if result.resumable:
         more = f" --steps {2 * result.total_steps}" if result.total_steps >= config.steps else ""
         more += " --trust-code" if code_named(config.env, config.network) else ""
-        print(f"go on with: python -m launch.{module} --resume {shlex.quote(str(result.run_dir))}{more}")
+        tell(f"go on with: python -m launch.{module} --resume {shlex.quote(str(result.run_dir))}{more}")
     return int(result.ending.value)
 
 

@@ -5,16 +5,18 @@ import dataclasses
 import os
 import platform
 import re
+import shlex
 import shutil
 import struct
 import subprocess
 import sys
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, InProcess, command
+from conftest import ROOT, TIMEOUT_SECONDS, InProcess, command
 from torch import nn
 
 from async_rl import Config, UserError, checkpoint, resuming, run_directory, storage, train
@@ -22,6 +24,7 @@ from async_rl.build import FEWEST_PARAMETERS, compute_dtype
 from async_rl.config_file import from_text, from_toml, from_values, to_toml
 from async_rl.cores import available_cores
 from async_rl.envs import describe
+from async_rl.shared import SharedTable
 from async_rl.supervisor import Ending
 from async_rl.values import flag
 from launch import card
@@ -373,6 +376,67 @@ def test_what_is_no_whole_number_is_refused(text: str, capsys: pytest.CaptureFix
     assert "expected a whole number such as" in capsys.readouterr().err
     with contextlib.suppress(ValueError), pytest.raises(UserError, match="steps must be of type int"):
         Config(steps=float(text))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--gamma", "x"], "--gamma: expected a number such as 0.25 or 2.5e-4, got 'x'"),
+        (["--lambda", "x"], "--lambda: expected a number such as 0.25 or 2.5e-4, got 'x'"),
+        (["--run-dir", ""], "--run-dir: expected a path, got nothing"),
+        (["--config="], "--config: expected a path, got nothing"),
+        (["--resume", ""], "--resume: expected a path, got nothing"),
+    ],
+)
+def test_what_is_no_number_or_path_is_refused(
+    arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        parse(arguments)
+    assert f"Error parsing {expected} " in capsys.readouterr().err
+    assert parse(["--lambda", "None"]).lambda_ is None
+
+
+def test_a_limit_on_the_size_of_files_is_one_sentence(tmp_path: Path) -> None:
+    line = shlex.join(command("--env", "catch", "--workers", "1", "--steps", "100", "--run-dir", str(tmp_path / "run")))
+    limited = f"ulimit -f 100; exec {line}"
+    done = subprocess.run(["bash", "-c", limited], cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT_SECONDS)
+    assert done.returncode == 2 and done.stdout == ""
+    assert re.fullmatch(
+        r"error: cannot reserve .* MiB of shared memory: File too large; .* \(ulimit -a\)\.\n", done.stderr
+    )
+
+
+def test_a_training_is_not_in_vain_if_nobody_reads_its_output_to_the_end(tmp_path: Path) -> None:
+    line = shlex.join(
+        command("--env", "catch", "--workers", "1", "--steps", "9000", "--run-dir", str(tmp_path / "run"))
+    )
+    piped = f"{line} --report-seconds 0.2 | head -1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", piped], cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT_SECONDS)
+    assert (done.returncode, done.stdout.count("\n"), done.stderr) == (0, 1, "")
+    assert checkpoint.read(tmp_path / "run").progress.total_steps >= 9000
+
+
+class Instantly:
+    """Workers that have taken all steps when they are first looked after."""
+
+    restarted, incarnations, stepping, pids, any_alive = 0, (0,), 0, MappingProxyType({}), True
+
+    def __init__(self, config: Config, table: SharedTable, *_: object):
+        self._config, self._table = config, table
+
+    def watch(self, seconds: float) -> None:
+        self._table["steps"][0] = self._config.steps
+        self.any_alive = False
+
+    def start(self) -> None: ...
+
+    stop = kill = start
+
+
+def test_the_end_of_a_run_is_shown_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    result = train(Config(env="catch", workers=1, steps=1234), tmp_path / "run", make_workers=Instantly)
+    assert result.ending is Ending.FINISHED and capsys.readouterr().out.count("T 1,234 (100.0%)") == 1
 
 
 def test_a_resumed_run_says_what_is_learnt_otherwise_and_takes_no_other_place_or_network(

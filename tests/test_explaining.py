@@ -23,7 +23,7 @@ pytest.importorskip("matplotlib", reason="pictures of networks need the extra 'e
 
 from async_rl.viewing.anatomy import Field, convolutions, first_weights, last_hidden, peaks
 from async_rl.viewing.embedding import pca, spread, tsne
-from async_rl.viewing.explaining import explain, map_path
+from async_rl.viewing.explaining import check_output, explain, map_path
 from async_rl.viewing.features import crop, understand
 from async_rl.viewing.projection import project
 from async_rl.viewing.sampling import States, sample, strongest
@@ -278,6 +278,8 @@ def test_explain_works_on_a_run_and_repeats(tmp_path: Path, toy_run: Path) -> No
     assert [path.read_bytes() for path in again] == [path.read_bytes() for path in (output, map_path(output))]
     failed = subprocess.run([*line[:4], "--output", "a.pdf"], cwd=ROOT, capture_output=True, text=True, timeout=200)
     assert failed.returncode == 2 and failed.stderr == "error: --output must end in .png, got a.pdf.\n"
+    with pytest.raises(UserError, match=f"^cannot write {output}/map.png: "):
+        check_output(output / "map.png")
 
 
 def test_first_weights_belong_to_the_observation() -> None:

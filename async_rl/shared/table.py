@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from async_rl.types import UserError
+from async_rl.values import reason
 
 # A row starts on a page of its own, so that the counters of one writer do not share a cache line with another row.
 _ALIGNMENT = 4096
@@ -60,13 +61,19 @@ class SharedTable:
         """Reserve the memory and fill it: NaN for floats, -1 for integers, so that a forgotten write shows.
 
         Raises:
-            UserError: there is not that much shared memory.
+            UserError: there is not that much shared memory, or it cannot be had.
         """
         self.rows = tuple(rows)
         size_bytes = sum(_aligned(row.size_bytes) for row in rows)
         _require_shared_memory(size_bytes)
         context = multiprocessing.get_context("spawn")  # the mapping is the same for every start method but fork
-        self._memory = context.RawArray("b", size_bytes + _ALIGNMENT)
+        try:
+            self._memory = context.RawArray("b", size_bytes + _ALIGNMENT)
+        except OSError as error:
+            raise UserError(
+                f"cannot reserve {size_bytes / 2**20:.1f} MiB of shared memory: {reason(error)}; perhaps by a limit "
+                "of the shell (ulimit -a)."
+            ) from None
         self._attach()
         self.clear()
 

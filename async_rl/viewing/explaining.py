@@ -33,9 +33,7 @@ def check_output(output: Path) -> None:
     if output.suffix.lower() != ".png":
         raise UserError(f"--output must end in .png, got {output.name}.")
     require_matplotlib()
-    trial = output.with_name(f".{output.name}.part")
-    storage.write_result(trial, b"")
-    trial.unlink()
+    storage.require_writable(output)
 
 
 def explain(agent: Agent, output: Path, count: int, method: str, seed: int, tell: Tell) -> list[Path]:

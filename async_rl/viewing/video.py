@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from async_rl import storage
 from async_rl.types import UserError
 from async_rl.values import reason
 
@@ -25,12 +26,7 @@ def check_output(path: Path) -> None:
     if path.suffix.lower() not in ENDINGS:
         raise UserError(f"--output must end in {' or '.join(ENDINGS)}, got {path.name}.")
     ffmpeg()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with _beside(path) as beside:
-            beside.touch()
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {reason(error)}.") from None
+    storage.require_writable(path)
 
 
 def ffmpeg() -> str:
