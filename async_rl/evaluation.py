@@ -6,6 +6,7 @@ import math
 import os
 import statistics
 import time
+import typing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from async_rl import storage
 from async_rl.config import Config
 from async_rl.published import human_normalised
 from async_rl.types import UserError
-from async_rl.values import reason
+from async_rl.values import checked, reason
 
 FOLDER = "evaluations"
 """In a run directory."""
@@ -42,6 +43,8 @@ class Protocol:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        for name, hint in typing.get_type_hints(type(self)).items():
+            object.__setattr__(self, name, checked(name, getattr(self, name), hint))
         for name, valid, expected in (
             ("episodes", 1 <= self.episodes <= 1_000_000, "between 1 and 1,000,000"),
             ("epsilon", self.epsilon is None or 0 <= self.epsilon <= 1, "between 0 and 1"),

@@ -28,6 +28,7 @@ from async_rl.listening import Listening
 from async_rl.players import environment_config, player_process
 from async_rl.shared import Row, SharedTable
 from async_rl.types import UserError
+from async_rl.values import checked
 
 FRUITLESS_STARTS = 3
 """Deaths in a row, without a game finished in between, after which an evaluation is given up."""
@@ -226,6 +227,7 @@ def evaluate(
     Raises:
         UserError: the environment cannot be made, has changed since the training, or fails.
     """
+    workers = checked("workers", workers, int | None)
     if workers is not None and not 1 <= workers <= 4096:
         raise UserError(f"--workers must be between 1 and 4096, got {workers}.")
     with tempfile.TemporaryDirectory(prefix=temporary.PREFIX) as folder, os.fdopen(temporary.hold(Path(folder)), "wb"):

@@ -23,6 +23,7 @@ from async_rl.schedules import with_drawn_learning_rate
 from async_rl.shared import layout
 from async_rl.supervisor import Ending, MakeWorkers, Supervisor, on_this_machine
 from async_rl.types import EnvSpec, UserError
+from async_rl.values import checked
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ def train(
     Raises:
         UserError: what a person can mend, or another launcher is at work in the directory; no worker was started.
     """
+    config = checked("config", config, Config)
     fork_server.prepare_ahead(config)
     config = with_drawn_learning_rate(config)
     _require_meaning(config, resume, run_dir or init_from)

@@ -35,7 +35,7 @@ def checked(key: str, value: Any, hint: Any) -> Any:
         raise UserError(f"{key} must be a list, got {shown(value)}.")
     if isinstance(hint, types.UnionType):  # X | None; TOML has no null, so the value is an X
         return None if value is None else checked(key, value, typing.get_args(hint)[0])
-    if type(value) is hint:
+    if type(value) is hint or (hint not in (int, float) and isinstance(value, hint)):
         return value
     converted = _number(value, hint)
     if converted is None:

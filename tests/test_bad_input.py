@@ -19,7 +19,7 @@ import safetensors.numpy
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from async_rl import Config, UserError, checkpoint, load, reporting, run_directory, storage
+from async_rl import AsGymnasium, Config, UserError, checkpoint, load, reporting, run_directory, storage, train
 from async_rl.build import make_table
 from async_rl.checkpoint_content import decode, encode
 from async_rl.config_file import from_text, from_toml, from_values, to_toml
@@ -33,6 +33,19 @@ pytestmark = pytest.mark.faults
 
 FIELDS = [field.name for field in dataclasses.fields(Config)]
 FLAGS = [*map(flag, FIELDS), "--config", "--resume", "--init-from", "--run-dir", "--trust-code"]
+
+
+def test_what_is_no_configuration_or_number_is_named_in_the_library(tmp_path: Path, toy_run: Path) -> None:
+    told = "config must be of type Config, got 'pong'"
+    for call in (lambda: train("pong", tmp_path / "run"), lambda: AsGymnasium("pong")):  # type: ignore[arg-type]
+        with pytest.raises(UserError, match=told):
+            call()
+    assert not (tmp_path / "run").exists()
+    agent = load(toy_run)
+    for name, value, kind in (("episodes", "10", "int"), ("epsilon", [0.1], "float"), ("workers", 1.5, "int")):
+        with pytest.raises(UserError, match=f"{name} must be of type {kind}, got "):
+            agent.evaluate(**{name: value})
+
 
 many = settings(max_examples=600, deadline=None, suppress_health_check=list(HealthCheck))
 

@@ -11,6 +11,7 @@ from async_rl.config import Config
 from async_rl.envs.atari import FRAMES_PER_SECOND, FRAMES_PER_STEP, Atari
 from async_rl.envs.registry import atari_game, close, describe, make_environment
 from async_rl.types import Environment, UserError
+from async_rl.values import checked
 
 
 class AsGymnasium(gymnasium.Env[np.ndarray, np.int64]):
@@ -31,7 +32,7 @@ class AsGymnasium(gymnasium.Env[np.ndarray, np.int64]):
     """
 
     def __init__(self, config: Config, render_mode: str | None = None) -> None:
-        spec = describe(config)
+        spec = describe(checked("config", config, Config))
         modes = ["rgb_array"] if atari_game(config) else []
         if render_mode not in (None, *modes):
             raise UserError(f"{spec.name} has no render mode {render_mode!r}; it has {modes or 'none'}.")
