@@ -9,6 +9,7 @@ from pathlib import Path
 from async_rl import checkpoint, recovery, run_directory
 from async_rl.config import NOTHING_LEARNT, Config
 from async_rl.config_file import from_toml
+from async_rl.replay.samplers import Proportional
 from async_rl.schedules import learning_rate, with_drawn_learning_rate
 from async_rl.types import UserError
 from async_rl.values import differences
@@ -42,13 +43,24 @@ def settings(run_or_checkpoint: Path) -> Config:
 
 
 def changes(before: Config, now: Config, total_steps: int) -> list[str]:
-    """What is learnt otherwise from T on, see `differences`; --steps where the learning rate falls until then."""
+    """What is learnt otherwise from T on, see `differences`; --steps where something goes by the share of them."""
     names = [field.name for field in dataclasses.fields(Config) if field.name not in MAY_DIFFER]
     said = differences(before, now, names)
-    rate, was = (f"{learning_rate(config, total_steps):.3g}" for config in (now, before))
-    if before.steps != now.steps and rate != was:
-        said.append(f"--steps: {now.steps:,}, not {before.steps:,}, so the learning rate is {rate} here, not {was}")
+    if before.steps != now.steps:
+        new, old = _by_share(now, total_steps), _by_share(before, total_steps)
+        moved = [
+            f"{what} is {value} here, not {old[what]}" for what, value in new.items() if old.get(what, value) != value
+        ]
+        said += [f"--steps: {now.steps:,}, not {before.steps:,}, so {' and '.join(moved)}"] * bool(moved)
     return said
+
+
+def _by_share(config: Config, total_steps: int) -> dict[str, str]:
+    """What goes by the share of --steps that is done, as it is at T."""
+    found = {"the learning rate": learning_rate(config, total_steps)}
+    if config.prioritized:
+        found["the exponent of importance weights"] = Proportional(config.steps).beta(total_steps)
+    return {what: f"{value:.3g}" for what, value in found.items()}
 
 
 def on_one_machine(run_dir: Path) -> bool:

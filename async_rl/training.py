@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from async_rl import checkpoint, fork_server, recovery, reporting, resuming, run_directory, seeding
+from async_rl.advice import advice
 from async_rl.build import final_epsilons, has_bfloat16, initialise, make_table, stored_bytes
 from async_rl.checkpoint import Checkpoint, Progress
 from async_rl.config import Config
@@ -141,7 +142,7 @@ class _Run:
         if not self._nothing_left:
             self._record(run_dir, progress, notes)
         self.terminal = reporting.Quiet() if self._quiet else reporting.terminal(self.config, run_dir)
-        for sentence in saved.passed_over if saved else (*_said_of_method(self.config), *self._said_of_donor()):
+        for sentence in saved.passed_over if saved else (*advice(self.config), *self._said_of_donor()):
             self.terminal.say(sentence)
         resumed_at = self.table.total_steps() if saved else None
         shown = dataclasses.asdict(saved.config if saved is not None and self._nothing_left else self.config)
@@ -209,12 +210,6 @@ def _seeds(config: Config, progress: Progress) -> dict[str, Any]:
     epsilons = {f"worker {index}": final_epsilons(config, index).tolist() for index in range(config.workers)}
     first = [*progress.incarnations, *[0] * config.workers][: config.workers]
     return {"seed": config.seed, "final_epsilons": epsilons, "incarnations": first} | seeding.SCHEME
-
-
-def _said_of_method(config: Config) -> tuple[str, ...]:
-    if config.algorithm not in ("n-step-q", "a3c") or config.t_max > 1:
-        return ()
-    return (f"{config.algorithm} with --t-max 1 learns from single steps; Mnih et al. 2016 have --t-max 5",)
 
 
 def _require_meaning(config: Config, resume: str | Path | None, other: str | Path | None) -> None:

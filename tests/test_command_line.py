@@ -12,6 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from conftest import ROOT, TIMEOUT_SECONDS, InProcess, command
 from torch import nn
 
 from async_rl import Config, UserError, checkpoint, resuming, run_directory, storage, train
+from async_rl.advice import advice
 from async_rl.build import FEWEST_PARAMETERS, compute_dtype
 from async_rl.config_file import from_text, from_toml, from_values, to_toml
 from async_rl.cores import available_cores
@@ -460,6 +462,35 @@ def test_methods_of_several_steps_say_that_they_have_one(tmp_path: Path, capsys:
         assert (said in capsys.readouterr().out) == ((t_max, algorithm) == (1, "a3c"))
 
 
+@pytest.mark.parametrize(
+    ("useless", "useful", "settings"),
+    [
+        ("--target-interval has no effect without a target network", {"target": "shared"}, {"target": "none"}),
+        ("--entropy-weight has no effect but for a3c", {"algorithm": "a3c"}, {}),
+        ("--final-epsilons has no effect for a3c and with --exploration ladder", {}, {"exploration": "ladder"}),
+        ("--clip-gradients has no effect without --max-gradient-norm", {"max_gradient_norm": 1.0}, {}),
+        ("--rms-epsilon has no effect but with --optimizer rmsprop", {}, {"optimizer": "adam"}),
+        ("--momentum-decay has no effect with --optimizer rmsprop", {"optimizer": "adam"}, {}),
+        ("--batch-size has no effect without --replay or --epochs", {"replay": 1000}, {}),
+        ("--sticky has no effect but on Atari", {"env": "pong"}, {"env": "catch"}),
+    ],
+)
+def test_settings_that_do_nothing_are_named(useless: str, useful: dict[str, Any], settings: dict[str, Any]) -> None:
+    values = {"target_interval": 77, "entropy_weight": 0.5, "final_epsilons": (0.2, 0.3), "clip_gradients": "layer",
+              "rms_epsilon": 0.3, "momentum_decay": 0.7, "batch_size": 77, "sticky": 0.5}  # fmt: skip
+    name = useless.split()[0].removeprefix("--").replace("-", "_")
+    config = Config(workers=1, **settings | {name: values[name]})
+    assert advice(config) == [useless]
+    assert not advice(
+        dataclasses.replace(config, **useful or {"exploration": "drawn", "optimizer": "rmsprop"}, t_max=5)
+    )
+
+
+def test_no_preset_has_a_setting_that_does_nothing() -> None:
+    for file in (ROOT / "configs").glob("*.toml"):
+        assert not advice(from_toml(file)), file
+
+
 def test_a_resume_with_nothing_left_to_train_changes_nothing(
     tmp_path: Path, toy_run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -490,6 +521,18 @@ def test_a_run_that_goes_on_for_longer_says_what_becomes_of_the_learning_rate(
     assert f"{said}{before.lr / 2:.3g} here, not 0\n" in capsys.readouterr().out
     constant = dataclasses.replace(config, steps=3 * done, lr_schedule="constant")
     assert resuming.changes(dataclasses.replace(constant, steps=done), constant, done) == []
+
+
+def test_a_prioritised_run_that_goes_on_for_longer_says_what_becomes_of_its_weights() -> None:
+    before = Config(replay=1000, prioritized=True, steps=1000, lr_schedule="constant", workers=1)
+    (said,) = resuming.changes(before, dataclasses.replace(before, steps=3000), 500)
+    assert said == "--steps: 3,000, not 1,000, so the exponent of importance weights is 0.5 here, not 0.7"
+    both, now = (dataclasses.replace(before, lr_schedule="linear", lr=0.1, steps=steps) for steps in (1000, 2000))
+    (said,) = resuming.changes(both, now, 500)
+    assert said.endswith(
+        "the learning rate is 0.075 here, not 0.05 and the exponent of importance weights is 0.55 here, not 0.7"
+    )
+    assert not resuming.changes(before, dataclasses.replace(before, steps=3000, report_seconds=1.0), 0)
 
 
 def test_a_network_that_saw_other_screens_is_taken_with_a_warning(

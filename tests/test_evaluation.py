@@ -227,6 +227,8 @@ def test_the_command_prints_and_writes_the_figures_of_a_light_run(tmp_path: Path
 
 def test_figures_are_printed_even_where_they_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     light_run(CARTPOLE, tmp_path)
+    with pytest.raises(UserError, match=r"must end in \.json, got scores\.csv"):
+        _run(Options(run=tmp_path, episodes=2, output=tmp_path / "scores.csv"))
     with pytest.raises(UserError, match=r"cannot write /proc/nowhere\.json"):
         _run(Options(run=tmp_path, episodes=2, output=Path("/proc/nowhere.json")))
     assert "mean score" in capsys.readouterr().out

@@ -48,7 +48,7 @@ LAYERS = [
     ["traced", "players", "card"],
     ["match"],
     ["preload", "processes", "agent", "health", "evaluations", "lock", "divergence", "recovery"],
-    ["supervisor", "viewing", "resuming"],
+    ["supervisor", "viewing", "resuming", "advice"],
     ["training"],
     ["cluster"],
 ]

@@ -53,5 +53,9 @@ class Proportional:
 
     def importance(self, ratios: np.ndarray, total_steps: int) -> np.ndarray:
         """``(N * P(i))^-beta`` over the largest of the batch, so errors are only scaled down (section 3.4)."""
-        weights = ratios ** -linear(self.importance_exponent, 1.0, self.steps, total_steps)
+        weights = ratios ** -self.beta(total_steps)
         return weights / weights.max()
+
+    def beta(self, total_steps: int) -> float:
+        """The exponent of the importance weights at T."""
+        return linear(self.importance_exponent, 1.0, self.steps, total_steps)

@@ -1,0 +1,42 @@
+"""What is said of settings before a run begins: those that do nothing beside the others, or not what one may think."""
+
+import math
+from collections.abc import Callable
+
+from async_rl.config import Config
+from async_rl.envs import atari_game
+from async_rl.values import flag
+
+_EFFECTS: tuple[tuple[tuple[str, ...], Callable[[Config], object], str], ...] = (
+    (("target_interval",), lambda c: c.uses_target, "without a target network"),
+    (("entropy_weight",), lambda c: c.algorithm == "a3c", "but for a3c"),
+    (("exploration", "epsilon_anneal_steps"), lambda c: c.algorithm != "a3c", "for a3c, which explores by its policy"),
+    (
+        ("final_epsilons", "final_epsilon_probabilities"),
+        lambda c: c.algorithm != "a3c" and c.exploration == "drawn",
+        "for a3c and with --exploration ladder",
+    ),
+    (("clip_gradients",), lambda c: math.isfinite(c.gradient_norm_limit), "without --max-gradient-norm"),
+    (("rms_decay",), lambda c: c.optimizer != "momentum", "with --optimizer momentum"),
+    (("rms_epsilon",), lambda c: c.optimizer == "rmsprop", "but with --optimizer rmsprop"),
+    (("momentum_decay",), lambda c: c.optimizer != "rmsprop", "with --optimizer rmsprop"),
+    (("adam_epsilon",), lambda c: c.optimizer == "adam", "but with --optimizer adam"),
+    (("batch_size",), lambda c: c.replay or c.epochs > 1, "without --replay or --epochs"),
+    (("learning_starts",), lambda c: c.replay, "without --replay"),
+    (("evaluate_episodes",), lambda c: c.evaluate_every, "without --evaluate-every"),
+    (("sticky", "no_ops", "life_loss_ends_return", "max_episode_frames"), atari_game, "but on Atari"),
+)
+"""Settings, whether they change anything, and in which case they do not."""
+
+
+def advice(config: Config) -> list[str]:
+    """A line for each setting that is another than by default, in vain, and for an n-step method of single steps."""
+    said = [
+        f"{flag(name)} has no effect {case}"
+        for names, effective, case in _EFFECTS
+        for name in names
+        if config.changes(name) and not effective(config)
+    ]
+    if config.algorithm in ("n-step-q", "a3c") and config.t_max == 1:
+        said.append(f"{config.algorithm} with --t-max 1 learns from single steps; Mnih et al. 2016 have --t-max 5")
+    return said
