@@ -41,7 +41,7 @@ from async_rl.processes import FRUITLESS_STARTS
 from benchmarks.cluster_partition import Partitioned, why_not
 from benchmarks.cluster_runs import ClusterRun, Machines, complete, toy
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.xdist_group("cluster")]  # one cluster at a time
 
 ISLANDS = ("--islands", "2", "--workers", "1", "--exchange-interval", "250")
 

@@ -322,7 +322,7 @@ def test_a_signal_saves_and_leaves_nothing_behind(start: Start, number: signal.S
     run.signal(number)
     assert run.wait() == code
     wait_for(lambda: gone(family), "the end of all processes")
-    assert shared_memory_files() <= before
+    wait_for(lambda: shared_memory_files() <= before, "the end of all shared memory")
     saved = checkpoint.read(run.run_dir)
     assert saved.progress.total_steps == run.steps() >= 1000
     assert f"{ending} at T = {run.steps():,}" in run.text() and f"--resume {run.run_dir}" in run.text()
@@ -394,7 +394,7 @@ def test_workers_die_with_a_killed_launcher(start: Start) -> None:
     run.process.kill()
     run.wait()
     wait_for(lambda: gone(family), "the end of all processes")
-    assert shared_memory_files() <= before
+    wait_for(lambda: shared_memory_files() <= before, "the end of all shared memory")
 
 
 def test_what_a_killed_launcher_leaves_in_the_temporary_directory_is_removed_by_the_next(
