@@ -10,11 +10,15 @@ from async_rl.values import flag
 _EFFECTS: tuple[tuple[tuple[str, ...], Callable[[Config], object], str], ...] = (
     (("target_interval",), lambda c: c.uses_target, "without a target network"),
     (("entropy_weight",), lambda c: c.algorithm == "a3c", "but for a3c"),
-    (("exploration", "epsilon_anneal_steps"), lambda c: c.algorithm != "a3c", "for a3c, which explores by its policy"),
+    (
+        ("exploration", "epsilon_anneal_steps", "final_epsilons", "final_epsilon_probabilities"),
+        lambda c: c.algorithm != "a3c",
+        "for a3c, which explores by its policy",
+    ),
     (
         ("final_epsilons", "final_epsilon_probabilities"),
-        lambda c: c.algorithm != "a3c" and c.exploration == "drawn",
-        "for a3c and with --exploration ladder",
+        lambda c: c.algorithm == "a3c" or c.exploration == "drawn",
+        "with --exploration ladder",
     ),
     (("clip_gradients",), lambda c: math.isfinite(c.gradient_norm_limit), "without --max-gradient-norm"),
     (("rms_decay",), lambda c: c.optimizer != "momentum", "with --optimizer momentum"),
@@ -30,13 +34,11 @@ _EFFECTS: tuple[tuple[tuple[str, ...], Callable[[Config], object], str], ...] = 
 
 
 def advice(config: Config) -> list[str]:
-    """A line for each setting that is another than by default, in vain, and for an n-step method of single steps."""
-    said = [
-        f"{flag(name)} has no effect {case}"
-        for names, effective, case in _EFFECTS
-        for name in names
-        if config.changes(name) and not effective(config)
-    ]
+    """What to say of settings that are others than by default, in vain, and of an n-step method of single steps."""
+    said = []
+    for names, effective, case in _EFFECTS:
+        if not effective(config) and (vain := [flag(name) for name in names if config.changes(name)]):
+            said.append(f"no effect {case}: {', '.join(vain)}")
     if config.algorithm in ("n-step-q", "a3c") and config.t_max == 1:
         said.append(f"{config.algorithm} with --t-max 1 learns from single steps; Mnih et al. 2016 have --t-max 5")
     return said
