@@ -28,13 +28,13 @@ _EFFECTS: tuple[tuple[tuple[str, ...], Callable[[Config], object], str], ...] = 
     (("batch_size",), lambda c: c.replay or c.epochs > 1, "without --replay or --epochs"),
     (("learning_starts",), lambda c: c.replay, "without --replay"),
     (("evaluate_episodes",), lambda c: c.evaluate_every, "without --evaluate-every"),
-    (("sticky", "no_ops", "life_loss_ends_return", "max_episode_frames"), atari_game, "but on Atari"),
+    (("life_loss_ends_return",), atari_game, "but on Atari"),
 )
 """Settings, whether they change anything, and in which case they do not."""
 
 
 def advice(config: Config) -> list[str]:
-    """What to say of settings that are others than by default, in vain, and of an n-step method of single steps."""
+    """What to say of those of `_EFFECTS` that differ from the defaults in vain, and of n-step methods of one step."""
     said = []
     for names, effective, case in _EFFECTS:
         if not effective(config) and (vain := [flag(name) for name in names if config.changes(name)]):

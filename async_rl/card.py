@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import shlex
 import tomllib
 from collections.abc import Iterable, Sequence
@@ -125,7 +126,7 @@ def _curve(curve: Curve | None, picture: str | None) -> list[str]:
         return ["No training games are on record."]
     words = "Mean score of all training games, exploration included"
     if picture is not None:
-        return [f"![Learning curve]({quote(picture)})", f"{words}."]
+        return [f"![Learning curve]({quote(os.fsencode(picture))})", f"{words}."]
     rows = zip(curve.total_steps.tolist(), curve.score.tolist(), curve.games.tolist(), strict=True)
     table = _table(("T", "mean score", "games"), [(f"{t:,.0f}", f"{s:,.2f}", f"{n:,}") for t, s, n in rows])
     return [f"{words}:", table]

@@ -47,10 +47,8 @@ def changes(before: Config, now: Config, total_steps: int) -> list[str]:
     names = [field.name for field in dataclasses.fields(Config) if field.name not in MAY_DIFFER]
     said = differences(before, now, names)
     if before.steps != now.steps:
-        new, old = _by_share(now, total_steps), _by_share(before, total_steps)
-        moved = [
-            f"{what} is {value} here, not {old[what]}" for what, value in new.items() if old.get(what, value) != value
-        ]
+        new, old = (_by_share(dataclasses.replace(now, steps=each.steps), total_steps) for each in (now, before))
+        moved = [f"{what} is {value} here, not {old[what]}" for what, value in new.items() if value != old[what]]
         said += [f"--steps: {now.steps:,}, not {before.steps:,}, so {' and '.join(moved)}"] * bool(moved)
     return said
 

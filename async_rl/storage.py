@@ -10,6 +10,7 @@ It tells damage, not malice: whoever can write the file can also write its sum. 
 """
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -108,6 +109,10 @@ def require_writable(path: Path) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if path.exists() and not path.is_file():  # a device, such as /dev/null
+            return
         with _beside(path, f".{secrets.token_hex(4)}.tmp") as beside:
             beside.touch()
     except (OSError, ValueError) as error:

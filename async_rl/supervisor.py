@@ -16,7 +16,7 @@ from typing import Protocol
 
 import numpy as np
 
-from async_rl import checkpoint
+from async_rl import checkpoint, storage
 from async_rl.build import stored_bytes, unread_games
 from async_rl.checkpoint import Progress
 from async_rl.config import Config
@@ -281,7 +281,13 @@ class Supervisor:
             self._terminal.say(f"T = {self._table.total_steps():,} could not be saved")
 
     def _write_finite(self, path: Path) -> None:
-        """Write a checkpoint to be evaluated; raises OSError, and UserError where the numbers are not finite."""
+        """Write a checkpoint to be evaluated; raises OSError, and UserError where the numbers are not finite.
+
+        Where nothing was left to train it is the last one, as it may have been trained with other settings.
+        """
+        if self._nothing_left:
+            storage.write(path, (self._run_dir / checkpoint.LATEST).read_bytes())
+            return
         self._divergence.look()
         if self.diverged:
             raise UserError("the numbers are no longer finite.")

@@ -83,7 +83,8 @@ def train(
     _require_room(config, spec, here=make_workers is on_this_machine)
     donor = None if init_from is None else checkpoint.read_network(Path(init_from))
     run = _Run(config, spec, donor, quiet, make_workers)
-    directory = Path(resume or run_directory.make_run_dir(Path(run_dir or run_directory.default_run_dir(config, spec))))
+    new = run_dir or run_directory.default_run_dir(config, spec)
+    directory = run_directory.make_run_dir(Path(new)) if resume is None else Path(resume)
     with locked(directory):
         if resume is None:
             run_directory.make_run_dir(directory)  # once more: another launcher may have been a moment faster

@@ -48,7 +48,7 @@ def _run(options: Options) -> None:
     if curve is not None and drawn:
         draw([curve], [saved.spec.name], ("steps", "time"), picture)
     name = picture.name if drawn else None
-    storage.write_result(output, model_card(options.run, saved, curve, name, evaluations).encode())
+    storage.write_result(output, model_card(options.run, saved, curve, name, evaluations).encode(errors="replace"))
     print(f"written: {output}" + (f" and {picture}" if drawn else ""))
 
 

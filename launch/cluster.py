@@ -9,7 +9,7 @@ from functools import partial
 from async_rl.cluster.settings import ClusterSettings, changes, is_spread_as, recorded
 from async_rl.config import Config
 from async_rl.types import UserError
-from launch.command import run
+from launch.command import run, tell
 from launch.train import AUTO, Command, base, files_named, read_over, settings, train_by
 
 
@@ -56,14 +56,14 @@ def train(command: ClusterCommand) -> int:
         raise UserError("--rewards scaled needs a single island: each would scale by the largest reward of its own.")
     before = spread if command.resume in (None, AUTO) else recorded(command.resume)
     for change in changes(before, spread):
-        print(f"goes on with another {change}", flush=True)
+        tell(f"goes on with another {change}")
     everybody = Config(**settings(command) | {"workers": command.workers * command.islands})
     from async_rl.cluster.connection import connected  # Ray takes a second to import
     from async_rl.cluster.islands import Islands
 
     with connected(spread, command.workers, command.address) as (cluster, said):
         for sentence in said:
-            print(sentence, flush=True)
+            tell(sentence)
         return train_by(
             command,
             everybody,

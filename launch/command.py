@@ -70,7 +70,7 @@ def _one_word_rule(type_info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any
     if kinds[0] not in _READ or len(kinds) != 1 + optional:
         return None
     metavar, read = _READ[kinds[0]]
-    if not optional:
+    if not optional or kinds[0] is Path:  # a file may be called None
         return _one_word(metavar, read, kinds)
     return _one_word(f"{{None}}|{metavar}", lambda word: None if word == "None" else read(word), kinds)
 
@@ -130,7 +130,7 @@ def run(command: Callable[[], int | None]) -> NoReturn:
 
 
 def tell(line: str) -> None:
-    """Print what came of something; if nobody reads the output any more, it has been done all the same."""
+    """Print what is or was done; if nobody reads the output any more, it is done all the same."""
     try:
         print(line, flush=True)
     except BrokenPipeError:

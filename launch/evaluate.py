@@ -13,6 +13,7 @@ from async_rl.cores import available_cores
 from async_rl.evaluation import Evaluation, default_path, make_protocol, write
 from async_rl.naming import method_of
 from async_rl.published import PUBLISHED
+from async_rl.storage import require_writable
 from async_rl.types import UserError
 from launch import command
 
@@ -56,8 +57,10 @@ def main() -> None:
 
 def _run(options: Options) -> None:
     command.check_run(options.run)
-    if options.output is not None and options.output.suffix.lower() not in ("", ".json"):
-        raise UserError(f"--output is a JSON file, and must end in .json, got {options.output.name}.")
+    if options.output is not None:
+        if options.output.suffix.lower() not in ("", ".json"):
+            raise UserError(f"--output is a JSON file: expected a name that ends in .json, got {options.output.name}.")
+        require_writable(options.output)
     fork_server.prepare_ahead(Config(env="catch"))  # it imports torch while this process does
     from async_rl.match import evaluate
     from launch.progress import Progress

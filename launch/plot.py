@@ -93,9 +93,9 @@ def _check(options: Options) -> None:
         raise UserError("name at least one run directory, such as runs/*.")
     if options.bin_steps is not None and options.bin_steps < 1:
         raise UserError(f"--bin-steps must be at least 1, got {options.bin_steps}.")
-    if any(not label.strip() or label.startswith("_") for label in options.labels):
+    if any(not label.strip() or not label.isprintable() or label.startswith("_") for label in options.labels):
         raise UserError(
-            "--labels must not be empty, nor begin with _, which matplotlib takes for lines without a name."
+            "--labels must be printable, not empty, nor begin with _, which matplotlib takes for lines without a name."
         )
     if not options.x or len(set(options.x)) != len(options.x):
         raise UserError("--x must name one to three different axes: steps, frames, time.")

@@ -139,7 +139,7 @@ def _found(config: Config, run_dir: Path | None, fits: "Fits | None") -> tuple[C
 
     fits = fits or resuming.on_one_machine
     found = resuming.in_directory(config, run_dir, fits) if run_dir else resuming.newest(config, Path("runs"), fits)
-    print(f"--resume auto: {'a new run' if found is None else f'going on with {found}'}", flush=True)
+    tell(f"--resume auto: {'a new run' if found is None else f'going on with {found}'}")
     return (config, None) if found is None else (resuming.continued(config, found), found)
 
 

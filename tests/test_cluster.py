@@ -314,7 +314,8 @@ class Scripted:
         self.table, self.said = make_table(config, describe(config)), list[str]()
         made = {"make_island": Mock(), "make_holders": lambda: [Mock()]}
         cluster: Any = SimpleNamespace(settings=ClusterSettings(islands=1), **made)
-        self.islands = Islands(cluster, config, self.table, run_dir, Progress(), self.said.append)
+        self.make = lambda: Islands(cluster, config, self.table, run_dir, Progress(), self.said.append)
+        self.islands = self.make()
         (self.member,) = self.islands._members
         self._answers: list[Any] = []
         monkeypatch.setattr("async_rl.cluster.islands.ray.get", self._get)
@@ -333,6 +334,17 @@ class Scripted:
 
     def counts(self) -> tuple[int, tuple[int, ...], int]:
         return self.islands.restarted, self.islands.incarnations, self.islands.stepping
+
+
+def test_a_run_with_nothing_left_to_train_stays_spread_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, recorded = Scripted(monkeypatch, tmp_path), tmp_path / "cluster.toml"
+    assert recorded.exists()
+    recorded.unlink()
+    run.table["steps"][0] = run.goal
+    run.make()
+    assert not recorded.exists()
 
 
 def collected(

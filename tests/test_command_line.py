@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, TIMEOUT_SECONDS, InProcess, command
+from conftest import ROOT, TIMEOUT_SECONDS, InProcess, command, rows
 from torch import nn
 
 from async_rl import Config, UserError, checkpoint, resuming, run_directory, storage, train
@@ -410,13 +410,12 @@ def test_a_limit_on_the_size_of_files_is_one_sentence(tmp_path: Path) -> None:
 
 
 def test_a_training_is_not_in_vain_if_nobody_reads_its_output_to_the_end(tmp_path: Path) -> None:
-    line = shlex.join(
-        command("--env", "catch", "--workers", "1", "--steps", "9000", "--run-dir", str(tmp_path / "run"))
-    )
-    piped = f"{line} --report-seconds 0.2 | head -1; exit ${{PIPESTATUS[0]}}"
-    done = subprocess.run(["bash", "-c", piped], cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT_SECONDS)
-    assert (done.returncode, done.stdout.count("\n"), done.stderr) == (0, 1, "")
-    assert checkpoint.read(tmp_path / "run").progress.total_steps >= 9000
+    line = shlex.join(command("--env", "catch", "--workers", "1", "--run-dir", str(tmp_path / "run")))
+    for steps, reader, lines in [(9000, "head -1", 1), (9999, "true", 0)]:
+        piped = f"{line} --resume auto --report-seconds 0.2 --steps {steps} | {reader}; exit ${{PIPESTATUS[0]}}"
+        done = subprocess.run(["bash", "-c", piped], cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT_SECONDS)
+        assert (done.returncode, done.stdout.count("\n"), done.stderr) == (0, lines, "")
+        assert checkpoint.read(tmp_path / "run").progress.total_steps >= steps
 
 
 class Instantly:
@@ -462,6 +461,20 @@ def test_methods_of_several_steps_say_that_they_have_one(tmp_path: Path, capsys:
         assert (said in capsys.readouterr().out) == ((t_max, algorithm) == (1, "a3c"))
 
 
+def test_checkpoints_without_their_settings_are_a_run_that_is_not_written_over(tmp_path: Path, toy_run: Path) -> None:
+    shutil.copytree(toy_run / "checkpoints", tmp_path / "run" / "checkpoints")
+    with pytest.raises(UserError, match="already holds a run; go on with --resume"):
+        train(Config(env="catch", workers=1, steps=100), tmp_path / "run")
+    assert sorted(path.name for path in tmp_path.rglob("*.safetensors")) == ["best.safetensors", "latest.safetensors"]
+
+
+def test_an_empty_name_of_a_run_makes_no_new_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="not a run with a checkpoint"):
+        train(Config(env="catch", workers=1, steps=100), resume="")
+    assert not list(tmp_path.rglob("*.toml")) and not (tmp_path / "runs").exists()
+
+
 @pytest.mark.parametrize(
     ("said", "useful", "settings"),
     [
@@ -477,12 +490,12 @@ def test_methods_of_several_steps_say_that_they_have_one(tmp_path: Path, capsys:
         ("no effect but with --optimizer rmsprop: --rms-epsilon", {}, {"optimizer": "adam"}),
         ("no effect with --optimizer rmsprop: --momentum-decay", {"optimizer": "adam"}, {}),
         ("no effect without --replay or --epochs: --batch-size", {"replay": 1000}, {}),
-        ("no effect but on Atari: --sticky", {"env": "pong"}, {"env": "catch"}),
+        ("no effect but on Atari: --life-loss-ends-return", {"env": "pong"}, {"env": "catch"}),
     ],
 )
 def test_settings_that_do_nothing_are_named(said: str, useful: dict[str, Any], settings: dict[str, Any]) -> None:
     values = {"target_interval": 77, "entropy_weight": 0.5, "final_epsilons": (0.2, 0.3), "clip_gradients": "layer",
-              "rms_epsilon": 0.3, "momentum_decay": 0.7, "batch_size": 77, "sticky": 0.5}  # fmt: skip
+              "rms_epsilon": 0.3, "momentum_decay": 0.7, "batch_size": 77, "life_loss_ends_return": False}  # fmt: skip
     name = said.split("--")[-1].replace("-", "_")
     config = Config(workers=1, **settings | {name: values[name]})
     assert advice(config) == [said]
@@ -511,6 +524,9 @@ def test_a_resume_with_nothing_left_to_train_changes_nothing(
     assert not [file for file in before if after.pop(file) != before[file]]
     (events,) = after.values()  # which hide for TensorBoard what came after the checkpoint
     assert struct.pack("<d", 0.5) in events and struct.pack("<d", 0.25) not in events  # learning rates
+    train(dataclasses.replace(config, evaluate_every=1000, evaluate_episodes=1), resume=run_dir)
+    assert int(rows(run_dir / "evaluations.csv")[-1]["total_steps"]) == result.total_steps
+    assert checkpoint.read_network(run_dir, best=True).config.lr == 0.5
 
 
 def test_a_run_that_goes_on_for_longer_says_what_becomes_of_the_learning_rate(
@@ -538,6 +554,7 @@ def test_a_prioritised_run_that_goes_on_for_longer_says_what_becomes_of_its_weig
         "the learning rate is 0.075 here, not 0.05 and the exponent of importance weights is 0.55 here, not 0.7"
     )
     assert not resuming.changes(before, dataclasses.replace(before, steps=3000, report_seconds=1.0), 0)
+    assert resuming.changes(before, dataclasses.replace(before, steps=3000, lr=0.5), 0) == ["--lr: 0.5, not 0.00025"]
 
 
 def test_a_network_that_saw_other_screens_is_taken_with_a_warning(

@@ -1,6 +1,7 @@
 """Evaluation: the same games however they are played, none left out, and processes that die."""
 
 import contextlib
+import errno
 import json
 import math
 import multiprocessing
@@ -13,6 +14,7 @@ import time
 from collections.abc import Iterator
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from unittest.mock import Mock
 
 import psutil
 import pytest
@@ -225,12 +227,21 @@ def test_the_command_prints_and_writes_the_figures_of_a_light_run(tmp_path: Path
     assert json.loads(json.dumps(evaluation.read(path).values())) == values
 
 
-def test_figures_are_printed_even_where_they_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_figures_are_printed_even_where_they_cannot_be_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     light_run(CARTPOLE, tmp_path)
-    with pytest.raises(UserError, match=r"must end in \.json, got scores\.csv"):
+    (tmp_path / "scores.json").mkdir()
+    with pytest.raises(UserError, match=r"cannot write .*/scores\.json: Is a directory"):
+        _run(Options(run=tmp_path, episodes=2, output=tmp_path / "scores.json"))
+    with pytest.raises(UserError, match=r"ends in \.json, got scores\.csv"):
         _run(Options(run=tmp_path, episodes=2, output=tmp_path / "scores.csv"))
     with pytest.raises(UserError, match=r"cannot write /proc/nowhere\.json"):
         _run(Options(run=tmp_path, episodes=2, output=Path("/proc/nowhere.json")))
+    assert "mean score" not in capsys.readouterr().out  # no game was played in vain
+    monkeypatch.setattr(storage.os, "fsync", Mock(side_effect=OSError(errno.ENOSPC, "No space left on device")))
+    with pytest.raises(UserError, match=r"cannot write .*/late\.json: No space left on device"):
+        _run(Options(run=tmp_path, episodes=2, output=tmp_path / "late.json"))
     assert "mean score" in capsys.readouterr().out
 
 

@@ -268,6 +268,23 @@ def test_every_kind_of_network_can_be_explained(tmp_path: Path, settings: dict) 
     assert hidden.shape == (3, 256) and (hidden >= 0).all()
 
 
+def test_filters_that_do_not_come_after_the_first_layer_are_one_sentence(tmp_path: Path) -> None:
+    class Branches(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.bias, self.convolution, self.head = nn.Linear(1, 6), nn.Conv2d(4, 2, 8, 4), nn.Linear(2, 6)
+
+        def forward(self, observation: torch.Tensor) -> torch.Tensor:
+            bias = self.bias(torch.ones(len(observation), 1))
+            seen = torch.relu(self.convolution(observation.permute(0, 3, 1, 2).float()))
+            return bias + self.head(seen.mean((2, 3)))
+
+    agent = Agent(untrained(Config(env="pong")))
+    agent.network = Branches().requires_grad_(False)
+    with pytest.raises(UserError, match="cannot be projected back"):
+        explain(agent, tmp_path / "features.png", 12, "pca", 0, lambda *_: None)
+
+
 def test_explain_works_on_a_run_and_repeats(tmp_path: Path, toy_run: Path) -> None:
     output = tmp_path / "a.png"
     line = [sys.executable, "-m", "launch.explain", str(toy_run), "--output", str(output), "--states", "60"]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import shutil
 import warnings
 from dataclasses import replace
@@ -239,6 +240,9 @@ def test_a_card_holds_what_is_known_of_a_run(tmp_path: Path, toy_run: Path) -> N
     assert "not on record" in text and f"| {result.mean:,.2f} |" in text and not (tmp_path / "CARD.png").exists()
     with pytest.raises(UserError, match="is a file"):
         card._run(card.Options(tmp_path / "CARD.md"))
+    unreadable = Path(os.fsdecode(bytes(tmp_path) + b"/caf\xe9.md"))
+    card._run(card.Options(run_dir.rename(unreadable.with_suffix("")), unreadable))
+    assert "/caf?'" in unreadable.read_text(encoding="utf-8")
     for output in (Path("."), tmp_path / "card.png"):
         with pytest.raises(UserError, match=r"--output must end in .md"):
             card._run(card.Options(run_dir, output))

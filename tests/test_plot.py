@@ -142,6 +142,14 @@ def test_the_points_of_one_run_are_means_and_quartiles_of_its_bins() -> None:
     assert curve.by_epsilon[0.1] == pytest.approx([5, 6]) and curve.by_epsilon[0.5] == pytest.approx([2, 5.5])
 
 
+def test_streams_without_a_game_in_the_picture_are_no_line_of_it() -> None:
+    run = run_of(1, scores=[1, 2, 3, 4, 5])
+    run.final_epsilons[:] = [0.1, 0.1, 0.1, 0.1, 0.5]
+    (group,) = group_runs([run])
+    curve = make_curve(group, 40, np.random.default_rng(0), by_epsilon=True)
+    assert list(curve.by_epsilon) == [0.1]
+
+
 def test_games_that_are_only_won_or_lost_have_no_quartiles() -> None:
     (group,) = group_runs([run_of(1, scores=[1, -1, 1, 1])])
     curve = make_curve(group, 20, np.random.default_rng(0))

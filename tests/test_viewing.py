@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,8 +15,9 @@ import networks
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, wait_for
+from conftest import ROOT, mounted, wait_for
 from torch import nn
+from torch.nn import functional
 
 from async_rl import Config
 from async_rl.agent import Agent
@@ -27,6 +29,7 @@ imageio_ffmpeg = pytest.importorskip("imageio_ffmpeg", reason="videos need the e
 pytest.importorskip("PIL", reason="videos need the extra 'video'")
 
 from async_rl.viewing import canvas as colours  # noqa: E402
+from async_rl.viewing import video  # noqa: E402
 from async_rl.viewing.panels import Scales  # noqa: E402
 from async_rl.viewing.play import Moment, Play  # noqa: E402
 from async_rl.viewing.recording import Camera, Wish, record  # noqa: E402
@@ -171,6 +174,37 @@ def test_saliency_of_a_layer_that_sees_the_channels_last_is_where_it_looks() -> 
     observation = np.random.default_rng(0).integers(0, 255, (20, 20, 2), np.uint8)
     heat = saliency(Last().requires_grad_(False), observation, 1, policy=False)
     assert heat is not None and heat.shape == (20, 20) and np.unravel_index(heat.argmax(), heat.shape) == (11, 3)
+
+
+class Branches(nn.Module):
+    """The first layer with parameters sees nothing; convolutions come after it."""
+
+    def __init__(self, outputs: int):
+        super().__init__()
+        self.bias, self.convolution = nn.Linear(1, outputs), nn.Conv2d(1, outputs, 3)
+
+    def forward(self, observation: torch.Tensor) -> torch.Tensor:
+        self.bias(torch.ones(len(observation), 1))
+        return self.convolution(observation.permute(0, 3, 1, 2).float()).mean((2, 3))
+
+
+class NoLayers(nn.Module):
+    def __init__(self, outputs: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(outputs, 50))
+
+    def forward(self, observation: torch.Tensor) -> torch.Tensor:
+        return functional.linear(observation.flatten(1).float(), self.weight)
+
+
+@pytest.mark.parametrize("network", [Branches, NoLayers])
+def test_networks_whose_look_cannot_be_shown_are_recorded_without_it(tmp_path: Path, network: type[Branches]) -> None:
+    agent = untrained(Config(env="catch"))
+    agent.network = network(3).requires_grad_(False)
+    (tmp_path / "link.gif").symlink_to(tmp_path / "agent.gif")
+    done = record(agent, Wish(tmp_path / "link.gif", max_seconds=1, saliency=True), lambda *_: None)
+    assert "where it looks is not shown" in done.note
+    assert (tmp_path / "link.gif").is_symlink() and (tmp_path / "agent.gif").is_file()
 
 
 def test_every_frame_is_seen_of_atari_made_by_a_users_function_too() -> None:
@@ -364,11 +398,26 @@ def test_a_signal_ends_a_recording_without_a_traceback_and_leaves_nothing(
     assert not list(tmp_path.iterdir())
 
 
-def test_missing_ffmpeg_names_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from async_rl.viewing import video
+@pytest.mark.usefixtures("may_mount")
+def test_a_full_disk_ends_a_recording_with_one_sentence(tmp_path: Path, toy_run: Path) -> None:
+    output = tmp_path / "agent.mp4"
+    line = [sys.executable, "-m", "launch.record", str(toy_run), "--output", str(output), "--max-seconds", "60"]
+    done = subprocess.run(mounted(tmp_path, "8k", *line), cwd=ROOT, capture_output=True, text=True, timeout=200)
+    said = done.stderr.replace("\r", "\n").splitlines()
+    assert done.returncode == 2
+    assert re.fullmatch(f"error: cannot write {output}: [^[]*No space left on device\\.", said[-1]), done.stderr
+    assert not any("@" in each or "Traceback" in each for each in said)
 
+
+def test_missing_ffmpeg_names_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
     with pytest.raises(UserError, match=r"pip install .\.\[video\]"):
+        video.check_output(tmp_path / "agent.mp4")
+
+
+def test_a_directory_is_no_video(tmp_path: Path) -> None:
+    (tmp_path / "agent.mp4").mkdir()
+    with pytest.raises(UserError, match=f"^cannot write {tmp_path}/agent.mp4: Is a directory"):
         video.check_output(tmp_path / "agent.mp4")
 
 

@@ -75,7 +75,8 @@ class Islands:
         self._stopping = False
         names = ("target", *shared_statistics(config)) if table.total_steps() else ()
         self._vectors = {name: table[name].copy() for name in names}
-        record(run_dir, self._settings)
+        if table.total_steps() < config.steps:
+            record(run_dir, self._settings)
 
     @property
     def restarted(self) -> int:

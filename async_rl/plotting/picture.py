@@ -195,7 +195,7 @@ def _frame(
 def _add_legend(figure: Any, panels: Sequence[Any], explanation: str) -> None:
     """Below the panels; the picture grows with it, and they stay as large."""
     handles = {label: line for panel in panels for line, label in zip(*panel.get_legend_handles_labels(), strict=True)}
-    labels = [textwrap.fill(label, int(7 * figure.get_figwidth())) for label in handles]
+    labels = [textwrap.fill(label, int(6 * figure.get_figwidth())) for label in handles]
     columns = max(1, int(figure.get_figwidth() / (0.9 + 0.14 * max(map(len, handles)))))
     rows = math.ceil(sum(1 + label.count("\n") for label in labels) / columns)
     figure.set_figheight(figure.get_figheight() + max(0, rows - LEGEND_ROWS) * LEGEND_ROW_INCHES)

@@ -93,6 +93,7 @@ def make_curve(group: Group, bin_steps: int, random: np.random.Generator, by_eps
     frames = middle * np.mean([run.frames_per_step for run in group.runs])
     counts = np.sum([np.bincount(_bins(run, bin_steps), minlength=shown[-1] + 1)[shown] for run in group.runs], axis=0)
     apart = _by_epsilon(runs, bin_steps, shown) if by_epsilon else {}
+    apart = {epsilon: scores for epsilon, scores in apart.items() if not np.isnan(scores).all()}
     mean_seconds = np.mean(seconds, axis=0)
     return Curve(group.label, len(runs), counts, middle, frames, mean_seconds, score, low, high, apart)
 

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from async_rl.types import UserError
 from async_rl.viewing.anatomy import Convolution, watching
 from async_rl.viewing.saliency import InputTap
 
@@ -82,6 +83,9 @@ def project(
     Returns:
         The projections, 0 outside the units' fields, and the input of the first layer, both
         [B, channels, height, width].
+
+    Raises:
+        UserError: the units do not depend on that input.
     """
     outputs: list[Tensor] = []
     with InputTap(network) as tap, torch.enable_grad(), Guided():
@@ -89,7 +93,8 @@ def project(
             network(torch.from_numpy(np.array(observations, order="C")))
         rows, columns = torch.from_numpy(places).unbind(dim=1)
         units = outputs[0][torch.arange(len(observations)), filter_number, rows, columns]
-        assert tap.input is not None, "the network did not use its first layer"
+        if tap.input is None or not units.requires_grad:
+            raise UserError("filters that do not come after the network's first layer cannot be projected back by it.")
         pair = torch.autograd.grad(units.sum(), tap.input)[0], tap.input.detach()
     if tap.input.shape == observations.shape:  # of a first layer that sees the channels last
         pair = pair[0].permute(0, 3, 1, 2), pair[1].permute(0, 3, 1, 2)

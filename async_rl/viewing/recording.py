@@ -148,7 +148,7 @@ class Camera:
         """Lay out the pictures, when the first step has been made."""
         agent, policy = self._agent, self._agent.has_policy
         self._scales = scales
-        heat = "bright: what moves the value of the chosen action most" if self._wish.saliency else ""
+        heat = "bright: what moves the value of the chosen action most" if any(scales.heat) else ""
         title = Titles(
             game_title(agent.spec.name),
             f"{method_of(agent.config)}; trained for {agent.total_steps:,} steps",
@@ -196,5 +196,6 @@ def _film(wish: Wish, play: Play, camera: Camera, scales: Scales, steps: int, te
         for picture in camera.end():
             add(picture)
     others = "the games were others than those looked at before, so the scales may not fit them" * (number != steps)
-    note = "; ".join(filter(None, (play.scene.note, others)))
+    blind = "what this network's first layer sees is no screen, so where it looks is not shown"
+    note = "; ".join(filter(None, (play.scene.note, others, blind * (wish.saliency and not any(scales.heat)))))
     return Recorded(tuple(scores.values()), number, camera.frames, note)

@@ -45,8 +45,10 @@ class InputTap:
             handle.remove()
 
 
-def input_gradient(network: nn.Module, observation: np.ndarray, action: int, policy: bool) -> Tensor:
+def input_gradient(network: nn.Module, observation: np.ndarray, action: int, policy: bool) -> Tensor | None:
     """Gradient of Q(s, action), or of log pi(action | s), by the input of the first layer, in that input's shape.
+
+    None where the outputs do not depend on that, or no layer has parameters.
 
     Args:
         network: [1, *observation_shape] -> [1, A], or [1, A + 1] for a policy.
@@ -57,7 +59,8 @@ def input_gradient(network: nn.Module, observation: np.ndarray, action: int, pol
     with InputTap(network) as tap, torch.enable_grad():
         outputs = network(torch.from_numpy(observation.copy())[None])[0]
         chosen = torch.log_softmax(outputs[:-1], dim=0)[action] if policy else outputs[action]
-        assert tap.input is not None, "the network did not use its first layer"
+        if tap.input is None or not chosen.requires_grad:
+            return None
         return torch.autograd.grad(chosen, tap.input)[0][0]
 
 
@@ -68,7 +71,10 @@ def saliency(network: nn.Module, observation: np.ndarray, action: int, policy: b
     """
     if observation.ndim != 3:
         return None
-    gradient = input_gradient(network, observation, action, policy).abs()
+    gradient = input_gradient(network, observation, action, policy)
+    if gradient is None:
+        return None
+    gradient = gradient.abs()
     if gradient.numel() == observation.size and (gradient.ndim != 3 or gradient.shape == observation.shape):
         heat = gradient.reshape(observation.shape).amax(dim=2)  # flat, or not yet transposed: the observation's order
     elif gradient.ndim == 3:  # a convolution's input, [channels, height, width]

@@ -1,8 +1,12 @@
 """Pictures to a video file, by the ffmpeg that the package imageio-ffmpeg brings along."""
 
 import contextlib
+import os
+import re
 import subprocess
+import tempfile
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +59,8 @@ def every(path: Path, frames_per_second: float) -> int:
 @contextlib.contextmanager
 def _beside(path: Path) -> Iterator[Path]:
     """A path with the same ending that replaces ``path`` if it was made and the block succeeds."""
-    beside = path.absolute().with_name(f".{path.stem}.part{path.suffix.lower()}")  # ffmpeg takes a: for a protocol
+    path = Path(os.path.realpath(path))  # links stay, and ffmpeg takes a: for a protocol
+    beside = path.with_name(f".{path.stem}.part{path.suffix.lower()}")
     try:
         yield beside
         if beside.exists() and beside.stat().st_size:
@@ -104,29 +109,29 @@ _LOSSLESS = ("libx264rgb", "rgb24", ["-preset", "ultrafast", "-crf", "0"])
 def _encoder(
     path: Path, size: tuple[int, int], frames_per_second: float, codec: tuple[str, str, list[str]]
 ) -> Iterator[Any]:
-    import imageio_ffmpeg
-
     name, pixels, options = codec
-    writer = imageio_ffmpeg.write_frames(
-        str(path),
-        size,
-        pix_fmt_out=pixels,
-        fps=frames_per_second,
-        codec=name,
-        quality=None,
-        macro_block_size=2,
-        output_params=options,
-    )
-    writer.send(None)
-
-    def add(picture: np.ndarray) -> None:
-        """Append a frame."""
-        writer.send(np.ascontiguousarray(picture))
-
-    try:
-        yield add
-    finally:
-        writer.close()
+    rate = Fraction(frames_per_second).limit_denominator()
+    pictures = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{size[0]}x{size[1]}", "-r", str(rate), "-i", "-"]
+    line = [ffmpeg(), "-y", "-v", "error", *pictures, "-c:v", name, "-pix_fmt", pixels, *options, str(path)]
+    with tempfile.TemporaryFile() as said:
+        # In a session of its own, lest a Ctrl-C of the terminal's end it before this program knows of it.
+        process = subprocess.Popen(line, stdin=subprocess.PIPE, stderr=said, start_new_session=True)
+        assert process.stdin is not None
+        write = process.stdin.write
+        try:
+            yield lambda picture: write(np.ascontiguousarray(picture).data)
+            process.stdin.close()
+            process.wait()
+        except BrokenPipeError:  # it has ended, and said why
+            process.wait()
+        finally:
+            process.kill()
+            with contextlib.suppress(OSError):
+                process.stdin.close()
+            process.wait()
+        said.seek(0)
+        if process.returncode:
+            raise OSError(said.read().decode(errors="replace"))
 
 
 def _to_gif(lossless: Path, gif: Path) -> None:
@@ -144,6 +149,6 @@ def _to_gif(lossless: Path, gif: Path) -> None:
 
 
 def _last_line(error: OSError) -> str:
-    """What ffmpeg said last, or the system's words."""
+    """What ffmpeg said last, without its part that said so, or the system's words."""
     lines = [line.strip() for line in reason(error).splitlines() if line.strip()]
-    return (lines[-1] if lines else "ffmpeg failed").rstrip(".")
+    return re.sub(r"^(\[[^]]*\] *)+", "", lines[-1] if lines else "ffmpeg failed").rstrip(".")
