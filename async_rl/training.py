@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from async_rl import checkpoint, fork_server, recovery, reporting, resuming, run_directory, seeding
+from async_rl import checkpoint, fork_server, recovery, reporting, resuming, run_directory, seeding, storage
 from async_rl.advice import advice
 from async_rl.build import final_epsilons, has_bfloat16, initialise, make_table, stored_bytes
 from async_rl.checkpoint import Checkpoint, Progress
@@ -134,6 +134,9 @@ class _Run:
         saved = checkpoint.read(run_dir)
         checkpoint.restore(saved, self.table, self.config, self._spec, self._layout)
         checkpoint.set_aside(saved, run_dir)
+        if self._nothing_left and not (run_dir / checkpoint.LATEST).exists():  # the damaged one, and none will come
+            with contextlib.suppress(OSError):
+                storage.write(run_dir / checkpoint.LATEST, saved.path.read_bytes())
         known = [score for score in (saved.progress.best_score, checkpoint.best_score(run_dir)) if score is not None]
         progress = dataclasses.replace(saved.progress, best_score=max(known, default=None))
         return dataclasses.replace(saved, progress=progress)

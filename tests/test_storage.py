@@ -30,13 +30,17 @@ pytestmark = pytest.mark.faults
 CONFIG = Config(env="catch", workers=2, seed=7)
 
 
-def save(run_dir: Path, steps: int, first: Path | None = None) -> None:
-    """Save the start of a run as if it had made that many steps."""
+def content(steps: int) -> bytes:
+    """A checkpoint of the start of a run, as if it had made that many steps."""
     spec = describe(CONFIG)
     table = make_table(CONFIG, spec)
     table["steps"][0] = steps
     shapes, progress = layout(make_network(CONFIG, spec)), checkpoint.Progress(total_steps=steps)
-    checkpoint.save(run_dir / checkpoint.LATEST, checkpoint.encode(table, CONFIG, spec, shapes, progress), first)
+    return checkpoint.encode(table, CONFIG, spec, shapes, progress)
+
+
+def save(run_dir: Path, steps: int, first: Path | None = None) -> None:
+    checkpoint.save(run_dir / checkpoint.LATEST, content(steps), first)
 
 
 def steps_of(path: Path) -> int:
@@ -322,12 +326,12 @@ def test_a_disk_without_room_leaves_the_checkpoint_as_it_was(tmp_path: Path) -> 
     import resource
 
     save(tmp_path, 10)
-    before = (tmp_path / checkpoint.LATEST).read_bytes()
+    before, second = (tmp_path / checkpoint.LATEST).read_bytes(), content(20)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))  # Python ignores the signal and gets EFBIG
     try:
         with pytest.raises(OSError, match="too large"):
-            save(tmp_path, 20)
+            checkpoint.save(tmp_path / checkpoint.LATEST, second)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert (tmp_path / checkpoint.LATEST).read_bytes() == before
