@@ -74,8 +74,7 @@ def train(
     Raises:
         UserError: what a person can mend, or another launcher is at work in the directory; no worker was started.
     """
-    config = checked("config", config, Config)
-    fork_server.prepare_ahead(config)
+    fork_server.prepare_ahead(checked("config", config, Config))
     config = with_drawn_learning_rate(config)
     _require_meaning(config, resume, run_dir or init_from)
     _require_precision(config)
