@@ -160,7 +160,7 @@ def make_parts(config: Config, index: int, incarnation: int, table: SharedTable,
     """The parts of worker ``index``; random states that a checkpoint left in the table win over those of the seed."""
     emulators, policies = stream_generators(config.seed, index, incarnation, config.envs_per_worker)
     _restore_generators(emulators, policies, table["random_states"][index])
-    stopwatch, start = Stopwatch(), (index, incarnation, first_step)  # T of the session's: see `seeding`
+    stopwatch, start = Stopwatch(), (index, incarnation, first_step)  # T where the session began, see `seeding`
 
     def prepared() -> None:
         """Show a sign of life: to make an environment, or to begin its first game, may take seconds."""

@@ -24,7 +24,7 @@ __all__ = ["BEST", "LATEST", "PREVIOUS", "SUFFIX", "Checkpoint", "Progress", "be
            "read_network", "restore", "save", "set_aside", "transfer"]  # fmt: skip
 
 SUFFIX = ".safetensors"
-LATEST, PREVIOUS, BEST = (Path("checkpoints") / f"{name}{SUFFIX}" for name in ("latest", "previous", "best"))
+LATEST, PREVIOUS, BEST = (Path(storage.CHECKPOINTS) / f"{name}{SUFFIX}" for name in ("latest", "previous", "best"))
 
 
 def save(path: Path, content: bytes, first: Path | None = None) -> None:

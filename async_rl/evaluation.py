@@ -160,7 +160,7 @@ def default_path(run_or_file: Path, total_steps: int) -> Path:
     For a file that is in no run, that folder is beside it.
     """
     folder = run_or_file if run_or_file.is_dir() else run_or_file.absolute().parent
-    if folder != run_or_file and folder.name == "checkpoints":
+    if folder != run_or_file and folder.name == storage.CHECKPOINTS:
         folder = folder.parent
     return folder / FOLDER / file_name(total_steps)
 

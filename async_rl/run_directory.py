@@ -21,7 +21,6 @@ from async_rl.values import reason, shown_path
 
 RECORD = "run.json"
 CONFIG = "config.toml"
-CHECKPOINTS = "checkpoints"
 CLUSTER = "cluster.toml"
 """How a run on many machines is spread over them; others have no such file."""
 
@@ -43,7 +42,7 @@ def make_run_dir(run_dir: Path) -> Path:
         UserError: it cannot be made or written, or there is a run in it, if only its checkpoints.
     """
     try:
-        taken = (run_dir / CONFIG).exists() or any(run_dir.glob(f"{CHECKPOINTS}/*"))
+        taken = (run_dir / CONFIG).exists() or any((run_dir / storage.CHECKPOINTS).glob("*"))
         run_dir.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise UserError(f"cannot make the run directory {shown_path(run_dir)}: {reason(error)}.") from None

@@ -26,6 +26,9 @@ import safetensors.numpy
 from async_rl.types import UserError
 from async_rl.values import reason
 
+CHECKPOINTS = "checkpoints"
+"""The folder of a run in which its checkpoints are."""
+
 DESCRIPTION = "async_rl"
 SUM = "sha256"
 

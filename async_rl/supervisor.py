@@ -70,7 +70,7 @@ class Workers(Protocol):
         """Processes of this machine, by worker."""
 
     def start(self) -> None:
-        """Start all of them."""
+        """Have all of them started, at once or by `watch`."""
 
     def watch(self, seconds: float) -> None:
         """Look after them for at most that long."""

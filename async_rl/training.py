@@ -110,7 +110,7 @@ class _Run:
         if self._donor is not None and saved is None:  # lest a run killed before its first checkpoint forget it
             self._save(run_dir, Progress())
         supervisor = self.session(run_dir, saved, saved.progress if saved else Progress())
-        for sentence in self._said_of_going_on(saved) if saved else ():
+        for sentence in self._said_of_going_on(saved) if saved else advice(self.config):
             self.terminal.say(sentence)
         ending = supervisor.run()
         again = recovery.used(run_dir)
@@ -145,7 +145,7 @@ class _Run:
         if not self._nothing_left:
             self._record(run_dir, progress, notes)
         self.terminal = reporting.Quiet() if self._quiet else reporting.terminal(self.config, run_dir)
-        for sentence in saved.passed_over if saved else (*advice(self.config), *self._said_of_donor()):
+        for sentence in saved.passed_over if saved else self._said_of_donor():
             self.terminal.say(sentence)
         resumed_at = self.table.total_steps() if saved else None
         shown = dataclasses.asdict(saved.config if saved is not None and self._nothing_left else self.config)
