@@ -290,6 +290,18 @@ def test_a_recovery_that_cannot_be_recorded_goes_on(tmp_path: Path, monkeypatch:
     assert result.ending is Ending.FAILED and len(run_directory.sessions(result.run_dir)) == 1
 
 
+def test_settings_that_do_nothing_are_named_once_though_the_run_starts_anew(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hopeless = Config(
+        env="catch", workers=1, steps=10**9, report_seconds=0.2, lr_schedule="constant", lr=1e38, batch_size=7
+    )
+    train(hopeless, tmp_path / "run")
+    told = capsys.readouterr().out
+    assert told.count("no effect without --replay or --epochs: --batch-size\n") == 1
+    assert "back to the initial parameters, once" in told
+
+
 def test_a_recovery_that_is_recorded_by_half_is_known_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
