@@ -18,6 +18,7 @@ from async_rl.config_file import to_toml
 from async_rl.evaluation import Evaluation
 from async_rl.export import SavedNetwork
 from async_rl.naming import game_title, method_of
+from async_rl.networks import network_name
 from async_rl.plotting.groups import group_runs
 from async_rl.plotting.points import Curve, choose_bin_steps, make_curve
 from async_rl.plotting.runs import NoGamesError, read_run
@@ -87,7 +88,7 @@ def _summary(saved: SavedNetwork) -> str:
             "trained for",
             f"{saved.total_steps:,} steps ({frames:,} frames), {duration(saved.seconds)} of wall-clock time",
         ),
-        ("network", f"{saved.config.network}, {len(saved.vector):,} parameters"),
+        ("network", f"{network_name(saved.config, spec)}, {len(saved.vector):,} parameters"),
         ("sees", f"{spec.observation_dtype} {shape}"),
         ("actions", ", ".join(spec.action_names)),
     ]

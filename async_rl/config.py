@@ -62,7 +62,8 @@ class Config:
     entropy_weight: float = 0.01
     """a3c: weight of the policy's entropy. [1]: 0.01."""
     max_gradient_norm: float | None = None
-    """Longer gradients are scaled to this Euclidean norm; default: 40 for a3c ([1], authors' mail), else no limit."""
+    """Longer gradients, each a sum over all steps of an update, are scaled to this Euclidean norm; default: 40 for a3c
+    ([1], authors' mail, for 5 steps), else no limit."""
     clip_gradients: Literal["whole", "layer"] = "whole"
     """What --max-gradient-norm limits: the norm of the whole gradient, or that of each layer's weight and of its bias.
     [1]: whole."""
@@ -98,7 +99,8 @@ class Config:
     dueling: bool = False
     """Dueling heads: Q = V + A - mean of A, each with a hidden layer of its own (Wang et al. 2016)."""
     norm: Literal["none", "layer"] = "none"
-    """Layer normalisation before each ReLU ([3]), or none ([1])."""
+    """Layer normalisation before each ReLU, of a convolution's channels and positions all at once, or none ([1]). [3]
+    normalises a convolution's channels at each position."""
     pixels: Literal["standardized", "unit"] = "standardized"
     """How screens enter the network: each stack standardized to mean 0 and variance 1, or divided by 255. [2]: unit."""
 
@@ -140,7 +142,8 @@ class Config:
     life_loss_ends_return: bool = True
     """Discount 0 when a life is lost; the game goes on. [1] does not say; [2]: yes."""
     max_episode_frames: int = 108_000
-    """Frames after which a game is cut (half an hour of play); the return is bootstrapped there. [2]: 108,000."""
+    """Frames after which a game is cut (half an hour of play); the return is bootstrapped there. 108,000 is usual since
+    Nair et al. 2015; [2] played five minutes, 18,000, to evaluate."""
 
     # The run.
     heartbeat_seconds: float = 60.0
@@ -148,8 +151,9 @@ class Config:
     checkpoint_seconds: float = 300.0
     """Seconds between two checkpoints."""
     evaluate_every: int = 0
-    """Steps between two evaluations of the network by whole games in a process of its own, as launch.evaluate has them;
-    checkpoints/best is picked by them then. 0: none, and checkpoints/best is picked by the training scores."""
+    """Steps between two evaluations of the network by whole games in a process of its own, as launch.evaluate has them,
+    but other games; checkpoints/best is picked by them then. 0: none, and checkpoints/best is picked by the training
+    scores."""
     evaluate_episodes: int = 30
     """Games of each evaluation during training."""
     profile: bool = False

@@ -1,7 +1,9 @@
 """Evaluation during training: every so many steps a process of its own plays whole games with the network as it was.
 
 The best network of the run is picked by these scores: training scores are of many networks, each a little older, and
-include exploration. One evaluation runs at a time, at low priority. Whatever happens to its process harms nothing.
+include exploration. The best score is the highest of many, and so more than its network is worth; evaluated anew it
+plays other games (`async_rl.seeding.evaluation_seed`). One evaluation runs at a time, at low priority. Whatever happens
+to its process harms nothing.
 
     T = 1,000,000 --> save checkpoints/evaluating --> play --> evaluations.csv --> checkpoints/best, if it is better
 """
@@ -17,6 +19,7 @@ from async_rl.evaluation import Evaluation, make_protocol
 from async_rl.export import read_network
 from async_rl.match import Match
 from async_rl.reporting.csv_log import CsvLog, readable_rows
+from async_rl.seeding import evaluation_seed
 from async_rl.types import UserError
 from async_rl.values import reason
 
@@ -59,7 +62,7 @@ class Evaluations:
         self._seconds = math.nan
         self._network = run_dir / checkpoint.BEST.with_stem("evaluating")
         if self._every:
-            self._protocol = make_protocol(config, episodes=config.evaluate_episodes, seed=config.seed)
+            self._protocol = make_protocol(config, episodes=config.evaluate_episodes, seed=evaluation_seed(config.seed))
             self._best = best_mean(run_dir)
             self._log = CsvLog(run_dir / FILE, COLUMNS, resumed_at, say)
             evaluated = (row[0] for row in _rows(run_dir / FILE) if row[0] <= resumed_at)

@@ -7,11 +7,13 @@ from typing import Any
 from async_rl.config import Config
 from async_rl.config_file import to_toml
 
-METHOD = ("double", "dueling", "replay", "prioritized", "lambda", "epochs", "norm")
+METHOD = ("double", "dueling", "replay", "prioritized", "lambda", "epochs", "norm", "target")
 """Settings that make another method of an algorithm."""
 
 BY_VALUE = frozenset({"optimizer", "network", "precision"})
 """Settings whose values speak for themselves."""
+
+_OFF = (("replay", 0), ("epochs", 1), ("norm", "none"), ("target", "shared"))
 
 
 def game_title(game: str) -> str:
@@ -27,17 +29,17 @@ def method_of(config: Config) -> str:
 
 
 def method_name(settings: Mapping[str, Any]) -> str:
-    """``n-step-q, lambda 0.65, layer norm``: the algorithm and what is added to it, by the names of ``config.toml``."""
+    """``n-step-q, lambda 0.65, layer norm, no target``: the algorithm and what makes it another one."""
     added = (setting_text(name, settings.get(name)) for name in METHOD)
     return ", ".join([str(settings["algorithm"]), *filter(None, added)])
 
 
 def setting_text(name: str, value: Any) -> str:
     """A setting as a person would say it: ``lr 7e-4``, ``lambda 0.65``, ``double``; nothing for what is off."""
-    if value is None or value is False or (name, value) in (("replay", 0), ("epochs", 1), ("norm", "none")):
+    if value is None or value is False or (name, value) in _OFF:
         return ""
-    if name == "norm":
-        return f"{value} norm"
+    if name in ("norm", "target"):
+        return "no target" if name == "target" else f"{value} norm"
     spoken = name.replace("_", " ")
     if value is True:
         return spoken

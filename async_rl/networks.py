@@ -125,7 +125,7 @@ class Convolutions:
 
 
 CONVOLUTIONS = {
-    "nips": Convolutions(((16, 8, 4), (32, 4, 2)), 256),  # [1], section 5.1; Mnih et al. 2013
+    "nips": Convolutions(((16, 8, 4), (32, 4, 2)), 256),  # [1], supplement 8; Mnih et al. 2013
     "nature": Convolutions(((32, 8, 4), (64, 4, 2), (64, 3, 1)), 512),  # Mnih et al. 2015
 }
 
@@ -168,9 +168,8 @@ def make_network(config: Config, spec: EnvSpec) -> nn.Module:
     """
     shape, actions = spec.observation_shape, len(spec.action_names)
     outputs = actions + 1 if config.algorithm == "a3c" else actions
-    image = len(shape) == 3 and min(shape[:2]) >= _SMALLEST_IMAGE and spec.observation_dtype == "uint8"
-    name = config.network if config.network != "auto" else "nips" if image else "mlp"
-    if name in CONVOLUTIONS and not image:
+    name = network_name(config, spec)
+    if name in CONVOLUTIONS and not _is_image(spec):
         raise UserError(
             f"--network {name} needs an image of at least {_SMALLEST_IMAGE}x{_SMALLEST_IMAGE} pixels (uint8), "
             f"{spec.name} gives {spec.observation_dtype} {shape}; use --network mlp or auto."
@@ -180,6 +179,16 @@ def make_network(config: Config, spec: EnvSpec) -> nn.Module:
         return _users_own(name, spec, outputs, seed)
     with others_seeded(seed):
         return _published(name, config, shape, actions, outputs)
+
+
+def network_name(config: Config, spec: EnvSpec) -> str:
+    """The network that ``config.network`` stands for, where it is ``auto``."""
+    return config.network if config.network != "auto" else "nips" if _is_image(spec) else "mlp"
+
+
+def _is_image(spec: EnvSpec) -> bool:
+    shape = spec.observation_shape
+    return len(shape) == 3 and min(shape[:2]) >= _SMALLEST_IMAGE and spec.observation_dtype == "uint8"
 
 
 def _published(name: str, config: Config, shape: tuple[int, ...], actions: int, outputs: int) -> nn.Module:

@@ -48,5 +48,5 @@ def ladder(streams: int) -> np.ndarray:
 def draw_final_epsilon(
     epsilons: Sequence[float], probabilities: Sequence[float], generator: np.random.Generator
 ) -> float:
-    """One of ``epsilons`` with the given probabilities, as each actor-learner draws its own (Mnih et al. 2016, 5.1)."""
+    """One of ``epsilons`` with the given probabilities, for each actor-learner (Mnih et al. 2016, supplement 8)."""
     return float(generator.choice(epsilons, p=np.asarray(probabilities) / np.sum(probabilities)))

@@ -19,7 +19,7 @@ def linear(start: float, end: float, over_steps: int, total_steps: int) -> float
 
 
 def with_drawn_learning_rate(config: Config) -> Config:
-    """``config`` with its learning rate drawn from LogUniform(*lr_range), where it has one ([1], section 5.1)."""
+    """``config`` with its learning rate drawn from LogUniform(*lr_range), where it has one ([1], supplement 8)."""
     if config.lr_range is None:
         return config
     low, high = np.log(config.lr_range)
@@ -28,14 +28,14 @@ def with_drawn_learning_rate(config: Config) -> Config:
 
 
 def learning_rate(config: Config, total_steps: int) -> float:
-    """Learning rate at T; annealed linearly to 0 at the end of training ([1], section 5.1) or constant."""
+    """Learning rate at T; annealed linearly to 0 at the end of training ([1], supplement 8) or constant."""
     if config.lr_schedule == "constant":
         return config.lr
     return linear(config.lr, 0.0, config.steps, total_steps)
 
 
 def epsilons(config: Config, final: np.ndarray, total_steps: int) -> np.ndarray:
-    """Epsilon of each stream at T, ``[E]`` float64: from 1 to the stream's ``final [E]`` ([1], section 5.1).
+    """Epsilon of each stream at T, ``[E]`` float64: from 1 to the stream's ``final [E]`` ([1], supplement 8).
 
     Annealed on the count of all workers, as [1] counts frames "over all actor-learners". a3c draws its actions from its
     policy: 0.

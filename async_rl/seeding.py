@@ -64,6 +64,11 @@ def stream_generators(
     return emulators, policies
 
 
+def evaluation_seed(seed: int) -> int:
+    """Seed of the evaluations during training: whoever evaluates the best of them anew plays other games by default."""
+    return int(_generator(seed, _EVALUATION).integers(2**31))
+
+
 def evaluation_generators(seed: int, game: int) -> tuple[np.random.Generator, np.random.Generator]:
     """Generators for the emulator and for the policy of one game of an evaluation."""
     emulator, policy = (_generator(seed, _EVALUATION, game, purpose) for purpose in (_EMULATOR, _POLICY))

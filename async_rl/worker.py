@@ -45,7 +45,7 @@ class Worker:
         self._rewards = segment.reward.numpy()
         self._discounts = segment.discount.numpy()
         self._continues = segment.continues.numpy()
-        self._chosen: np.ndarray | None = None  # actions [E] already chosen for what the streams see now
+        self._chosen: np.ndarray | None = None  # actions [E] that the next segment begins with, if they are chosen
         self._ahead = np.empty_like(self._observations[0])  # memory for what they are chosen from
         # Steps that are learnt from once, just as they were played: then their passes are kept for the gradient.
         self._once = parts.minibatches is None and not config.replay
@@ -93,13 +93,10 @@ class Worker:
             self._continues[t] = streams.continues
             self._table["heartbeat"][self._index] = time.monotonic()  # a segment may be long
             self._lap("emulate")
-            if self._parts.algorithm.needs_next_action:
-                streams.observe(self._ahead)
-                self._chosen = self._choose(self._parts.passes(torch.from_numpy(self._ahead)), explore)
-                self._next_actions[t] = np.where(streams.continues, self._chosen, -1)
-                self._lap("act")
             for stream, score, length in streams.finished:
                 self._games.append((stream, score, length, explore[stream]))
+        if self._parts.algorithm.needs_next_action:
+            self._look_ahead(explore)
         self._parts.shape_rewards(self._rewards)
         self._discounts *= self._config.gamma
 
@@ -119,7 +116,19 @@ class Worker:
             outputs = self._parts.passes(segment.observation[t])
         if self._parts.minibatches is not None:
             self._outputs.append(outputs)
-        return self._choose(outputs, explore) if self._chosen is None else self._chosen
+        if self._chosen is None:
+            return self._choose(outputs, explore)
+        chosen, self._chosen = self._chosen, None
+        return chosen
+
+    def _look_ahead(self, explore: np.ndarray) -> None:
+        """Choose the actions that the next segment begins with, and note what was done after each step of this one."""
+        self._parts.streams.observe(self._ahead)
+        self._chosen = self._choose(self._parts.passes(torch.from_numpy(self._ahead)), explore)
+        self._next_actions[:-1] = self._actions[1:]
+        self._next_actions[-1] = self._chosen
+        self._next_actions[self._continues == 0] = -1
+        self._lap("act")
 
     def _show(self, stream: int, observation: np.ndarray) -> None:
         """Show the passes what a stream sees now."""

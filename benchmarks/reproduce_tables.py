@@ -159,7 +159,8 @@ def _count(steps: float) -> str:
 
 
 def _number(value: float, digits: int) -> str:
-    return f"{value:.{digits}f}" if math.isfinite(value) else ""
+    """Of seconds or a ratio; what was never reached has none."""
+    return f"{value:.{digits}f}" if 0 < value < math.inf else ""
 
 
 def _missing(runs: int, reached: int) -> str:

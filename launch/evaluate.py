@@ -38,8 +38,8 @@ class Options(command.OfNetwork):
     """Atari: most no-op actions at the start of a game; their number is drawn from 1 to this. Default: as in training,
     where it is 30 if nothing else was said."""
     sticky: Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="")] = None
-    """Atari: probability that the emulator repeats the previous action; 0.25 in the newer protocol. Default: as in
-    training."""
+    """Atari: probability that the emulator repeats the previous action; 0.25 in the newer protocol, which has all
+    18 actions, too, and shows no lost lives. Default: as in training."""
     max_episode_frames: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="")] = None
     """Atari: frames after which a game is cut. Default: as in training, where it is 108,000, half an hour of play."""
     seed: int = 0

@@ -3,6 +3,9 @@
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+import tyro
 
 from async_rl.types import UserError
 from launch import command
@@ -23,8 +26,9 @@ class Options(command.OfNetwork):
     """Games, one after the other."""
     max_seconds: float = 120.0
     """Seconds of the game; what is beyond is left out."""
-    epsilon: float = 0.01
-    """Probability of a random action. 0 may play the same few screens for ever."""
+    epsilon: Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="")] = None
+    """Probability of a random action; default: 0.01, as 0 may play the same few screens for ever, and 0 for a3c, which
+    draws from its policy."""
     seed: int = 0
     """The same seed gives the same games."""
     saliency: bool = False
@@ -35,7 +39,7 @@ class Options(command.OfNetwork):
         for flag, value, right, rule in (
             ("--episodes", self.episodes, self.episodes >= 1, "at least 1"),
             ("--max-seconds", self.max_seconds, 0 < self.max_seconds <= 1e6, "above 0, at most 1,000,000"),
-            ("--epsilon", self.epsilon, 0 <= self.epsilon <= 1, "between 0 and 1"),
+            ("--epsilon", self.epsilon, self.epsilon is None or 0 <= self.epsilon <= 1, "between 0 and 1"),
             ("--seed", self.seed, self.seed >= 0, "at least 0"),
         ):
             if not right:
@@ -59,7 +63,8 @@ def _record(options: Options) -> None:
     agent = options.agent()
     if options.saliency and len(agent.spec.observation_shape) != 3:
         raise UserError(f"--saliency needs screens, but {agent.spec.name} is seen as a vector.")
-    wish = Wish(options.output, options.episodes, options.max_seconds, options.epsilon, options.seed, options.saliency)
+    epsilon = (0.0 if agent.has_policy else 0.01) if options.epsilon is None else options.epsilon
+    wish = Wish(options.output, options.episodes, options.max_seconds, epsilon, options.seed, options.saliency)
     with Progress() as progress:
         done = record(agent, wish, progress.tell)
     scores = ", ".join(f"{score:,.10g}" for score in done.scores)

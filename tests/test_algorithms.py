@@ -17,7 +17,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from async_rl import checkpoint, kernels, run_directory, train
+from async_rl import chain, checkpoint, kernels, run_directory, train
 from async_rl.algorithms import Learning, Segment, make_algorithm
 from async_rl.build import final_epsilons, make_parts, make_table
 from async_rl.config import Config
@@ -298,11 +298,16 @@ def test_every_combination_of_the_switches_runs_200_steps() -> None:
         assert np.isfinite(parameters).all() and not np.array_equal(parameters, before), config
 
 
-def test_sarsa_takes_the_actions_that_it_bootstraps_from() -> None:
+def test_sarsa_takes_the_actions_that_it_bootstraps_from(monkeypatch: pytest.MonkeyPatch) -> None:
     worker, _ = worker_on_catch(Config(algorithm="one-step-sarsa", t_max=4, envs_per_worker=3, steps=10**9))
+    passes: list[int] = []
+    forward = chain.forward
+    monkeypatch.setattr(chain, "forward", lambda layers, x, rows: passes.append(len(x)) or forward(layers, x, rows))
     promised = None
     for _ in range(20):
         worker._collect()
+        assert passes == [3] * 5  # four times to act, and once ahead
+        passes.clear()
         segment = worker._segment
         if promised is not None:
             known = promised >= 0

@@ -15,6 +15,7 @@ from async_rl.envs import describe
 from async_rl.evaluation import Protocol, make_protocol
 from async_rl.evaluations import COLUMNS, Evaluations, best_mean
 from async_rl.export import read_network
+from async_rl.seeding import evaluation_generators
 from async_rl.supervisor import on_this_machine
 from async_rl.training import _Run
 from async_rl.types import Game
@@ -130,10 +131,13 @@ def test_a_run_is_evaluated_by_its_own_protocol_in_training_and_afterwards(tmp_p
     config = Config(env="pong", evaluate_every=5000, sticky=0.25, no_ops=7, max_episode_frames=999, seed=3)
     evaluations = Evaluations(config, tmp_path, 0, lambda path: None, lambda result: None, lambda line: None)
     own = Protocol(episodes=30, epsilon=0.05, no_ops=7, sticky=0.25, max_episode_frames=999, seed=3)
-    assert evaluations._protocol == own
+    in_training = evaluations._protocol
     evaluations.close()
+    assert replace(in_training, seed=3) == own
     assert make_protocol(config, no_ops=None, sticky=None, seed=3) == own
     assert make_protocol(config, sticky=0.0, no_ops=0, seed=3) == replace(own, sticky=0.0, no_ops=0)
+    games = [evaluation_generators(seed, 0)[0].integers(2**63) for seed in (in_training.seed, 3, Protocol().seed)]
+    assert len(set(games)) == 3, "the best of many would be confirmed by the games that it was picked by"
 
 
 def test_the_best_checkpoint_in_training_is_that_of_the_highest_mean_of_100_games(tmp_path: Path) -> None:

@@ -115,13 +115,15 @@ def test_a3c_has_no_target_network_to_differ_by() -> None:
     runs = [run_of(1, target=target) for target in ("none", "shared")]
     a3c = [run_of(seed, algorithm="a3c", target="shared", target_interval=seed) for seed in (1, 2)]
     labels = [group.label for group in group_runs([*runs, *a3c])]
-    assert labels == ["one-step-q, target none", "one-step-q, target shared", "a3c"]
+    assert labels == ["one-step-q, no target", "one-step-q", "a3c"]
 
 
 def test_labels_are_the_fewest_settings_that_tell_groups_apart() -> None:
     plain = {"algorithm": "one-step-q", "lr": 7e-4, "double": False, "steps": 10}
     assert make_labels([plain]) == ["one-step-q"]
-    assert make_labels([plain | {"lambda": 0.65, "norm": "layer"}]) == ["one-step-q, lambda 0.65, layer norm"]
+    assert make_labels([plain | {"lambda": 0.65, "norm": "layer", "target": "none"}]) == [
+        "one-step-q, lambda 0.65, layer norm, no target"
+    ]
     assert make_labels([plain | {"epochs": 4}]) == ["one-step-q, epochs 4"]
     assert make_labels([plain | {"epochs": 1}]) == ["one-step-q"]
     assert make_labels([plain, plain | {"lr": 0.002, "steps": 20}]) == ["one-step-q, lr 7e-4", "one-step-q, lr 2e-3"]

@@ -252,6 +252,8 @@ def test_streams_are_held_against_one_stream(tmp_path: Path) -> None:
     assert four[8:] == [pytest.approx(2590 / 790), pytest.approx(258 / (78 * 1.5)), 6.3]
     spread = reproduce_tables.streams_table([[*four[:3], 0, math.inf, 790, math.inf, *four[7:]]])
     assert "| never (790 to never) |" in spread
+    never = reproduce_tables.streams_table([[*four[:3], 0, *[math.inf] * 4, 0.0, 0.0, 6.3]])
+    assert never.endswith("| one-step Q | 4 | never |  |  |  | 1.57 | 6.3 |")
     text = reproduce_tables.streams_table([one, four])
     assert "| one-step Q | 4 | 790 |" in text and text.endswith("| 1.57 | 6.3 |")
 

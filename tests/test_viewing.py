@@ -19,7 +19,7 @@ from conftest import ROOT, mounted, wait_for
 from torch import nn
 from torch.nn import functional
 
-from async_rl import Config
+from async_rl import Config, train
 from async_rl.agent import Agent
 from async_rl.envs import make_environment
 from async_rl.envs.checked import Checked
@@ -29,10 +29,10 @@ imageio_ffmpeg = pytest.importorskip("imageio_ffmpeg", reason="videos need the e
 pytest.importorskip("PIL", reason="videos need the extra 'video'")
 
 from async_rl.viewing import canvas as colours  # noqa: E402
-from async_rl.viewing import video  # noqa: E402
+from async_rl.viewing import recording, video  # noqa: E402
 from async_rl.viewing.panels import Scales  # noqa: E402
 from async_rl.viewing.play import Moment, Play  # noqa: E402
-from async_rl.viewing.recording import Camera, Wish, record  # noqa: E402
+from async_rl.viewing.recording import Camera, Recorded, Wish, record  # noqa: E402
 from async_rl.viewing.saliency import input_gradient, saliency  # noqa: E402
 from async_rl.viewing.scene import Scene, observation_picture  # noqa: E402
 from async_rl.viewing.stage import Stage, Titles, enlarged, overlay  # noqa: E402
@@ -379,6 +379,27 @@ def test_record_works_on_a_run_and_tells_bad_input_in_one_line(
             importlib.import_module("launch.record").main()
         told = capsys.readouterr().err
         assert ended.value.code == 2 and expected in told and told.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "given", "epsilon"), [("a3c", [], 0.0), ("a3c", ["--epsilon", "0.5"], 0.5), ("one-step-q", [], 0.01)]
+)
+def test_a_policy_is_recorded_as_it_is_and_values_with_a_few_random_actions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, algorithm: Any, given: list[str], epsilon: float
+) -> None:
+    train(Config(env="catch", algorithm=algorithm, workers=1, steps=100), run_dir=tmp_path / "run", quiet=True)
+    wishes: list[Wish] = []
+
+    def note(agent: Agent, wish: Wish, tell: Any) -> Recorded:
+        wishes.append(wish)
+        return Recorded((), 0, 0, "")
+
+    monkeypatch.setattr(recording, "record", note)
+    monkeypatch.setattr(sys, "argv", ["record", str(tmp_path / "run"), "--output", str(tmp_path / "a.gif"), *given])
+    with pytest.raises(SystemExit) as ended:
+        importlib.import_module("launch.record").main()
+    assert ended.value.code == 0
+    assert [wish.epsilon for wish in wishes] == [epsilon]
 
 
 @pytest.mark.parametrize(("number", "told"), [(signal.SIGINT, "interrupted\n"), (signal.SIGTERM, "")])

@@ -12,7 +12,7 @@ from async_rl.types import UserError
 SAME_LEARNING = frozenset({"seed", "shards", "cpus_per_island", *NOTHING_LEARNT})
 """Settings that may differ within a group: they change the random numbers, or nothing that is learnt."""
 
-NAMING_ORDER = ("algorithm", *METHOD, "target", "optimizer", "lr")
+NAMING_ORDER = ("algorithm", *METHOD, "optimizer", "lr")
 """Settings by which groups are named first; the others follow in the order of ``config.toml``."""
 
 
