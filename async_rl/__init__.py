@@ -10,24 +10,43 @@ if TYPE_CHECKING:
     from async_rl.agent import Agent, load
     from async_rl.envs.as_gymnasium import AsGymnasium
     from async_rl.evaluation import Evaluation
+    from async_rl.supervisor import Ending
     from async_rl.training import Result, train
 
-__all__ = ["Agent", "AsGymnasium", "Config", "Evaluation", "Result", "UserError", "from_toml", "load", "train"]
+__all__ = [
+    "Agent",
+    "AsGymnasium",
+    "Config",
+    "Ending",
+    "Evaluation",
+    "Result",
+    "UserError",
+    "from_toml",
+    "load",
+    "train",
+]
 
 _LAZY = {
     "train": "training",
     "Result": "training",
+    "Ending": "supervisor",
     "load": "agent",
     "Agent": "agent",
     "AsGymnasium": "envs.as_gymnasium",
     "Evaluation": "evaluation",
 }
 
+if not TYPE_CHECKING:  # to a type checker every name would be there, however it is spelt
 
-def __getattr__(name: str) -> Any:
-    """``train`` and ``load`` import torch, which takes seconds: only for those who use them, not for ``--help``."""
-    if name in _LAZY:
-        import importlib
+    def __getattr__(name: str) -> Any:
+        """``train`` and ``load`` import torch, which takes seconds: only for those who use them, not for ``--help``."""
+        if name in _LAZY:
+            import importlib
 
-        return getattr(importlib.import_module(f"async_rl.{_LAZY[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+            return getattr(importlib.import_module(f"async_rl.{_LAZY[name]}"), name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """What is there, imported or not."""
+    return sorted({*globals(), *__all__})

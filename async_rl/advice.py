@@ -5,7 +5,6 @@ from collections.abc import Callable
 
 from async_rl.config import Config
 from async_rl.envs import atari_game
-from async_rl.envs.catch import Catch
 from async_rl.values import flag
 
 _EFFECTS: tuple[tuple[tuple[str, ...], Callable[[Config], object], str], ...] = (
@@ -35,14 +34,11 @@ _EFFECTS: tuple[tuple[tuple[str, ...], Callable[[Config], object], str], ...] = 
 
 
 def advice(config: Config) -> list[str]:
-    """What to say of those of `_EFFECTS` that differ from the defaults in vain, and of those meant for others."""
+    """What to say of those of `_EFFECTS` that differ from the defaults in vain, and of n-step methods of one step."""
     said = []
     for names, effective, case in _EFFECTS:
         if not effective(config) and (vain := [flag(name) for name in names if config.changes(name)]):
             said.append(f"no effect {case}: {', '.join(vain)}")
     if config.algorithm in ("n-step-q", "a3c") and config.t_max == 1:
         said.append(f"{config.algorithm} with --t-max 1 learns from single steps; Mnih et al. 2016 have --t-max 5")
-    made_for_it = atari_game(config) or config.env.strip().lower() == Catch.spec.name
-    if config.rewards == "clipped" and not made_for_it:
-        said.append("rewards are learnt from as on Atari, clipped to [-1, 1]; --rewards raw takes them as they are")
     return said

@@ -88,7 +88,7 @@ def table_rows(config: Config, parameters: int) -> list[Row]:
         Row("updates", (workers,), "int64", "own worker", "updates applied"),
         Row("dropped", (workers,), "int64", "own worker", "gradients dropped because they were not finite"),
         Row("odd_steps", (workers,), "int64", "own worker", "steps with a reward or observation that was not finite"),
-        Row("largest_reward", (workers,), "float64", "own worker", "largest |reward| seen, where rewards are scaled"),
+        Row("largest_reward", (workers,), "float64", "own worker", "largest |reward| seen, but where they are raw"),
         Row("sums", (workers, len(SUMS)), "float64", "own worker", "totals of SUMS since the start"),
         Row("phases", (workers, len(PHASES)), "float64", "own worker", "seconds in each of PHASES"),
         Row("exchange", (workers, len(EXCHANGE)), "float64", "own island", "totals of EXCHANGE, at its first worker"),

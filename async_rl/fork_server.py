@@ -26,6 +26,7 @@ from async_rl import temporary
 from async_rl.config import Config
 from async_rl.config_file import to_toml
 from async_rl.signals import STOPPING, signal_name
+from async_rl.types import UserError
 from async_rl.values import reason
 
 START_METHOD = "forkserver" if sys.platform == "linux" else "spawn"
@@ -49,6 +50,12 @@ _LOST_CODE = 255
 _NO_GUARD_CODE = os.EX_CONFIG
 """Of a process that would start others while it imports the main module."""
 
+PREFIX = "async_rl "
+"""Begin of the names of processes that are started here."""
+
+PRELOAD = "async_rl.preload"
+"""Module that the fork server imports first."""
+
 _server: Any = forkserver._forkserver  # what is done with it here has no public name
 _preparing = threading.Lock()
 
@@ -58,15 +65,20 @@ def prepare(config: Config, processes: int | None = None) -> None:
 
     ``processes`` are to be started with it; default: the workers. A process that is itself just being started, and
     imports a main module without a guard, ends at once, see `told`.
+
+    Raises:
+        UserError: this program cannot start processes.
     """
     if getattr(multiprocessing.current_process(), "_inheriting", False):
         os._exit(_NO_GUARD_CODE)
+    _require_possible()
     _hold_sockets()
     if START_METHOD != "forkserver":
         return
     allow_files(config.workers if processes is None else processes)
     go_on()
-    forkserver.set_forkserver_preload(["async_rl.preload"])
+    others = [name for name in _server._preload_modules if name not in ("__main__", PRELOAD)]
+    forkserver.set_forkserver_preload([PRELOAD, *others])
     variables = {PRELOAD_VARIABLE: to_toml(config)}
     if threading.current_thread() is threading.main_thread():
         variables[LAUNCHER_VARIABLE] = str(os.getpid())
@@ -160,7 +172,8 @@ def not_started(error: EOFError | OSError) -> str:
     """What has become of a process that could not be started, as the end of a sentence."""
     if isinstance(error, EOFError | ConnectionError):
         return "was lost with the fork server while it started"
-    return f"could not be started ({reason(error)})"
+    shorter = "; set TMPDIR to a shorter path" if "AF_UNIX" in str(error) else ""
+    return f"could not be started ({reason(error)}{shorter})"
 
 
 def told(code: int | None) -> str:
@@ -170,6 +183,22 @@ def told(code: int | None) -> str:
     if code == _NO_GUARD_CODE:
         return """imported the main module, which would begin anew but for a guard, 'if __name__ == "__main__":'"""
     return f"died ({signal_name(-code)})" if code < 0 else f"ended with exit code {code}"
+
+
+def _require_possible() -> None:
+    main = sys.modules["__main__"]
+    file = None if getattr(main, "__spec__", None) else getattr(main, "__file__", None)
+    before = multiprocessing.process.ORIGINAL_DIR or ""  # type: ignore[attr-defined]  # a relative name counts from it
+    if file is not None and not os.path.exists(os.path.join(before, file)):
+        raise UserError(
+            f"processes that are started import the main module, and its file {file} is not there, as where it comes "
+            "from standard input: put it into a file."
+        )
+    if multiprocessing.current_process().daemon:
+        raise UserError(
+            "this process may not start others, as none of a multiprocessing.Pool may, or any that is a daemon: use "
+            "concurrent.futures.ProcessPoolExecutor, or a process with daemon=False."
+        )
 
 
 def _forget() -> None:
@@ -189,6 +218,8 @@ os.register_at_fork(after_in_child=_forget)
 @functools.cache
 def _hold_sockets() -> None:
     """Once in the life of this process; multiprocessing removes their folder at its end."""
+    if multiprocessing.parent_process() is not None:  # whose folder this process knows, and would think its own
+        multiprocessing.current_process()._config.pop("tempdir", None)  # type: ignore[attr-defined]
     temporary.hold(Path(util.get_temp_dir()))
 
 

@@ -1,9 +1,11 @@
-"""What the supervisor looks at now and then, and says once: memory that grows, numbers that are not finite."""
+"""What the supervisor looks at now and then, and says once: memory that grows, odd numbers, clipped rewards."""
 
+import math
 from collections.abc import Callable, Mapping
 
 from async_rl.config import Config
 from async_rl.cores import CGROUP
+from async_rl.envs import atari_game
 from async_rl.memory import limits, private_bytes
 from async_rl.shared import SharedTable
 
@@ -23,7 +25,7 @@ class Health:
 
     Args:
         config: of the run.
-        table: the row ``odd_steps`` is read.
+        table: the rows ``odd_steps`` and ``largest_reward`` are read.
         stored_bytes: what one step takes in a replay memory.
         say: takes a line.
     """
@@ -36,6 +38,7 @@ class Health:
         self._looks: dict[int, int] = {}  # by process
         self._worth_a_line: dict[int, float] = {}  # bytes, by process
         self._odd_steps = [0] * config.workers
+        self._clips_in_secret = config.rewards == "clipped" and atari_game(config) is None
         self._near_limit = False
 
     def look(self, processes: Mapping[int, int]) -> None:
@@ -47,6 +50,7 @@ class Health:
             self._look_at_size(index, processes[index], size)
         self._look_at_limit(sizes)
         self._look_at_numbers()
+        self._look_at_rewards()
 
     def _look_at_size(self, index: int, pid: int, size: int) -> None:
         self._looks[pid] = self._looks.get(pid, 0) + 1
@@ -79,6 +83,16 @@ class Health:
                     f"worker {index}: {odd:,} steps of {self._config.env} so far had a reward or observation that is "
                     "not finite; what would be learnt from them is dropped"
                 )
+
+    def _look_at_rewards(self) -> None:
+        """Say once what nobody expects but on Atari."""
+        largest = self._table["largest_reward"].max()
+        if self._clips_in_secret and 1 < largest < math.inf:
+            self._clips_in_secret = False
+            self._say(
+                f"rewards of up to {largest:,.6g} are learnt from as on Atari, clipped to [-1, 1]; --rewards raw takes "
+                "them as they are"
+            )
 
 
 def _mib(size: float) -> str:

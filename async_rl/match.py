@@ -152,7 +152,7 @@ class Match:
         process = self._context.Process(  # type: ignore[attr-defined]
             target=player_process,
             args=(self._saved, self._protocol, games, self._table, self._niceness, self._error_file(games).absolute()),
-            name=f"async_rl player of game {games[0]}",
+            name=f"{fork_server.PREFIX}player of game {games[0]}",
             daemon=True,
         )
         with contextlib.suppress(OSError):

@@ -26,6 +26,7 @@ from async_rl.export import SavedNetwork
 from async_rl.parent import worker_dies_with_parents
 from async_rl.seeding import evaluation_generators, seed_others
 from async_rl.shared import SharedTable
+from async_rl.signals import let_others_be_terminated
 from async_rl.types import Environment, UserError
 from async_rl.user_code import one_line
 
@@ -107,6 +108,7 @@ def player_process(
         error_file: gets what was wrong, one sentence in its first line; the exit code is 1 then.
     """
     worker_dies_with_parents()
+    let_others_be_terminated()
     os.nice(niceness)
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)

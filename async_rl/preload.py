@@ -10,8 +10,12 @@ Nothing imports this module but the fork server.
 
 import contextlib
 import os
+import signal
+from collections.abc import Mapping
+from multiprocessing import spawn
+from typing import Any
 
-from async_rl.fork_server import LAUNCHER_VARIABLE, PRELOAD_VARIABLE
+from async_rl.fork_server import LAUNCHER_VARIABLE, PREFIX, PRELOAD_VARIABLE
 from async_rl.parent import fork_server_dies_with, patient
 
 if launcher := os.environ.pop(LAUNCHER_VARIABLE, None):
@@ -20,8 +24,18 @@ if launcher := os.environ.pop(LAUNCHER_VARIABLE, None):
 from async_rl import kernels
 from async_rl.config_file import from_text
 from async_rl.envs import make_ready
+from async_rl.signals import STOPPING
 from async_rl.worker import worker_process  # noqa: F401  with torch, OpenCV and all the rest
 
+
+def _prepare(data: Mapping[str, Any]) -> None:
+    """As multiprocessing does in a process that has been started; one of the user's own gets all signals."""
+    if not data["name"].startswith(PREFIX):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
+    _as_usual(data)
+
+
+_as_usual, spawn.prepare = spawn.prepare, _prepare
 os.fork = patient(os.fork)
 kernels.compile_all()
 with contextlib.suppress(Exception):  # the workers will meet it again, and report it

@@ -194,7 +194,7 @@ class WorkerProcesses:
         process = self._context.Process(  # type: ignore[attr-defined]
             target=worker_process,
             args=(self._config, *own, self._crowded, self._first_step),
-            name=f"async_rl worker {member.index}",
+            name=f"{fork_server.PREFIX}worker {member.index}",
             daemon=True,
         )
         try:

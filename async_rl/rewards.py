@@ -8,20 +8,15 @@ Shape = Callable[[np.ndarray], None]
 """Changes rewards [T, E] float32 in place."""
 
 
-def clip(rewards: np.ndarray) -> None:
-    """Clip to [-1, 1] (Mnih et al. 2015)."""
-    np.clip(rewards, -1.0, 1.0, out=rewards)
-
-
 def keep(rewards: np.ndarray) -> None:
     """Leave the rewards as they are."""
 
 
-class ScaleByLargest:
-    """Divide by the largest absolute reward that any worker has seen so far; rewards end up within [-1, 1].
+class _Noting:
+    """Notes the largest absolute reward.
 
     Args:
-        largest: that of each worker, [W], shared by all.
+        largest: that each worker has seen so far, [W], shared by all.
         index: of this one.
     """
 
@@ -29,15 +24,31 @@ class ScaleByLargest:
         self._all, self._index = largest, index
 
     def __call__(self, rewards: np.ndarray) -> None:
-        self._all[self._index] = max(self._all[self._index], np.nanmax(np.abs(rewards), initial=0.0))
+        largest = np.fmax.reduce(np.abs(rewards), axis=None, initial=0.0)  # NaN does not count
+        self._all[self._index] = max(self._all[self._index], largest)
+
+
+class Clip(_Noting):
+    """Clip to [-1, 1] (Mnih et al. 2015)."""
+
+    def __call__(self, rewards: np.ndarray) -> None:
+        super().__call__(rewards)
+        np.clip(rewards, -1.0, 1.0, out=rewards)
+
+
+class ScaleByLargest(_Noting):
+    """Divide by the largest absolute reward that any worker has seen so far; rewards end up within [-1, 1]."""
+
+    def __call__(self, rewards: np.ndarray) -> None:
+        super().__call__(rewards)
         largest = np.float32(self._all.max())
         if largest > 0:
             rewards /= largest
 
 
 REWARDS: dict[str, Callable[[np.ndarray, int], Shape]] = {
-    "clipped": lambda largest, index: clip,
+    "clipped": Clip,
     "scaled": ScaleByLargest,
     "raw": lambda largest, index: keep,
 }
-"""Name -> maker of the function, one for each worker; see `ScaleByLargest` for what it takes."""
+"""Name -> maker of the function, one for each worker; see `_Noting` for what it takes."""

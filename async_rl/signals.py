@@ -31,6 +31,15 @@ END_SECONDS = 30.0
 """Patience of a program that ends with a training run in another thread."""
 
 
+def let_others_be_terminated() -> None:
+    """For a process that plays: SIGTERM does nothing to it, but ends the programs that its environments start.
+
+    They inherit what is blocked, as `STOPPING` is here, but no handler.
+    """
+    signal.signal(signal.SIGTERM, lambda number, frame: None)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+
 class StopAtOnceError(BaseException):
     """A second Ctrl-C: no more waiting, no checkpoint. As KeyboardInterrupt it is none that others' code may catch."""
 

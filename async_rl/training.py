@@ -71,6 +71,9 @@ def train(
         quiet: no progress on the terminal; where the run fails, what was said last goes to standard error.
         make_workers: where the workers run; default: in processes of this machine.
 
+    Returns:
+        What came of it, with its `Ending`: a run that fails, or that Ctrl-C or another signal stops, raises nothing.
+
     Raises:
         UserError: what a person can mend, or another launcher is at work in the directory; no worker was started.
     """

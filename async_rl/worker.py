@@ -26,6 +26,7 @@ from async_rl.parent import worker_dies_with_parents
 from async_rl.schedules import epsilons, learning_rate
 from async_rl.seeding import seed_others, state_of
 from async_rl.shared import SharedTable
+from async_rl.signals import let_others_be_terminated
 
 
 class Worker:
@@ -243,6 +244,7 @@ def worker_process(
     ``first_step`` is T at the start of the session. An error is left in ``error_file``, and the exit code is 1.
     """
     worker_dies_with_parents()
+    let_others_be_terminated()
     pin_worker(index, config.pin)
     if crowded:
         take_long_turns()

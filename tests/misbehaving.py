@@ -4,6 +4,7 @@ import itertools
 import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 import time
 from typing import Any
@@ -68,6 +69,20 @@ class FailsInClose(Base):
             with open(os.environ["CLOSED"], "a", encoding="utf-8") as file:
                 file.write("x")
         raise RuntimeError("it is stuck")
+
+
+class StartsAProgram(Base):
+    """As those with a game server; its number is added to the file $PROGRAMS. It is ended as the environment is."""
+
+    def __init__(self) -> None:
+        if "PROGRAMS" in os.environ:
+            self.program = subprocess.Popen(["sleep", "1000"])
+            with open(os.environ["PROGRAMS"], "a", encoding="utf-8") as file:
+                file.write(f"{self.program.pid}\n")
+
+    def close(self) -> None:
+        self.program.terminate()
+        self.program.wait()
 
 
 class LeavesInClose(Base):

@@ -504,15 +504,6 @@ def test_settings_that_do_nothing_are_named(said: str, useful: dict[str, Any], s
     )
 
 
-@pytest.mark.parametrize(("env", "rewards", "said"), [
-    ("CliffWalking-v1", "clipped", True), ("misbehaving:make_honest", "clipped", True),
-    ("CliffWalking-v1", "raw", False), ("Pong", "clipped", False), ("ALE/Pong-v5", "clipped", False),
-    (" catch ", "clipped", False), ("CATCH", "clipped", False),
-])  # fmt: skip
-def test_that_rewards_are_clipped_is_said_where_nobody_would_expect_it(env: str, rewards: Any, said: bool) -> None:
-    assert any("--rewards raw" in sentence for sentence in advice(Config(env=env, rewards=rewards))) is said
-
-
 def test_no_preset_has_a_setting_that_does_nothing() -> None:
     for file in (ROOT / "configs").glob("*.toml"):
         assert not advice(from_toml(file)), file

@@ -292,7 +292,7 @@ def test_rows_are_written_once_whatever_interrupts(tmp_path: Path, monkeypatch: 
 
 
 TRAINS = """
-import multiprocessing, sys, threading, time
+import multiprocessing, signal, sys, threading, time
 from pathlib import Path
 from async_rl import Config, train
 
@@ -334,6 +334,71 @@ def test_a_forked_child_of_a_program_that_has_trained_can_train(tmp_path: Path) 
 """
     done = program(tmp_path, TRAINS + text)
     assert done.stdout == "first FINISHED\nsecond FINISHED\nthird FINISHED\n", done.stderr
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_children_of_a_program_that_has_trained_can_train_one_after_the_other(tmp_path: Path, method: str) -> None:
+    text = f"""
+    go("first")
+    for name in ("second", "third"):
+        child = multiprocessing.get_context("{method}").Process(target=go, args=(name,))
+        child.start()
+        child.join()
+    go("fourth")
+"""
+    done = program(tmp_path, TRAINS + text)
+    names = ("first", "second", "third", "fourth")
+    assert (done.stdout, done.stderr) == ("".join(f"{name} FINISHED\n" for name in names), "")
+
+
+def test_processes_of_the_users_own_get_signals_and_what_they_want_imported(tmp_path: Path) -> None:
+    """Though they are forked from the process that the workers are forked from."""
+    text = """
+    from multiprocessing import forkserver
+    forkserver.set_forkserver_preload(["wave"])
+    go("first")
+    context = multiprocessing.get_context("forkserver")
+    own = context.Process(target=signal.pause)
+    own.start()
+    own.terminate()
+    own.join(60)
+    with context.Pool(1) as pool:
+        print(own.exitcode, pool.apply(eval, ('"wave" in __import__("sys").modules',)))
+"""
+    done = program(tmp_path, TRAINS + text)
+    assert (done.stdout, done.stderr) == ("first FINISHED\n-15 True\n", "")
+
+
+def test_programs_that_environments_start_can_be_ended(tmp_path: Path) -> None:
+    text = f"""
+    import os
+    from async_rl import load
+    sys.path.append({str(ROOT / "tests")!r})
+    os.environ["PROGRAMS"] = sys.argv[1] + "/programs"
+    config = Config(env="misbehaving:StartsAProgram", workers=1, envs_per_worker=2, steps=200)
+    print(train(config, Path(sys.argv[1]) / "run", quiet=True).ending.name)
+    print(load(Path(sys.argv[1]) / "run", trust_code=True).evaluate(episodes=2).mean)
+"""
+    done = program(tmp_path, TRAINS + text)
+    assert (done.stdout, done.stderr) == ("FINISHED\n10.0\n", "")
+    programs = [int(line) for line in (tmp_path / "programs").read_text().split()]
+    assert len(programs) >= 4
+    wait_for(lambda: not any(map(psutil.pid_exists, programs)), "the end of all programs")
+
+
+def test_a_program_out_of_which_no_process_can_be_started_is_told_of_it(tmp_path: Path) -> None:
+    pool = """
+    with multiprocessing.Pool(1) as pool:
+        pool.apply(go, ("run",))
+"""
+    done = program(tmp_path, TRAINS + pool)
+    assert "UserError: this process may not start others" in done.stderr
+    from_input = subprocess.run(
+        [sys.executable, "-", str(tmp_path)], input=TRAINS + '    go("run")\n', cwd=ROOT, capture_output=True, text=True
+    )
+    assert "UserError: processes that are started import the main module, and its file" in from_input.stderr
+    assert not (tmp_path / "run").exists()
+    assert "shorter path" in fork_server.not_started(OSError("AF_UNIX path too long"))
 
 
 def test_a_child_that_outlives_the_program_it_was_forked_from_can_train(tmp_path: Path) -> None:

@@ -62,6 +62,7 @@ WITHIN_A_LAYER = {
     ("fork_server", "config"),
     ("fork_server", "config_file"),
     ("fork_server", "signals"),
+    ("fork_server", "types"),
     ("fork_server", "values"),
     ("config_file", "cores"),
     ("config_file", "config"),

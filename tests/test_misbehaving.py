@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -248,6 +249,29 @@ def test_a_leak_is_said(tmp_path: Path, said: list[str], monkeypatch: pytest.Mon
     stopper.join()
     line = next(line for line in said if "grown" in line)
     assert line.startswith("worker 0 has grown to ") and line.endswith(f"MiB: {env('Leak')} may leak memory")
+
+
+@pytest.mark.parametrize(("name", "rewards", "told"), [
+    ("CliffWalking-v1", "clipped", True), ("CliffWalking-v1", "raw", False), ("CliffWalking-v1", "scaled", False),
+    ("catch", "clipped", False), (env("Base"), "clipped", False), ("pong", "clipped", False),
+])  # fmt: skip
+def test_that_rewards_are_clipped_is_said_once_where_nobody_would_expect_it(
+    tmp_path: Path, said: list[str], name: str, rewards: Any, told: bool
+) -> None:
+    """Falling off the cliff is -100."""
+    config = Config(env=name, rewards=rewards, workers=1, steps=1600, report_seconds=0.1)
+    table = make_table(config, describe(config))
+    parts = make_parts(config, 0, 0, table)
+    Worker(config, 0, table, parts).run()
+    if name == "pong":
+        table["largest_reward"].fill(7.0)
+    health = Health(config, table, 50.0, said.append)
+    for _ in range(2):
+        health.look({})
+    sentence = (
+        "rewards of up to 100 are learnt from as on Atari, clipped to [-1, 1]; --rewards raw takes them as they are"
+    )
+    assert said == [sentence] * told
 
 
 def test_growth_is_measured_from_the_first_looks_and_said_once_a_doubling(monkeypatch: pytest.MonkeyPatch) -> None:

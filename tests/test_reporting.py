@@ -20,7 +20,7 @@ from rich.file_proxy import FileProxy
 
 from async_rl import reporting
 from async_rl.config import Config
-from async_rl.reporting import EpisodeStatistics, Lines, Panel, Report
+from async_rl.reporting import EpisodeStatistics, Lines, Panel, Quiet, Report
 from async_rl.reporting.csv_log import NEW_RUN, PENDING_ROWS, CsvLog
 from async_rl.reporting.panel import PanelText
 from async_rl.reporting.text import History, Remaining, duration, sparkline
@@ -489,6 +489,8 @@ def test_the_terminal_is_chosen_by_the_stream(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("TERM", "xterm")
     config = Config(report_seconds=7.0)
     assert isinstance(reporting.terminal(config, Path("run"), Tty()), Panel)
+    monkeypatch.setattr(sys, "stdout", None)  # a service
+    assert isinstance(reporting.terminal(config, Path("run")), Quiet)
     lines = reporting.terminal(config, Path("run"), io.StringIO())
     assert isinstance(lines, Lines)
     assert lines.interval_seconds == 7.0

@@ -33,8 +33,10 @@ class Terminal(Protocol):
 
 
 def terminal(config: Config, run_dir: Path, stream: TextIO | None = None) -> Terminal:
-    """A `Panel` if ``stream`` (default: standard output) is a terminal that can move its cursor, else `Lines`."""
+    """A `Panel` if ``stream`` (default: standard output, if there is any) can move its cursor, else `Lines`."""
     stream = stream or sys.stdout
+    if stream is None:  # a program without a terminal, such as a service
+        return Quiet()
     if stream.isatty() and os.environ.get("TERM", "") not in ("dumb", "unknown"):
         return Panel(config, run_dir, Console(file=stream, force_terminal=True))
     return Lines(config.report_seconds, stream, config.profile)
