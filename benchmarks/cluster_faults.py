@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import tyro
@@ -36,11 +37,14 @@ LOST = {
 }
 
 
+Fault = Literal["worker", "island", "holder", "machine", "driver", "partition"]
+
+
 @dataclass(frozen=True)
 class Options:
     """Hurt a cluster."""
 
-    faults: tuple[str, ...] = ("worker", "island", "holder", "machine", "driver", "partition")
+    faults: tuple[Fault, ...] = ("worker", "island", "holder", "machine", "driver", "partition")
     """Which."""
     times: int = 10
     """How often each."""

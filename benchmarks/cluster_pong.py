@@ -16,6 +16,7 @@ from typing import Literal
 
 import tyro
 
+from async_rl.config_file import from_toml
 from async_rl.run_directory import CONFIG
 from benchmarks import table
 from benchmarks.scaling_plot import COLOURS
@@ -84,6 +85,8 @@ def train(options: Options, arm: Arm, seed: int) -> None:
     """Begin a run, or go on with it; raises SystemExit with its exit code if it fails or is stopped."""
     run_dir = arm.run_dir(options, seed)
     reports = table.read(run_dir / "metrics.csv")
+    if (run_dir / CONFIG).exists() and (steps := from_toml(run_dir / CONFIG).steps) != options.steps:
+        raise SystemExit(f"{run_dir} holds a run of {steps:,} steps; move it away, or choose another --runs")
     if reports and int(reports[-1]["total_steps"]) >= options.steps:
         return
     print(f"{arm.name}, seed {seed}", flush=True)

@@ -118,14 +118,20 @@ def check_resume(run_dir: Path) -> None:
 
 
 def slope(samples: Sequence[Sequence[float]], column: str) -> tuple[float, float]:
-    """MiB an hour by least squares, and its standard error, over the last three quarters of the samples."""
+    """MiB an hour by least squares, and its standard error, over the last three quarters of the samples.
+
+    Samples in a row resemble each other; by how much (autocorrelation of lag 1, r) the error is longer: (1+r)/(1-r)
+    times, squared.
+    """
     points = np.array(samples)[len(samples) // 4 :, [0, SAMPLES.index(column)]]
     hours, values = points[~np.isnan(points).any(axis=1)].T / [[3600.0], [1.0]]
     if len(hours) < 3:
         return float("nan"), float("nan")
     (gradient, _), covariance = np.polyfit(hours, values, 1, cov="unscaled")
-    residual = np.std(values - np.polyval(np.polyfit(hours, values, 1), hours), ddof=2)
-    return float(gradient), float(residual * covariance[0, 0] ** 0.5)
+    residuals = values - np.polyval(np.polyfit(hours, values, 1), hours)
+    alike = min(0.99, max(0.0, float(residuals[1:] @ residuals[:-1] / (residuals @ residuals or 1.0))))
+    error = np.std(residuals, ddof=2) * (covariance[0, 0] * (1 + alike) / (1 - alike)) ** 0.5
+    return float(gradient), float(error)
 
 
 def print_slopes(samples: Sequence[Sequence[float]]) -> None:

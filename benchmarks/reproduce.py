@@ -16,7 +16,7 @@ import tyro
 
 from async_rl.config import Config
 from async_rl.cores import available_cores
-from async_rl.envs import describe
+from async_rl.envs import atari_game, describe
 from async_rl.evaluation import make_protocol
 from async_rl.types import UserError
 from async_rl.values import reason
@@ -99,6 +99,9 @@ def reproduce(options: Options) -> None:
 def _check(options: Options, study: Study) -> None:
     """Raise `UserError` now for what would otherwise be found out after hours of training."""
     make_protocol(Config(), episodes=options.episodes)
+    for game in options.games:
+        if (plain := atari_game(Config(env=game))) not in (None, game):
+            raise UserError(f"--games takes the plain names of games, {plain} for {game}.")
     for name in ("toy_seeds", "toy_steps", "pong_steps"):
         if (value := getattr(options, name)) < 1:
             raise UserError(f"--{name.replace('_', '-')} must be at least 1, got {value}.")
@@ -110,7 +113,7 @@ def _check(options: Options, study: Study) -> None:
         if options.readme is not None:
             reproduce_tables.around(options.readme, part)
         if part in ATARI_PARTS:
-            results.read_rows(options.output / part)
+            results.require_no_longer(options.output / part, experiments)
     try:
         options.output.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -29,9 +29,9 @@ def draw_streams(rows: Sequence[Sequence[Any]], task: Task, path: Path) -> None:
     ):
         for method, colour in zip(STREAM_METHODS, COLOURS, strict=True):
             own = [row for row in rows if row[0] == method]
-            if not own:
-                continue
             factors = [row[column] or math.nan for row in own]  # a gap where it never was learnt
+            if not any(map(math.isfinite, factors)):
+                continue
             axis.plot([row[1] for row in own], factors, "o-", color=colour, label=method)
             if column == 9 and task is not TOY:
                 continue  # the streams of one worker share its core; the paper's had one each

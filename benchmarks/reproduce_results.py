@@ -15,6 +15,7 @@ from async_rl import evaluation, run_directory, storage
 from async_rl.evaluation import Evaluation, make_protocol
 from async_rl.export import read_network, write_network
 from async_rl.match import evaluate
+from async_rl.naming import game_title
 from async_rl.plotting.groups import Group
 from async_rl.plotting.picture import draw
 from async_rl.plotting.points import choose_bin_steps, make_curve
@@ -148,7 +149,7 @@ def evaluations(study: Study, experiment: Experiment, episodes: int) -> list[Eva
 
     An empty list for a run that is not finished.
     """
-    if not study.finished([experiment]):
+    if not study.saved([experiment]):
         return []
     a3c = experiment.config.algorithm == "a3c"
     run_dir = study.run_dir(experiment)
@@ -188,7 +189,7 @@ def draw_curves(study: Study, experiments: Sequence[Experiment], output: Path, s
 
 def ship(study: Study, experiments: Sequence[Experiment], output: Path) -> None:
     """Write the final network of each finished run of seed 0, ``<game>.safetensors``."""
-    for experiment in study.finished([each for each in experiments if each.config.seed == 0]):
+    for experiment in study.saved([each for each in experiments if each.config.seed == 0]):
         write_network(read_network(study.run_dir(experiment)), output / f"{experiment.config.env}.safetensors")
 
 
@@ -205,6 +206,18 @@ def read_rows(path: Path) -> list[Row]:
         return []
     except (OSError, ValueError, TypeError) as error:
         raise UserError(f"{file} holds no rows ({error}); move it away, or choose another --output.") from None
+
+
+def require_no_longer(path: Path, experiments: Sequence[Experiment]) -> None:
+    """Raise `UserError` where results stand that are of longer runs than those planned, which would replace them."""
+    planned = {(each.config.env, each.method, each.config.seed): each.config for each in experiments}
+    for row in read_rows(path):
+        config = planned.get((row.game, row.method, row.seed))
+        if config is not None and row.total_steps > config.steps + config.workers * config.steps_per_segment:
+            raise UserError(
+                f"{path.with_suffix('.json')} has {row.total_steps:,} steps of {game_title(row.game)}, {row.method}; a "
+                f"run of {config.steps:,} would replace them: choose another --output."
+            )
 
 
 def write_rows(rows: Sequence[Row], path: Path) -> list[Row]:

@@ -67,6 +67,7 @@ def methods_table(rows: Sequence[Row]) -> str:
         "last 100 games",
         "best, at",
         "ε 0.05 (A3C: its policy)",
+        "ε 0.01",
         "memory",
     )
     lines = [
@@ -74,7 +75,7 @@ def methods_table(rows: Sequence[Row]) -> str:
             _game(row, rows), row.method, _millions(row.total_steps), f"{row.hours:.2f}",
             _score(row.score_20_minutes), _score(row.score_1_hour), _score(row.score),
             "" if row.best_steps is None else f"{_score(row.best)}, {_millions(row.best_steps)}",
-            _with_error(row.evaluation_005, row.error_005),
+            _with_error(row.evaluation_005, row.error_005), _with_error(row.evaluation_001, row.error_001),
             "" if row.memory_mib is None else f"{row.memory_mib / 1024:.1f} GiB",
         )
         for row in rows

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from async_rl import Config, resuming, train
+from async_rl import Config, checkpoint, resuming, train
 from async_rl.config_file import from_toml
 from async_rl.run_directory import CONFIG
 from async_rl.supervisor import Ending
@@ -59,6 +59,10 @@ class Study:
         """Those that have been trained to their end."""
         return [each for each in experiments if self.steps_done(each) >= each.config.steps]
 
+    def saved(self, experiments: Sequence[Experiment]) -> list[Experiment]:
+        """Those of which the final network is there, too: one that is killed between the two has only been reported."""
+        return [each for each in self.finished(experiments) if _saved_steps(self.run_dir(each)) >= each.config.steps]
+
     def require_same(self, experiments: Sequence[Experiment]) -> None:
         """Raise `UserError` where a directory holds a run with other settings than its experiment, or another length.
 
@@ -85,7 +89,7 @@ class Study:
         """
         self.require_same(experiments)
         for experiment in experiments:
-            if self.finished([experiment]):
+            if self.saved([experiment]):
                 continue
             left = sum(max(0, each.config.steps - self.steps_done(each)) for each in experiments)
             finished = len(self.finished(experiments))
@@ -103,6 +107,13 @@ class Study:
                 result = train(config, run_dir, quiet=quiet)
         if result.ending is not Ending.FINISHED:
             raise SystemExit(result.ending.value)
+
+
+def _saved_steps(run_dir: Path) -> int:
+    try:
+        return checkpoint.read(run_dir).progress.total_steps
+    except UserError:
+        return 0
 
 
 @contextlib.contextmanager

@@ -62,6 +62,8 @@ def steps_to_learn(config: Config, make_workers: MakeWorkers = on_this_machine) 
 def main() -> None:
     """Measure, print the table and write the CSV file."""
     options = tyro.cli(Options, prog="python -m benchmarks.toy")
+    if unknown := [name for name in options.methods if name not in METHODS]:
+        raise SystemExit(f"--methods must be some of {', '.join(METHODS)}, got {unknown[0]}")
     header = ("method", "median", "least", "most", "seeds")
     print(f"{header[0]:>30}" + "".join(f"{title:>10}" for title in header[1:]))
     rows = []

@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import json
 import math
+import shutil
 import statistics
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, InProcess, rows, wait_for
 
-from async_rl import Config, UserError
+from async_rl import Config, UserError, train
 from async_rl.schedules import with_drawn_learning_rate
 from benchmarks import reproduce, reproduce_atari, reproduce_results, reproduce_studies, reproduce_tables
 from benchmarks import study as studies
@@ -65,6 +66,7 @@ def test_small_versions_are_made_and_not_made_twice(tmp_path: Path) -> None:
     ("arguments", "told"),
     [
         (("--games", "pongg"), "pongg"),
+        (("--games", "ALE/Pong-v5"), "--games takes the plain names of games, pong for ALE/Pong-v5"),
         (("--episodes", "0"), "--episodes must be between"),
         (("--toy-seeds", "0"), "--toy-seeds must be at least 1"),
         (("--pong-steps", "0"), "--pong-steps must be at least 1"),
@@ -155,6 +157,30 @@ def test_rows_of_other_commands_are_kept(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"games.json holds no rows .*choose another --output"):
         reproduce_results.write_rows([first], path)
     assert path.with_suffix(".json").read_text(encoding="utf-8") == '[{"game": "pong"}]'
+
+
+def test_results_of_longer_runs_are_not_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "games"
+    (planned,) = reproduce_atari.one_step(["pong"], 2, 54_000, [0])
+    reproduce_results.write_rows([row_of(game="pong", method=planned.method, seed=0, total_steps=54_016)], path)
+    reproduce_results.require_no_longer(path, [planned])  # T ends a little beyond
+    reproduce_results.write_rows([row_of(game="pong", method=planned.method, seed=0, total_steps=10**7)], path)
+    with pytest.raises(UserError, match=r"10,000,000 steps of Pong, one-step Q; a run of 54,000 would replace them"):
+        reproduce_results.require_no_longer(path, [planned])
+    reproduce_results.require_no_longer(path, reproduce_atari.one_step(["pong"], 2, 54_000, [1]))
+
+
+def test_a_run_whose_last_network_has_not_been_saved_goes_on(tmp_path: Path) -> None:
+    """It was killed after its last report."""
+    study = Study(tmp_path)
+    experiment = Experiment("part/run", Config(env="catch", workers=1, steps=2000, report_seconds=0.1), "method")
+    study.train_all([experiment])
+    run_dir = study.run_dir(experiment)
+    older = train(replace(experiment.config, steps=1000), tmp_path / "older", quiet=True).run_dir
+    shutil.copytree(older / "checkpoints", run_dir / "checkpoints", dirs_exist_ok=True)
+    assert study.finished([experiment]) and not study.saved([experiment])
+    study.train_all([experiment])
+    assert study.saved([experiment]) == [experiment]
 
 
 def test_curves_of_runs_of_different_lengths_are_drawn_together_and_other_seeds_apart(tmp_path: Path) -> None:
