@@ -20,7 +20,7 @@ from async_rl.envs import atari_game, describe
 from async_rl.evaluation import make_protocol
 from async_rl.types import UserError
 from async_rl.values import reason
-from benchmarks import reproduce_atari, reproduce_pictures, reproduce_studies, reproduce_tables, table
+from benchmarks import reproduce_atari, reproduce_pictures, reproduce_studies, reproduce_tables
 from benchmarks import reproduce_results as results
 from benchmarks.reproduce_studies import PONG, TOY
 from benchmarks.study import Experiment, Study
@@ -160,19 +160,29 @@ def _atari_results(part: Part, study: Study, experiments: Sequence[Experiment], 
 def _study_results(part: Part, study: Study, experiments: Sequence[Experiment], options: Options) -> str | None:
     """Rows, their picture; the table, None where no run is finished."""
     task, path = PONG if part.startswith("pong") else TOY, options.output / part
+    command = _command(part, options)
     if part.endswith("streams"):
         rows = reproduce_studies.stream_rows(study, experiments, task)
         if not rows:
             return None
-        table.write(path.with_suffix(".csv"), reproduce_studies.STREAM_COLUMNS, rows)
+        results.write_study(study, experiments, command, reproduce_studies.STREAM_COLUMNS, rows, path)
         reproduce_pictures.draw_streams(rows, task, path.with_suffix(".png"))
         return reproduce_tables.streams_table(rows)
     rows = reproduce_studies.robustness_rows(study, experiments, task)
     if not rows:
         return None
-    table.write(path.with_suffix(".csv"), reproduce_studies.ROBUSTNESS_COLUMNS, rows)
+    results.write_study(study, experiments, command, reproduce_studies.ROBUSTNESS_COLUMNS, rows, path)
     reproduce_pictures.draw_robustness(rows, task, path.with_suffix(".png"))
     return reproduce_tables.robustness_table(rows, task)
+
+
+def _command(part: Part, options: Options) -> str:
+    """What makes a study again."""
+    names = ("seeds", "workers", "pong_steps") if part.startswith("pong") else ("toy_seeds", "toy_steps")
+    values = {name: getattr(options, name) for name in names}
+    spelt = {name: " ".join(map(str, value)) if isinstance(value, tuple) else value for name, value in values.items()}
+    flags = "".join(f" --{name.replace('_', '-')} {value}" for name, value in spelt.items())
+    return f"python -m benchmarks.reproduce --parts {part}{flags}"
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ Scores in training are means of 100 whole games in a row, exploration included, 
 
 import dataclasses
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from async_rl.plotting.runs import read_run
 from async_rl.plotting.table import write_csv
 from async_rl.types import UserError
 from benchmarks import table
+from benchmarks.reproduce_atari import SPRINTS
 from benchmarks.study import MEMORY, Experiment, Study
 
 SCORED_GAMES = 100
@@ -135,10 +137,11 @@ def sources(run_dir: Path, experiment: Experiment) -> dict[str, str]:
     sessions, config = run_directory.sessions(run_dir), experiment.config
     machine = sessions[-1]["machine"] if sessions else {"processor": "not known", "cores": "not known"}
     part = experiment.name.partition("/")[0]
-    which = f"--parts {part} --games {config.env} --seeds {config.seed}"
+    which = f"--parts {part} --games {config.env} --seeds {config.seed} --workers {config.workers}"
+    steps = "" if experiment.method in SPRINTS else f" --steps {config.steps}"
     return {
         "machine": f"{machine['processor']}, {machine['cores']} cores",
-        "command": f"python -m benchmarks.reproduce {which} --workers {config.workers} --steps {config.steps}",
+        "command": f"python -m benchmarks.reproduce {which}{steps}",
         "commit": "; ".join(session.get("commit") or "not known" for session in sessions),
         "started": "; ".join(session["started"] for session in sessions),
     }
@@ -233,6 +236,32 @@ def write_rows(rows: Sequence[Row], path: Path) -> list[Row]:
     values = [dataclasses.asdict(row) for row in rows]
     storage.write_result(path.with_suffix(".json"), (json.dumps(values, indent=2) + "\n").encode())
     return rows
+
+
+def write_study(
+    study: Study,
+    experiments: Sequence[Experiment],
+    command: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    path: Path,
+) -> None:
+    """Write the rows of a study as CSV, and as JSON with what made them; what was never reached is null there."""
+    table.write(path.with_suffix(".csv"), columns, rows)
+    runs = [sources(study.run_dir(each), each) for each in study.finished(experiments)]
+    made = {
+        "command": command,
+        **{name: sorted({run[name] for run in runs}) for name in ("machine", "commit")},
+        "seeds": sorted({each.config.seed for each in experiments}),
+        "rows": [
+            {
+                name: None if isinstance(value, float) and not math.isfinite(value) else value
+                for name, value in zip(columns, row, strict=True)
+            }
+            for row in rows
+        ],
+    }
+    storage.write_result(path.with_suffix(".json"), (json.dumps(made, indent=2) + "\n").encode())
 
 
 def _rounded(value: object) -> object:

@@ -54,6 +54,10 @@ def test_small_versions_are_made_and_not_made_twice(tmp_path: Path) -> None:
     assert (tmp_path / "results" / "pong.safetensors").stat().st_size < 3_000_000
     scatter = rows(tmp_path / "results" / "robustness.csv")
     assert len(scatter) == 15 and len({point["lr"] for point in scatter}) == 5
+    made = json.loads((tmp_path / "results" / "robustness.json").read_text())
+    assert made["command"].endswith("--parts robustness --toy-seeds 1 --toy-steps 400") and made["seeds"] == [*range(5)]
+    assert [float(row["lr"]) for row in made["rows"]] == [float(point["lr"]) for point in scatter]
+    assert len(made["machine"]) == len(made["commit"]) == 1 and "cores" in made["machine"][0]
     assert (tmp_path / "results" / "robustness.png").read_bytes().startswith(b"\x89PNG")
     readme = (tmp_path / "README.md").read_text()
     assert readme.startswith("before") and readme.endswith("after\n") and "old" not in readme and "| Pong |" in readme
