@@ -8,7 +8,6 @@ would inherit the supervisor's threads and open files. macOS's own libraries do 
 import functools
 import multiprocessing.process
 import os
-import resource
 import select
 import signal
 import sys
@@ -22,7 +21,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from async_rl import temporary
+from async_rl import open_files, temporary
 from async_rl.config import Config
 from async_rl.config_file import to_toml
 from async_rl.signals import STOPPING, signal_name
@@ -41,9 +40,6 @@ starts it: the kernel would kill it with that thread already, and so it ends whe
 GONE_SECONDS = 5.0
 """Patience with killed processes: one that hangs in the kernel is left to it."""
 
-_FILES, _SPARE_FILES, _FILES_PER_PROCESS = 16, 64, 2
-"""Files that a launcher opens beside those it has open, some to spare, and how many more it opens for each process."""
-
 _LOST_CODE = 255
 """What multiprocessing makes of a code that the fork server could not tell; a process may end with it, too."""
 
@@ -56,6 +52,10 @@ PREFIX = "async_rl "
 PRELOAD = "async_rl.preload"
 """Module that the fork server imports first."""
 
+OTHERS_VARIABLE = "ASYNC_RL_OTHERS"
+"""Environment variable with the modules that the user's own processes want imported, between commas."""
+
+_own: int | None = None  # the fork server that was started here
 _server: Any = forkserver._forkserver  # what is done with it here has no public name
 _preparing = threading.Lock()
 
@@ -65,48 +65,94 @@ def prepare(config: Config, processes: int | None = None) -> None:
 
     ``processes`` are to be started with it; default: the workers. A process that is itself just being started, and
     imports a main module without a guard, ends at once, see `told`.
-
-    Raises:
-        UserError: this program cannot start processes.
     """
     if getattr(multiprocessing.current_process(), "_inheriting", False):
         os._exit(_NO_GUARD_CODE)
-    _require_possible()
-    _hold_sockets()
     if START_METHOD != "forkserver":
+        _hold_sockets()
         return
-    allow_files(config.workers if processes is None else processes)
+    open_files.allow(config.workers if processes is None else processes)
     go_on()
-    others = [name for name in _server._preload_modules if name not in ("__main__", PRELOAD)]
-    forkserver.set_forkserver_preload([PRELOAD, *others])
     variables = {PRELOAD_VARIABLE: to_toml(config)}
     if threading.current_thread() is threading.main_thread():
         variables[LAUNCHER_VARIABLE] = str(os.getpid())
     with _preparing:
-        os.environ |= variables
-        try:
-            with signals_blocked():
+        address = _server._forkserver_address or "\0"  # one with \0 is no file
+        lost = address[0] != "\0" and not os.path.exists(address)
+        if lost or _server._forkserver_pid not in (None, _own):
+            _leave()
+        if lost and not os.path.exists(folder := os.path.dirname(address)):
+            os.mkdir(folder, 0o700)  # multiprocessing knows no other
+            _hold_sockets.cache_clear()
+        _hold_sockets()
+        _ensure_running(variables)
+
+
+def _ensure_running(variables: dict[str, str]) -> None:
+    """Start the fork server with these environment variables, if it does not run."""
+    global _own
+    wanted = _server._preload_modules
+    variables |= {OTHERS_VARIABLE: ",".join(name for name in wanted if name not in ("__main__", PRELOAD))}
+    os.environ |= variables
+    _server._preload_modules = [PRELOAD]
+    try:
+        with signals_blocked():
+            try:
                 forkserver.ensure_running()
-        finally:
-            for name in variables:
-                del os.environ[name]
+            except ChildProcessError:  # it has died, and somebody else has taken note
+                _leave()
+                _server._preload_modules = [PRELOAD]
+                forkserver.ensure_running()
+        _own = _server._forkserver_pid
+    finally:
+        _server._preload_modules = wanted
+        for name in variables:
+            del os.environ[name]
 
 
 def prepare_ahead(config: Config) -> None:
-    """The same in advance, to save time; where that fails, the first process that is started tries it again."""
+    """The same in advance, to save time; where that fails, the first process that is started tries it again.
+
+    Raises:
+        UserError: this program cannot start processes.
+    """
+    require_possible()
     with suppress(OSError):
         prepare(config)
 
 
 def start(process: BaseProcess) -> None:
-    """Start a process; where a second Ctrl-C interrupts that, which another thread can have caught, it is ended."""
+    """Start a process; where a second Ctrl-C interrupts that, which another thread can have caught, it is ended.
+
+    Raises:
+        EOFError, OSError: it could not be started.
+    """
+    open_files.require_some_left()
     try:
-        with signals_blocked():
+        with signals_blocked(), _going_on():
             process.start()
     except BaseException:
         if process.pid is not None:
             kill([process])
         raise
+
+
+@contextmanager
+def _going_on() -> Iterator[None]:
+    """Meanwhile `go_on`, now and then: whoever waits for the fork server does so without an end."""
+    over = threading.Event()
+
+    def nudge() -> None:
+        """Until it is over."""
+        while not over.wait(0.5):
+            go_on()
+
+    with suppress(RuntimeError):  # no thread can be started any more
+        threading.Thread(target=nudge, daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
 
 
 def go_on() -> None:
@@ -134,8 +180,10 @@ def join(ended: BaseProcess) -> int | None:
 
 def kill(processes: Sequence[BaseProcess]) -> list[BaseProcess]:
     """End processes that were started here, and wait for them; those that have ended in time, see `GONE_SECONDS`."""
+    over = set(wait([each.sentinel for each in processes], timeout=0))  # their numbers may be others' by now
     for each in processes:
-        each.kill()
+        if each.sentinel not in over:
+            each.kill()
     go_on()
     left, deadline = {each.sentinel: each for each in processes}, time.monotonic() + GONE_SECONDS
     while left and (patience := deadline - time.monotonic()) > 0:
@@ -144,28 +192,6 @@ def kill(processes: Sequence[BaseProcess]) -> list[BaseProcess]:
     for each in left.values():
         multiprocessing.process._children.discard(each)  # type: ignore[attr-defined]  # nor is it waited for at the end
     return [each for each in processes if each not in left.values()]
-
-
-def allow_files(processes: int) -> int:
-    """Let this one, and a fork server to come, have the files open that so many processes need, if the system lets it.
-
-    Returns:
-        For how many it does.
-    """
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY:
-        return processes
-    try:
-        used = _FILES + len(os.listdir("/dev/fd"))
-    except OSError:  # there is no such folder, or no file can be opened any more
-        used = _FILES
-    wanted = used + _SPARE_FILES + _FILES_PER_PROCESS * processes
-    wanted = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    if soft < wanted:
-        with suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-            soft = wanted
-    return max(0, soft - used) // _FILES_PER_PROCESS
 
 
 def not_started(error: EOFError | OSError) -> str:
@@ -185,7 +211,8 @@ def told(code: int | None) -> str:
     return f"died ({signal_name(-code)})" if code < 0 else f"ended with exit code {code}"
 
 
-def _require_possible() -> None:
+def require_possible() -> None:
+    """Raise UserError where this program cannot start processes."""
     main = sys.modules["__main__"]
     file = None if getattr(main, "__spec__", None) else getattr(main, "__file__", None)
     before = multiprocessing.process.ORIGINAL_DIR or ""  # type: ignore[attr-defined]  # a relative name counts from it
@@ -207,9 +234,20 @@ def _forget() -> None:
     _preparing = threading.Lock()
     if _server._forkserver_alive_fd is not None:
         os.close(_server._forkserver_alive_fd)
-    _server.__init__()
+    _leave()
     multiprocessing.current_process()._config.pop("tempdir", None)  # type: ignore[attr-defined]
     _hold_sockets.cache_clear()
+
+
+def _leave() -> None:
+    """Do without the fork server that there is, and with another one from now on.
+
+    It was started otherwise than here, or its socket is lost, or itself. As long as this process lives it stays, and
+    tells how the processes that it has forked have ended.
+    """
+    wanted = _server._preload_modules
+    _server.__init__()
+    _server._preload_modules = wanted
 
 
 os.register_at_fork(after_in_child=_forget)

@@ -8,11 +8,14 @@ import contextlib
 import fcntl
 import os
 from collections.abc import Iterator
+from io import FileIO
 from pathlib import Path
 
 from async_rl.types import UserError
 
 FILE = "lock"
+
+_held: set[FileIO] = set()
 
 
 @contextlib.contextmanager
@@ -27,6 +30,8 @@ def locked(run_dir: Path) -> Iterator[None]:
             # Not inherited by the fork server or by workers: the file is closed where another program begins.
             file = stack.enter_context((run_dir / FILE).open("ab", buffering=0))
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _held.add(file)
+            stack.callback(_release, file)
         except BlockingIOError:
             raise UserError(
                 f"{run_dir} is in use by {_holder(run_dir)}; stop it first, or choose another run."
@@ -38,6 +43,22 @@ def locked(run_dir: Path) -> Iterator[None]:
             file.truncate(0)
             file.write(f"{os.getpid()}\n".encode())
         yield
+
+
+def _release(file: FileIO) -> None:
+    """A forked child that began just before has it open, too."""
+    _held.discard(file)
+    with contextlib.suppress(OSError):
+        fcntl.flock(file, fcntl.LOCK_UN)
+
+
+def _forget() -> None:
+    """In a forked child, which would hold the lock as long as it lives."""
+    while _held:
+        _held.pop().close()
+
+
+os.register_at_fork(after_in_child=_forget)
 
 
 def _holder(run_dir: Path) -> str:

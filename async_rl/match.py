@@ -5,13 +5,15 @@ Life of a game:  waiting --> played, its length counts up --> its score is in th
                                 its process died or fell silent: it is played again, and is the same game
 """
 
+import atexit
 import contextlib
 import dataclasses
 import multiprocessing
 import os
 import tempfile
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -27,6 +29,7 @@ from async_rl.export import SavedNetwork
 from async_rl.listening import Listening
 from async_rl.players import environment_config, player_process
 from async_rl.shared import Row, SharedTable
+from async_rl.signals import END_SECONDS
 from async_rl.types import UserError
 from async_rl.values import checked
 
@@ -35,6 +38,8 @@ FRUITLESS_STARTS = 3
 
 
 POLL_SECONDS = 0.2
+
+_PROGRAM_ENDS = "the program ends."
 
 
 class Match:
@@ -65,7 +70,7 @@ class Match:
         # The parameters are in the table: a process that is killed while it starts leaves no half-written pipe then.
         self._saved = dataclasses.replace(saved, vector=np.empty(0, np.float32))
         self._protocol, self._niceness = protocol, niceness
-        self._error_dir = error_dir
+        self._error_dir = error_dir.absolute()
         self._say = say
         count = protocol.episodes
         self._workers = min(workers, count)
@@ -151,7 +156,7 @@ class Match:
     def _start(self, games: tuple[int, ...]) -> None:
         process = self._context.Process(  # type: ignore[attr-defined]
             target=player_process,
-            args=(self._saved, self._protocol, games, self._table, self._niceness, self._error_file(games).absolute()),
+            args=(self._saved, self._protocol, games, self._table, self._niceness, self._error_file(games)),
             name=f"{fork_server.PREFIX}player of game {games[0]}",
             daemon=True,
         )
@@ -177,8 +182,9 @@ class Match:
         if not left:  # whatever happened as it tidied up
             return
         if code == 1 and self._error_file(games).is_file():
-            self.failure = self._error_file(games).read_text(encoding="utf-8").partition("\n")[0]
-            return
+            with contextlib.suppress(OSError):  # the disk has gone meanwhile
+                self.failure = self._error_file(games).read_text(encoding="utf-8").partition("\n")[0]
+                return
         if len(left) < len(games):  # it was not in vain
             self._fruitless = 0
         self._died(left, fork_server.told(code))
@@ -208,6 +214,27 @@ class Match:
         return self._error_dir / f"evaluation_game{games[0]}.txt"
 
 
+@contextlib.contextmanager
+def _ending_with_the_program(match: Match) -> Iterator[None]:
+    """End it however this is left, and in a daemon thread at the end of the program, which would wait for the games."""
+    over = threading.Event()
+
+    def end() -> None:
+        """Have it ended, by the thread that watches it."""
+        match.failure = _PROGRAM_ENDS
+        over.wait(END_SECONDS)
+
+    atexit.register(end)
+    try:
+        yield
+    finally:
+        match.kill()
+        atexit.unregister(end)
+        over.set()
+        if match.failure == _PROGRAM_ENDS:
+            raise SystemExit
+
+
 def evaluate(
     saved: SavedNetwork,
     protocol: Protocol,
@@ -227,16 +254,15 @@ def evaluate(
     Raises:
         UserError: the environment cannot be made, has changed since the training, or fails.
     """
+    fork_server.require_possible()
     workers = checked("workers", workers, int | None)
     if workers is not None and not 1 <= workers <= 4096:
         raise UserError(f"--workers must be between 1 and 4096, got {workers}.")
     with tempfile.TemporaryDirectory(prefix=temporary.PREFIX) as folder, os.fdopen(temporary.hold(Path(folder)), "wb"):
         match = Match(saved, protocol, workers or available_cores(), Path(folder), say)
-        try:
+        with _ending_with_the_program(match):
             while match.watch(POLL_SECONDS):
                 show(match)
-        finally:
-            match.kill()
         if match.failure is not None:
             raise UserError(f"the evaluation failed: {match.failure}")
         return match.evaluation()

@@ -23,7 +23,7 @@ from async_rl.config import Config
 from async_rl.envs import close_or_leave, make_environment
 from async_rl.evaluation import Protocol
 from async_rl.export import SavedNetwork
-from async_rl.parent import worker_dies_with_parents
+from async_rl.parent import leave, worker_dies_with_parents
 from async_rl.seeding import evaluation_generators, seed_others
 from async_rl.shared import SharedTable
 from async_rl.signals import let_others_be_terminated
@@ -131,6 +131,7 @@ def player_process(
             error_file.parent.mkdir(exist_ok=True)
             error_file.write_text(f"{sentence}\n{traceback.format_exc()}", encoding="utf-8")
         os._exit(1)
+    leave()
 
 
 def environment_config(config: Config, protocol: Protocol) -> Config:

@@ -9,13 +9,14 @@ Nothing imports this module but the fork server.
 """
 
 import contextlib
+import importlib
 import os
 import signal
 from collections.abc import Mapping
 from multiprocessing import spawn
 from typing import Any
 
-from async_rl.fork_server import LAUNCHER_VARIABLE, PREFIX, PRELOAD_VARIABLE
+from async_rl.fork_server import LAUNCHER_VARIABLE, OTHERS_VARIABLE, PREFIX, PRELOAD_VARIABLE
 from async_rl.parent import fork_server_dies_with, patient
 
 if launcher := os.environ.pop(LAUNCHER_VARIABLE, None):
@@ -38,5 +39,8 @@ def _prepare(data: Mapping[str, Any]) -> None:
 _as_usual, spawn.prepare = spawn.prepare, _prepare
 os.fork = patient(os.fork)
 kernels.compile_all()
+for other in filter(None, os.environ[OTHERS_VARIABLE].split(",")):
+    with contextlib.suppress(Exception, SystemExit):  # who needs it will meet it again
+        importlib.import_module(other)
 with contextlib.suppress(Exception):  # the workers will meet it again, and report it
     make_ready(from_text(os.environ[PRELOAD_VARIABLE]))

@@ -94,7 +94,7 @@ class WorkerProcesses:
         self.restarted = restarted
         self._config = config
         self._table = table
-        self._error_dir = error_dir
+        self._error_dir, self._absolute_error_dir = error_dir, error_dir.absolute()
         self._say = say
         self._out_of_memory = OutOfMemory()
         first = [*incarnations, *[0] * config.workers]
@@ -190,7 +190,7 @@ class WorkerProcesses:
         member.heartbeat_at_start = time.monotonic()
         for name in ("heartbeat", "preparing"):  # the time to start up counts, too
             self._table[name][member.index] = member.heartbeat_at_start
-        own = (member.index, member.incarnation, self._table, member.error_file.absolute())
+        own = (member.index, member.incarnation, self._table, self._absolute_error_dir / member.error_file.name)
         process = self._context.Process(  # type: ignore[attr-defined]
             target=worker_process,
             args=(self._config, *own, self._crowded, self._first_step),

@@ -34,9 +34,10 @@ END_SECONDS = 30.0
 def let_others_be_terminated() -> None:
     """For a process that plays: SIGTERM does nothing to it, but ends the programs that its environments start.
 
-    They inherit what is blocked, as `STOPPING` is here, but no handler.
+    They inherit what is blocked, as `STOPPING` is here, but no handler. System calls of their libraries go on after it.
     """
     signal.signal(signal.SIGTERM, lambda number, frame: None)
+    signal.siginterrupt(signal.SIGTERM, False)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
 

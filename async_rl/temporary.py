@@ -36,6 +36,6 @@ def hold(folder: Path) -> int:
 def _sweep() -> None:
     for pattern in _PATTERNS:
         for path in Path(tempfile.gettempdir()).glob(pattern):
-            with contextlib.suppress(OSError), path.open("rb") as file:
+            with contextlib.suppress(OSError), path.open("r+b") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 shutil.rmtree(path.parent, ignore_errors=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from async_rl import checkpoint, fork_server, recovery, reporting, resuming, run_directory, seeding, storage
+from async_rl import checkpoint, fork_server, open_files, recovery, reporting, resuming, run_directory, seeding, storage
 from async_rl.advice import advice
 from async_rl.build import final_epsilons, has_bfloat16, initialise, make_table, stored_bytes
 from async_rl.checkpoint import Checkpoint, Progress
@@ -245,7 +245,7 @@ def _require_room(config: Config, spec: EnvSpec, here: bool) -> None:
 
 def _require_files(config: Config) -> None:
     """Raise UserError where this process may not have enough files open to watch the workers."""
-    if (most := fork_server.allow_files(config.workers)) < config.workers:
+    if (most := open_files.allow(config.workers)) < config.workers:
         raise UserError(
             f"{config.workers:,} workers need more open files than a process may have here (ulimit -n), enough for "
             f"{most:,} workers; lower --workers, or raise that limit."

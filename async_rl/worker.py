@@ -22,7 +22,7 @@ from async_rl.config import Config
 from async_rl.cores import pin_worker, take_long_turns
 from async_rl.envs import close_or_leave
 from async_rl.optimizers import limit_norm
-from async_rl.parent import worker_dies_with_parents
+from async_rl.parent import leave, worker_dies_with_parents
 from async_rl.schedules import epsilons, learning_rate
 from async_rl.seeding import seed_others, state_of
 from async_rl.shared import SharedTable
@@ -258,3 +258,4 @@ def worker_process(
         Worker(config, index, table, parts).run()
         for environment in parts.streams.environments:
             close_or_leave(environment)
+    leave()

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from typing import Any
 
@@ -83,6 +84,14 @@ class StartsAProgram(Base):
     def close(self) -> None:
         self.program.terminate()
         self.program.wait()
+
+
+class HasAnEndlessThread(Base):
+    """One that is no daemon, in a process of its own."""
+
+    def __init__(self) -> None:
+        if multiprocessing.parent_process() is not None:
+            threading.Thread(target=signal.pause).start()
 
 
 class LeavesInClose(Base):

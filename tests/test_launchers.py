@@ -1,5 +1,6 @@
 """Programs that train, in whatever state: stopped and continued, short of files, in threads, as forked children."""
 
+import errno
 import multiprocessing
 import os
 import shutil
@@ -23,6 +24,7 @@ from async_rl.envs import describe
 from async_rl.evaluation import Protocol
 from async_rl.evaluations import Evaluations
 from async_rl.listening import DEAF_SECONDS, Listening
+from async_rl.lock import locked
 from async_rl.match import Match
 from async_rl.processes import WorkerProcesses
 from async_rl.reporting import csv_log
@@ -309,8 +311,10 @@ def test_a_training_in_a_daemon_thread_ends_with_its_program_and_is_saved(tmp_pa
     config = Config(env="catch", workers=1, steps=10**9, report_seconds=0.1)
     run_dir = Path(sys.argv[1]) / "run"
     threading.Thread(target=train, args=(config, run_dir), kwargs={"quiet": True}, daemon=True).start()
-    while not (run_dir / "metrics.csv").is_file() or (run_dir / "metrics.csv").read_text().count("\\n") < 5:
+    rows, lines = run_dir / "metrics.csv", []
+    while len(lines) < 3 or lines[-2].startswith("0,"):
         time.sleep(0.1)
+        lines = rows.read_text().split("\\n") if rows.is_file() else []
 """
     done = program(tmp_path, TRAINS + text)
     assert (done.returncode, done.stderr) == (0, "")
@@ -384,6 +388,139 @@ def test_programs_that_environments_start_can_be_ended(tmp_path: Path) -> None:
     programs = [int(line) for line in (tmp_path / "programs").read_text().split()]
     assert len(programs) >= 4
     wait_for(lambda: not any(map(psutil.pid_exists, programs)), "the end of all programs")
+
+
+WORKS = """
+    import os, shutil
+    from async_rl import fork_server
+    from async_rl.build import make_table
+    from async_rl.envs import describe
+    from async_rl.processes import WorkerProcesses
+
+    config = Config(env="catch", workers=1, steps=10**9)
+    said = []
+    workers = WorkerProcesses(config, make_table(config, describe(config)), Path(sys.argv[1]), (), 0, said.append)
+    workers.start()
+
+    def wait_for_steps():
+        until = time.monotonic() + 120
+        while not (said and "given up" in said[-1]) and workers.stepping == 0 and time.monotonic() < until:
+            workers.watch(0.1)
+"""
+
+
+def test_a_program_may_lose_the_folder_of_its_sockets(tmp_path: Path) -> None:
+    """As some systems tidy up /tmp."""
+    text = """
+    wait_for_steps()
+    shutil.rmtree(os.path.dirname(fork_server._server._forkserver_address))
+    os.kill(workers.pids[0], signal.SIGKILL)
+    workers.watch(60)
+    wait_for_steps()
+    print(workers.stepping, *said)
+    workers.kill()
+"""
+    done = program(tmp_path, TRAINS + WORKS + text)
+    assert done.stdout.startswith("1 worker 0 died (SIGKILL") and done.stdout.count("worker") == 1, done.stderr
+    assert done.stderr == ""
+
+
+def test_a_program_that_loses_its_script_gives_workers_up_and_goes_on(tmp_path: Path) -> None:
+    text = """
+    wait_for_steps()
+    os.remove(sys.argv[0])
+    os.kill(workers.pids[0], signal.SIGKILL)
+    workers.watch(60)
+    wait_for_steps()
+    print(said[-1])
+    workers.kill()
+"""
+    done = program(tmp_path, TRAINS + WORKS + text)
+    assert done.stdout.startswith("worker 0 ended with exit code 1") and "given up" in done.stdout, done.stderr
+
+
+def test_workers_are_not_forked_from_a_server_of_the_users_own(tmp_path: Path) -> None:
+    """That one would pass signals on to them, and dies with nobody."""
+    text = """
+    own = multiprocessing.get_context("forkserver").Process(target=signal.pause)
+    own.start()
+    server = fork_server._server._forkserver_pid
+    wait_for_steps()
+    blocked = next(line for line in open(f"/proc/{workers.pids[0]}/status") if line.startswith("SigBlk"))
+    print(bool(int(blocked.split()[1], 16) & 1 << signal.SIGINT - 1), fork_server._server._forkserver_pid != server)
+    workers.kill()
+    own.terminate()
+    own.join(60)
+    print(own.exitcode)
+"""
+    done = program(tmp_path, TRAINS + WORKS + text)
+    assert (done.stdout, done.stderr) == ("True True\n-15\n", "")
+
+
+def test_a_start_for_which_files_run_out_does_no_harm_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    fork_server.prepare(Config(env="catch"))
+    server, pipes = fork_server._server._forkserver_pid, list[None]()
+    context, pipe = multiprocessing.get_context(fork_server.START_METHOD), os.pipe
+
+    def last_ones() -> tuple[int, int]:
+        if pipes:
+            raise OSError(errno.EMFILE, "too many open files")
+        pipes.append(None)
+        return pipe()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pipe", last_ones)
+        with pytest.raises(OSError, match="too many open files"):
+            fork_server.start(context.Process(target=signal.pause))  # type: ignore[attr-defined]
+    next_one = context.Process(target=signal.pause)  # type: ignore[attr-defined]
+    fork_server.start(next_one)
+    assert fork_server._server._forkserver_pid == server
+    assert fork_server.kill([next_one]) == [next_one]
+
+
+def test_a_forked_child_does_not_hold_the_lock_of_a_run(tmp_path: Path) -> None:
+    text = """
+    import os
+    from async_rl.lock import locked
+    os.mkdir(sys.argv[1] + "/run")
+    for end in (lambda: None, lambda: os.kill(os.getpid(), signal.SIGKILL)):
+        with locked(Path(sys.argv[1]) / "run"):
+            child = os.fork()
+            if child == 0:
+                os.closerange(0, 3)
+                signal.pause()
+            with open(sys.argv[1] + "/children", "a") as file:
+                print(child, file=file)
+            end()
+"""
+    done = program(tmp_path, TRAINS + text)
+    children = [int(line) for line in (tmp_path / "children").read_text().split()]
+    try:
+        assert (done.returncode, done.stderr) == (-signal.SIGKILL, "") and len(children) == 2
+        with locked(tmp_path / "run"):
+            assert all(map(psutil.pid_exists, children))
+    finally:
+        for child in children:
+            os.kill(child, signal.SIGKILL)
+
+
+def test_a_program_that_ends_does_not_wait_for_an_evaluation_in_a_thread(tmp_path: Path) -> None:
+    text = """
+    from async_rl import load
+    from async_rl.match import Match
+    go("run")
+    agent, watch, begun = load(Path(sys.argv[1]) / "run"), Match.watch, threading.Event()
+
+    def watched(match, seconds):
+        begun.set()
+        return watch(match, seconds)
+
+    Match.watch = watched
+    threading.Thread(target=agent.evaluate, kwargs={"episodes": 1_000_000}, daemon=True).start()
+    begun.wait()
+"""
+    done = program(tmp_path, TRAINS + text)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "run FINISHED\n", "")
 
 
 def test_a_program_out_of_which_no_process_can_be_started_is_told_of_it(tmp_path: Path) -> None:

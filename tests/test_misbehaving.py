@@ -14,7 +14,7 @@ import pytest
 from conftest import Run, rows, wait_for
 from misbehaving import Own
 
-from async_rl import Config, UserError, reporting, train
+from async_rl import Config, UserError, load, reporting, train
 from async_rl.build import make_parts, make_table
 from async_rl.envs import Streams, describe, make_environment
 from async_rl.envs.checked import check_spec
@@ -249,6 +249,13 @@ def test_a_leak_is_said(tmp_path: Path, said: list[str], monkeypatch: pytest.Mon
     stopper.join()
     line = next(line for line in said if "grown" in line)
     assert line.startswith("worker 0 has grown to ") and line.endswith(f"MiB: {env('Leak')} may leak memory")
+
+
+def test_threads_that_never_end_are_not_waited_for(tmp_path: Path, said: list[str]) -> None:
+    config = Config(env=env("HasAnEndlessThread"), workers=1, steps=500, heartbeat_seconds=5)
+    assert train(config, tmp_path / "run", quiet=True).ending is Ending.FINISHED
+    assert said == []  # such as that a worker was still busy
+    assert load(tmp_path / "run", trust_code=True).evaluate(episodes=2).mean == 10
 
 
 @pytest.mark.parametrize(("name", "rewards", "told"), [
