@@ -39,7 +39,7 @@ def _prepare(data: Mapping[str, Any]) -> None:
 _as_usual, spawn.prepare = spawn.prepare, _prepare
 os.fork = patient(os.fork)
 kernels.compile_all()
-for other in filter(None, os.environ[OTHERS_VARIABLE].split(",")):
+for other in filter(None, os.environ.get(OTHERS_VARIABLE, "").split(",")):
     with contextlib.suppress(Exception, SystemExit):  # who needs it will meet it again
         importlib.import_module(other)
 with contextlib.suppress(Exception):  # the workers will meet it again, and report it

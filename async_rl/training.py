@@ -33,7 +33,7 @@ class Result:
 
     Attributes:
         run_dir: where everything is.
-        ending: finished, failed, or stopped by a signal.
+        ending: finished, failed, or stopped by a signal, see `Ending`.
         total_steps: T.
         mean_score: of the last 100 games; NaN where none ended.
     """
@@ -59,8 +59,8 @@ def train(
 ) -> Result:
     """Train until ``config.steps``; the same as ``python -m launch.async``.
 
-    Worker processes import the caller's main module, as with all of Python's multiprocessing, so a script calls this
-    under ``if __name__ == "__main__":`` (the README has an example).
+    Workers import the main module, so a script calls this under ``if __name__ == "__main__":``, as in the README. A run
+    that fails, or that Ctrl-C or another signal stops, raises nothing: see `Result`.
 
     Args:
         config: all settings.
@@ -70,9 +70,6 @@ def train(
         init_from: a run or checkpoint from whose network a new run starts; what fits by name and shape is taken.
         quiet: no progress on the terminal; where the run fails, what was said last goes to standard error.
         make_workers: where the workers run; default: in processes of this machine.
-
-    Returns:
-        What came of it, with its `Ending`: a run that fails, or that Ctrl-C or another signal stops, raises nothing.
 
     Raises:
         UserError: what a person can mend, or another launcher is at work in the directory; no worker was started.

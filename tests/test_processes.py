@@ -449,7 +449,8 @@ def test_resume_goes_on_with_the_same_bits_and_logs_nothing_twice(start: Start) 
 
 def test_resume_after_a_kill_goes_back_to_the_last_checkpoint(start: Start) -> None:
     run = start(*FOREVER, "--workers", "2", "--checkpoint-seconds", "1")
-    wait_for(lambda: (run.run_dir / checkpoint.LATEST).exists(), "a checkpoint")
+    latest = run.run_dir / checkpoint.LATEST
+    wait_for(lambda: latest.exists() and checkpoint.read(latest).progress.total_steps > 0, "a checkpoint with steps")
     run.wait_for_steps(checkpoint.read(run.run_dir).progress.total_steps + 1000)
     run.process.kill()
     run.wait()
