@@ -340,12 +340,11 @@ def test_a_forked_child_of_a_program_that_has_trained_can_train(tmp_path: Path) 
     assert done.stdout == "first FINISHED\nsecond FINISHED\nthird FINISHED\n", done.stderr
 
 
-@pytest.mark.parametrize("method", ["spawn", "forkserver"])
-def test_children_of_a_program_that_has_trained_can_train_one_after_the_other(tmp_path: Path, method: str) -> None:
-    text = f"""
+def test_children_of_a_program_that_has_trained_can_train_one_after_the_other(tmp_path: Path) -> None:
+    text = """
     go("first")
-    for name in ("second", "third"):
-        child = multiprocessing.get_context("{method}").Process(target=go, args=(name,))
+    for name, method in (("second", "spawn"), ("third", "forkserver")):
+        child = multiprocessing.get_context(method).Process(target=go, args=(name,))
         child.start()
         child.join()
     go("fourth")
