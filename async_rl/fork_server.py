@@ -92,7 +92,7 @@ def _ensure_running(variables: dict[str, str]) -> None:
     """Start the fork server with these environment variables, if it does not run."""
     global _own
     wanted = _server._preload_modules
-    variables |= {OTHERS_VARIABLE: ",".join(name for name in wanted if name not in ("__main__", PRELOAD))}
+    variables |= {OTHERS_VARIABLE: ",".join(name for name in wanted if name != "__main__")}
     os.environ |= variables
     _server._preload_modules = [PRELOAD]
     try:
@@ -101,7 +101,6 @@ def _ensure_running(variables: dict[str, str]) -> None:
                 forkserver.ensure_running()
             except ChildProcessError:  # it has died, and somebody else has taken note
                 _leave()
-                _server._preload_modules = [PRELOAD]
                 forkserver.ensure_running()
         _own = _server._forkserver_pid
     finally:

@@ -38,8 +38,10 @@ def setting_text(name: str, value: Any) -> str:
     """A setting as a person would say it: ``lr 7e-4``, ``lambda 0.65``, ``double``; nothing for what is off."""
     if value is None or value is False or (name, value) in _OFF:
         return ""
-    if name in ("norm", "target"):
-        return "no target" if name == "target" else f"{value} norm"
+    if name == "target":
+        return "no target"
+    if name == "norm":
+        return f"{value} norm"
     spoken = name.replace("_", " ")
     if value is True:
         return spoken

@@ -104,7 +104,7 @@ def sessions(run_dir: Path) -> list[dict[str, Any]]:
 def machine() -> dict[str, Any]:
     """What this machine is: system, processor and the cores this process may use.
 
-    Processors with the same name may compute in bfloat16 or not, which makes learning twice as fast, and other numbers.
+    Processors with the same name may compute in bfloat16 or not, which changes speed and results.
     """
     from async_rl.build import has_bfloat16  # torch takes seconds to import
 

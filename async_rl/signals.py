@@ -28,7 +28,7 @@ a run that has stopped sooner should not meet its end by the second one."""
 
 
 END_SECONDS = 30.0
-"""Patience of a program that ends with a training run in another thread."""
+"""Patience of a program that ends with a training run, or an evaluation, in another thread."""
 
 
 def let_others_be_terminated() -> None:
