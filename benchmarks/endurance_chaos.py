@@ -59,7 +59,7 @@ class Chaos(Options):
 def run(options: Chaos) -> list[tuple[str, int, int, str]]:
     """Make the faults, check everything that is promised, and return a row for each kind."""
     if options.workers < 2:
-        raise SystemExit("--workers must be at least 2: one is hurt while others wait for nothing")
+        raise SystemExit("--workers must be at least 2: one is hurt while another goes on")
     flags = (
         f"--config {CONFIG} --env benchmarks.failing_environment:make --workers {options.workers} "
         f"--steps 1000000000 --lr-schedule constant --seed {options.seed} --report-seconds 0.5 "
