@@ -1,7 +1,6 @@
 """From a configuration to parts: the only place that assembles."""
 
 import math
-import platform
 import time
 from dataclasses import dataclass
 
@@ -10,13 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from async_rl.algorithms import Algorithm, Minibatches, Segment, make_algorithm
-from async_rl.chain import is_chain
 from async_rl.config import Config
 from async_rl.envs import Streams, make_environment
 from async_rl.networks import make_network
 from async_rl.optimizers import OPTIMIZERS, Optimizer, make_optimizer
 from async_rl.passes import Passes, make_passes
 from async_rl.policies import draw_final_epsilon, ladder
+from async_rl.precision import compute_dtype
 from async_rl.replay import Experience, FromReplay, Online, Proportional, Replay, Uniform
 from async_rl.rewards import REWARDS, Shape
 from async_rl.rounded import Rounded
@@ -34,14 +33,6 @@ from async_rl.types import EnvSpec, UserError
 
 GAMES_RING = 4096
 """Finished games a worker can hold until the supervisor reads them; it reads ten times a second."""
-
-FEWEST_PARAMETERS = 100_000
-"""Of a network that is computed in bfloat16 by itself.
-
-Both passes of the paper's network, 680,000, took 0.81 of the time of float32 with 16 emulators, 0.88 with 8 and 0.9
-with 4 (medians on one core of a Zen 4 EPYC). An update takes 0.98 of the time of float32 with one emulator and one
-step, 0.96 with two steps, 0.92 with five; the toy's, 7,600 parameters, 1.74 with 16 streams (Xeon with AMX).
-"""
 
 SUMS = ("td_loss", "value", "gradient_norm")
 """Columns of the row ``sums``: of each update the means over its steps and the norm of its gradient, added up."""
@@ -196,28 +187,6 @@ def make_parts(config: Config, index: int, incarnation: int, table: SharedTable,
         policy_generators=policies,
         stopwatch=stopwatch,
     )
-
-
-def compute_dtype(config: Config, network: nn.Module) -> torch.dtype:
-    """In which the layers of ``network`` compute: as ``config.precision`` says, here.
-
-    By itself only what is computed by hand does it in bfloat16: autograd would round the last layer, too.
-    """
-    if config.precision == "auto":
-        worth_it = parameter_count(network) >= FEWEST_PARAMETERS and is_chain(network) and has_bfloat16() is True
-        return torch.bfloat16 if worth_it else torch.float32
-    return getattr(torch, config.precision)
-
-
-def has_bfloat16() -> bool | None:
-    """Whether this processor computes in bfloat16 by instructions of its own; None: not known.
-
-    torch would compute without them, too, but slower than in float32.
-    """
-    checks = [getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")]
-    if platform.machine() != "x86_64" or None in checks:
-        return None
-    return any(check() for check in checks if check is not None)
 
 
 def _target(config: Config, spec: EnvSpec, table: SharedTable, passes: Passes, dtype: torch.dtype) -> Passes:

@@ -106,9 +106,9 @@ class Config:
 
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Numbers in which the network's layers compute, all but the last one (of a network of your own that autograd
-    differentiates: all); parameters and their updates are float32 in any case. auto: bfloat16 where the processor has
-    instructions for it and the network is one of those above, or of their layers, with 100,000 parameters or more;
-    else float32. [1]: float32."""
+    differentiates: all); parameters and their updates are float32 in any case. auto: bfloat16 where the processor is
+    faster in it (with AMX; AMD's with AVX512-BF16) and the network is one of those above, or of their layers, with
+    100,000 parameters or more; else float32. [1]: float32."""
 
     # Replay; a worker keeps its own share of it, as in Gorila (Nair et al. 2015). [4]: Schaul et al. 2016.
     replay: int = 0

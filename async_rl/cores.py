@@ -35,6 +35,17 @@ def usable_cores() -> tuple[int, ...]:
     return tuple(range(os.cpu_count() or 1))
 
 
+def processor_name() -> str:
+    """What the processor calls itself ("AMD EPYC 9R14"), or of what kind it is ("x86_64") where it does not."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass  # not Linux
+    return platform.processor() or platform.machine()
+
+
 def cores_of_worker(index: int, cores: Sequence[int], nodes: Sequence[frozenset[int]], pin: str) -> frozenset[int]:
     """The cores that worker number ``index`` is to stay on.
 

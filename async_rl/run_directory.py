@@ -15,7 +15,7 @@ from typing import Any
 from async_rl import storage
 from async_rl.config import Config
 from async_rl.config_file import to_toml
-from async_rl.cores import available_cores
+from async_rl.cores import available_cores, processor_name
 from async_rl.types import EnvSpec, UserError
 from async_rl.values import reason, shown_path
 
@@ -104,25 +104,16 @@ def sessions(run_dir: Path) -> list[dict[str, Any]]:
 def machine() -> dict[str, Any]:
     """What this machine is: system, processor and the cores this process may use.
 
-    Processors with the same name may compute in bfloat16 or not, which changes speed and results.
+    Where a processor is fast in bfloat16, ``--precision auto`` takes that, which changes speed and results; of two with
+    the same name one may be and the other not.
     """
-    from async_rl.build import has_bfloat16  # torch takes seconds to import
+    from async_rl.precision import fast_in_bfloat16  # torch takes seconds to import
 
     return {
         "system": f"{platform.system()} {platform.release()}",
-        "processor": f"{_processor()}{' with bfloat16' if has_bfloat16() else ''}",
+        "processor": f"{processor_name()}{' with bfloat16' if fast_in_bfloat16() else ''}",
         "cores": available_cores(),
     }
-
-
-def _processor() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass  # not Linux
-    return platform.processor() or platform.machine()
 
 
 def _version(package: str) -> str:

@@ -12,13 +12,14 @@ import numpy as np
 
 from async_rl import checkpoint, fork_server, open_files, recovery, reporting, resuming, run_directory, seeding, storage
 from async_rl.advice import advice
-from async_rl.build import final_epsilons, has_bfloat16, initialise, make_table, stored_bytes
+from async_rl.build import final_epsilons, initialise, make_table, stored_bytes
 from async_rl.checkpoint import Checkpoint, Progress
 from async_rl.config import Config
 from async_rl.envs import describe
 from async_rl.lock import locked
 from async_rl.memory import free_bytes
 from async_rl.networks import make_network
+from async_rl.precision import has_bfloat16
 from async_rl.reporting import Logs, Terminal
 from async_rl.schedules import with_drawn_learning_rate
 from async_rl.shared import layout

@@ -20,12 +20,12 @@ import torch
 from conftest import ROOT, TIMEOUT_SECONDS, InProcess, command, rows
 from torch import nn
 
-from async_rl import Config, UserError, checkpoint, resuming, run_directory, storage, train
+from async_rl import Config, UserError, checkpoint, precision, resuming, run_directory, storage, train
 from async_rl.advice import advice
-from async_rl.build import FEWEST_PARAMETERS, compute_dtype
 from async_rl.config_file import from_text, from_toml, from_values, to_toml
 from async_rl.cores import available_cores
 from async_rl.envs import describe
+from async_rl.precision import FEWEST_PARAMETERS, compute_dtype
 from async_rl.shared import SharedTable
 from async_rl.supervisor import Ending
 from async_rl.values import flag
@@ -326,15 +326,32 @@ def test_bfloat16_without_instructions_for_it_is_refused(tmp_path: Path, monkeyp
     config = Config(env="catch", workers=1, steps=100, precision="bfloat16")
     with pytest.raises(UserError, match="bfloat16 needs a processor with"):
         train(config, tmp_path / "run", quiet=True)
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")  # not known to be missing there
+    assert train(config, tmp_path / "run", quiet=True).total_steps >= 100
+
+
+@pytest.mark.parametrize(
+    ("avx512", "amx", "processor", "fast"),
+    [
+        (False, False, "AMD EPYC 7R13", False),
+        (True, False, "AMD EPYC 9R14", True),
+        (True, False, "Intel(R) Xeon(R) Processor", False),  # AMX hidden by the hypervisor
+        (True, True, "Intel(R) Xeon(R) Processor", True),
+    ],
+)
+def test_auto_is_bfloat16_for_large_networks_where_that_is_faster(
+    avx512: bool, amx: bool, processor: str, fast: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512, raising=False)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx, raising=False)
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(precision, "processor_name", lambda: processor)
     large, small = (nn.Sequential(nn.Linear(size, 1)) for size in (FEWEST_PARAMETERS - 1, FEWEST_PARAMETERS - 2))
-    assert compute_dtype(Config(), large) == torch.float32  # auto
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True, raising=False)
-    assert compute_dtype(Config(), large) == torch.bfloat16
+    assert compute_dtype(Config(), large) == (torch.bfloat16 if fast else torch.float32)
     assert compute_dtype(Config(), small) == torch.float32
     assert compute_dtype(Config(), nn.Sequential(large)) == torch.float32  # autograd would round the last layer, too
     assert compute_dtype(Config(precision="float32"), large) == torch.float32
-    monkeypatch.setattr(platform, "machine", lambda: "aarch64")  # not known to be missing there
-    assert train(config, tmp_path / "run", quiet=True).total_steps >= 100
+    assert compute_dtype(Config(precision="bfloat16"), small) == torch.bfloat16
 
 
 def test_resume_auto_starts_from_a_network_only_where_it_starts(

@@ -39,7 +39,7 @@ LAYERS = [
         "memory",
     ],
     ["algorithms", "shared", "envs", "layers", "convolutions", "chain"],
-    ["passes"],
+    ["passes", "precision"],
     ["replay"],
     ["build"],
     ["evaluation"],
