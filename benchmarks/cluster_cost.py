@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-import tyro
 
 from async_rl.run_directory import machine
-from benchmarks import table
+from benchmarks import command_line, table
 from benchmarks.cluster_runs import ClusterRun, titled
 
 NEVER = 10**9
@@ -80,9 +79,8 @@ def _processor_seconds(processes: list[psutil.Process]) -> float:
     return sum(sum(process.cpu_times()[:2]) for process in processes)
 
 
-def main() -> None:
+def measure_all(options: Options) -> None:
     """Measure, print the table and write the CSV file."""
-    options = tyro.cli(Options, prog="python -m benchmarks.cluster_cost")
     intervals = (NEVER, *options.intervals)
     samples = [[sample(options, interval) for interval in intervals] for _ in range(options.rounds)]
     rows = []
@@ -97,6 +95,11 @@ def main() -> None:
     for row in [HEADER, *rows]:
         print("".join(f"{value!s:>18}" for value in row))
     table.write(options.output, HEADER, rows)
+
+
+def main() -> None:
+    """Run the command."""
+    command_line.run(Options, "benchmarks.cluster_cost", measure_all)
 
 
 if __name__ == "__main__":

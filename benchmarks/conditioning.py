@@ -13,14 +13,13 @@ from typing import Literal, get_args
 
 import numpy as np
 import torch
-import tyro
 from torch import nn
 
 from async_rl.config import Config
 from async_rl.envs import make_environment
 from async_rl.networks import make_network
 from async_rl.shared import bind_gradients, parameter_count
-from benchmarks import table
+from benchmarks import command_line, table
 
 Pixels = Literal["standardized", "unit"]
 RANKS = (1, 5, 20)
@@ -68,9 +67,8 @@ def eigenvalues(network: nn.Module, observations: torch.Tensor) -> torch.Tensor:
     return torch.linalg.eigvalsh(stacked @ stacked.T).flip(0) / len(observations)
 
 
-def main() -> None:
+def measure_all(options: Options) -> None:
     """Measure, print the table and write the CSV file."""
-    options = tyro.cli(Options, prog="python -m benchmarks.conditioning")
     header = ("game", "pixels", *(f"eigenvalue_{rank}" for rank in RANKS), *(f"ratio_{rank}" for rank in RANKS[1:]))
     rows = []
     print(" ".join(f"{title:>14}" for title in header))
@@ -85,6 +83,11 @@ def main() -> None:
             rows.append((game, pixels, *(f"{value:.3g}" for value in values), *(f"{ratio:.0f}" for ratio in ratios)))
             print(" ".join(f"{value:>14}" for value in rows[-1]), flush=True)
     table.write(options.output, header, rows)
+
+
+def main() -> None:
+    """Run the command."""
+    command_line.run(Options, "benchmarks.conditioning", measure_all)
 
 
 if __name__ == "__main__":

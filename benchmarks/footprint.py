@@ -16,11 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-import tyro
 
 from async_rl.config import Config
 from async_rl.run_directory import machine
-from benchmarks import table
+from benchmarks import command_line, table
 
 MIB = 2**20
 
@@ -100,13 +99,11 @@ def draw(rows: Sequence[Mapping[str, float]], title: str, path: Path) -> None:
         axis.grid(alpha=0.3)
     figure.suptitle(title, fontsize=13)
     figure.tight_layout()
-    path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
 
 
-def main() -> None:
+def measure_all(options: Options) -> None:
     """Measure, print the table and write the CSV file."""
-    options = tyro.cli(Options, prog="python -m benchmarks.footprint")
     print(f"{machine()['processor']}, {machine()['cores']} cores, {options.env}")
     rows: list[dict[str, float]] = []
     for workers in options.workers:
@@ -119,6 +116,11 @@ def main() -> None:
         table.write(options.output.with_suffix(".csv"), (*rows[0], "processor", "cores"), named)
         title = f"{options.env}, {options.envs_per_worker} emulators a worker, {machine()['processor']}"
         draw(rows, f"{title}, {machine()['cores']} cores", options.output.with_suffix(".png"))
+
+
+def main() -> None:
+    """Run the command."""
+    command_line.run(Options, "benchmarks.footprint", measure_all)
 
 
 if __name__ == "__main__":

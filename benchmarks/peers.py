@@ -15,18 +15,16 @@ import os
 import signal
 import statistics
 import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import tyro
 
 from async_rl.config import Config
 from async_rl.cores import available_cores
 from async_rl.envs.atari import find_game
 from async_rl.run_directory import machine
-from benchmarks import table
+from async_rl.types import UserError
+from benchmarks import command_line, table
 from benchmarks.runs import measure
 
 ROOT = Path(__file__).parent.parent
@@ -215,7 +213,6 @@ def draw(results: Sequence[Result], title: str, path: Path) -> None:
     axis.set_xticks([])
     axis.spines[["top", "right", "bottom"]].set_visible(False)
     axis.set_title(title, fontsize=14, loc="right")
-    path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110, bbox_inches="tight")
 
 
@@ -234,15 +231,18 @@ def report(results: Sequence[Result], options: Options) -> None:
     draw(results, title, options.output.with_suffix(".png"))
 
 
-def main() -> None:
+def measure_all(options: Options) -> None:
     """Measure, print the table and write the CSV file and the picture."""
-    options = tyro.cli(Options, prog="python -m benchmarks.peers")
     if not options.python.exists():
-        print(f"The peers are not installed: there is no {options.python}. Run `make peers` first.", file=sys.stderr)
-        raise SystemExit(2)
+        raise UserError(f"the peers are not installed: there is no {options.python}. Run `make peers` first.")
     if find_game(options.env) is None:
-        raise SystemExit(f"The peers play Atari games only, and {options.env} is none.")
+        raise UserError(f"the peers play Atari games only, and {options.env} is none.")
     report(run_rounds(contestants(options), options.rounds), options)
+
+
+def main() -> None:
+    """Run the command."""
+    command_line.run(Options, "benchmarks.peers", measure_all)
 
 
 if __name__ == "__main__":

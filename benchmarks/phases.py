@@ -11,14 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
-
 from async_rl.cores import available_cores
 from async_rl.run_directory import machine
 from async_rl.stopwatch import PHASES, Stopwatch
-from benchmarks import table
+from async_rl.types import UserError
+from benchmarks import command_line, table
 from benchmarks.runs import observe_together, phases, speed
-from benchmarks.throughput import default_shapes
+from benchmarks.throughput import default_shapes, read_shape
 
 COLOURS = ("#0072b2", "#56b4e9", "#e69f00", "#f0e442", "#d55e00", "#009e73", "#999999", "#000000")
 """Okabe and Ito's palette, one for each of `PHASES`."""
@@ -81,16 +80,14 @@ def draw(rows: Mapping[str, Mapping[str, float]], title: str, path: Path) -> Non
     axis.spines[["top", "right"]].set_visible(False)
     axis.legend(fontsize=11, ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     figure.suptitle(title, fontsize=12, y=1.08)
-    path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110, bbox_inches="tight")
 
 
-def main() -> None:
+def measure_all(options: Options) -> None:
     """Measure, print the table and write the CSV file and the picture."""
-    options = tyro.cli(Options, prog="python -m benchmarks.phases")
-    shapes = {shape: [int(number) for number in shape.split("x")] for shape in options.shapes}
-    if any(len(numbers) != 3 or numbers[0] > available_cores() for numbers in shapes.values()):
-        raise SystemExit("a shape is WORKERSxEMULATORSxT_MAX, with at most one worker for each core")
+    shapes = {shape: read_shape(shape) for shape in options.shapes}
+    if (most := max(workers for workers, _, _ in shapes.values())) > available_cores():
+        raise UserError(f"phases are of workers with a core each: {most} are too many, {available_cores()} can be had.")
     samples: dict[str, list[dict[str, float]]] = {shape: [] for shape in shapes}
     for _ in range(options.rounds):
         for shape, numbers in shapes.items():
@@ -111,6 +108,11 @@ def main() -> None:
         machine_columns = (here["processor"], here["cores"])
         table.write(options.output.with_suffix(".csv"), header, [(*r, *machine_columns) for r in named])
         draw(rows, title, options.output.with_suffix(".png"))
+
+
+def main() -> None:
+    """Run the command."""
+    command_line.run(Options, "benchmarks.phases", measure_all)
 
 
 if __name__ == "__main__":

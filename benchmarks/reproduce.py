@@ -19,9 +19,9 @@ from async_rl.cores import available_cores
 from async_rl.envs import atari_game, describe
 from async_rl.evaluation import make_protocol
 from async_rl.types import UserError
-from async_rl.values import reason
 from benchmarks import reproduce_atari, reproduce_pictures, reproduce_studies, reproduce_tables
 from benchmarks import reproduce_results as results
+from benchmarks.command_line import make_folder
 from benchmarks.reproduce_studies import PONG, TOY
 from benchmarks.study import Experiment, Study
 from launch import command
@@ -114,10 +114,7 @@ def _check(options: Options, study: Study) -> None:
             reproduce_tables.around(options.readme, part)
         if part in ATARI_PARTS:
             results.require_no_longer(options.output / part, experiments)
-    try:
-        options.output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot make the directory {options.output}: {reason(error)}.") from None
+    make_folder(options.output)
 
 
 def _experiments(part: Part, options: Options) -> list[Experiment]:

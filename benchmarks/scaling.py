@@ -27,7 +27,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-import tyro
 
 from async_rl.config import Config
 from async_rl.cores import available_cores, usable_cores
@@ -36,7 +35,8 @@ from async_rl.networks import make_network
 from async_rl.run_directory import machine
 from async_rl.shared import parameter_count
 from async_rl.stopwatch import PHASES
-from benchmarks import scaling_plot, table
+from async_rl.types import UserError
+from benchmarks import command_line, scaling_plot, table
 from benchmarks.scaling_model import Model, copy_bandwidth
 from benchmarks.scaling_results import Row, lost_rows, measured_rows, model_of, predicted_rows
 from benchmarks.scaling_runs import Setting, in_rounds
@@ -125,12 +125,11 @@ def _short(column: str) -> str:
     return {"envs_per_worker": "envs", "steps_per_second": "steps/s"}.get(column, column.removesuffix("_microseconds"))
 
 
-def main() -> None:
+def measure_all(options: Options) -> None:
     """Measure, predict, print the tables, write the CSV file and the picture."""
-    options = tyro.cli(Options, prog="python -m benchmarks.scaling")
     most = max(options.workers)
     if most > available_cores():
-        raise SystemExit(f"--workers needs {most} cores, this process may use {available_cores()}")
+        raise UserError(f"--workers needs {most} cores, this process may use {available_cores()}.")
     if not hasattr(os, "sched_setaffinity"):
         print("This system cannot pin processes to cores: every run may use all of them, so losses are not told apart.")
     parameters, bandwidth = sizes(options), bandwidths(most, min(2.0, options.seconds))
@@ -167,6 +166,11 @@ def write(output: Path | None, rows: Sequence[Row], model: Model) -> None:
     every = [{**line, "processor": here["processor"], "cores": here["cores"]} for line in rows]
     table.write(output.with_suffix(".csv"), COLUMNS, [[line.get(name, "") for name in COLUMNS] for line in every])
     scaling_plot.draw(rows, model, output.with_suffix(".png"))
+
+
+def main() -> None:
+    """Run the command."""
+    command_line.run(Options, "benchmarks.scaling", measure_all)
 
 
 if __name__ == "__main__":

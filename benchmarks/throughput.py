@@ -25,18 +25,18 @@ gain about 50 of 1,250 a step with one emulator. Large pages for vectors: no dif
 A shape is WORKERSxEMULATORSxT_MAX; emulators times t_max are the steps of an update.
 """
 
+import re
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
-
 from async_rl.config import Config
 from async_rl.cores import available_cores
 from async_rl.envs.atari import find_game
 from async_rl.run_directory import machine
-from benchmarks import table
+from async_rl.types import UserError
+from benchmarks import command_line, table
 from benchmarks.floor import Floor, measure_floor
 from benchmarks.runs import measure
 
@@ -53,6 +53,17 @@ def default_shapes() -> tuple[str, ...]:
     own = f"{default.envs_per_worker}x{default.t_max}"
     one_core = tuple(f"1x{shape}" for shape in ("1x5", own))
     return one_core + tuple(f"{available_cores()}x{shape}" for shape in ("1x5", own, "8x1", "8x5", "40x1", "40x4"))
+
+
+def read_shape(words: str) -> Shape:
+    """The numbers of ``WORKERSxEMULATORSxT_MAX``.
+
+    Raises:
+        UserError: it is something else.
+    """
+    if not re.fullmatch(r"[1-9]\d*x[1-9]\d*x[1-9]\d*", words, re.ASCII):
+        raise UserError(f"a shape is WORKERSxEMULATORSxT_MAX, such as 2x16x1; got {words!r}.")
+    return tuple(int(number) for number in words.split("x"))
 
 
 @dataclass(frozen=True)
@@ -126,18 +137,14 @@ def draw(rows: Sequence[tuple[object, ...]], title: str, path: Path) -> None:
     axis.spines[["top", "right"]].set_visible(False)
     axis.legend(fontsize=12, loc="lower right")
     axis.set_title(title, fontsize=12)
-    path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110, bbox_inches="tight")
 
 
-def main() -> None:
+def measure_all(options: Options) -> None:
     """Measure, print the table and write the CSV file and the picture."""
-    options = tyro.cli(Options, prog="python -m benchmarks.throughput")
-    shapes = [tuple(int(number) for number in shape.split("x")) for shape in options.shapes]
-    if any(len(shape) != 3 for shape in shapes):
-        raise SystemExit("a shape is WORKERSxEMULATORSxT_MAX, such as 2x16x1")
+    shapes = [read_shape(shape) for shape in options.shapes]
     if others := [env for env in options.envs if find_game(env) is None]:
-        raise SystemExit(f"the floor is measured on Atari games, and {others[0]} is none")
+        raise UserError(f"the floor is measured on Atari games, and {others[0]} is none.")
     samples: dict[tuple[str, Shape], list[Sample]] = {(env, shape): [] for env in options.envs for shape in shapes}
     for number in range(options.rounds):
         for env in options.envs:
@@ -157,6 +164,11 @@ def main() -> None:
         named = [(*cells, options.precision, here["processor"], here["cores"]) for cells in rows]
         table.write(options.output.with_suffix(".csv"), (*HEADER, "precision", "processor", "cores"), named)
         draw(rows, title, options.output.with_suffix(".png"))
+
+
+def main() -> None:
+    """Run the command."""
+    command_line.run(Options, "benchmarks.throughput", measure_all)
 
 
 if __name__ == "__main__":

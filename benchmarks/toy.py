@@ -12,11 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import tyro
-
-from async_rl import Config, train
+from async_rl import Config, UserError, train
 from async_rl.supervisor import MakeWorkers, on_this_machine
-from benchmarks import table
+from benchmarks import command_line, table
 from benchmarks.reproduce_studies import TOY, learnt
 
 METHODS: dict[str, dict[str, Any]] = {
@@ -59,11 +57,10 @@ def steps_to_learn(config: Config, make_workers: MakeWorkers = on_this_machine) 
         return learnt(train(config, Path(folder) / "run", quiet=True, make_workers=make_workers).run_dir, TOY).steps
 
 
-def main() -> None:
+def measure_all(options: Options) -> None:
     """Measure, print the table and write the CSV file."""
-    options = tyro.cli(Options, prog="python -m benchmarks.toy")
     if unknown := [name for name in options.methods if name not in METHODS]:
-        raise SystemExit(f"--methods must be some of {', '.join(METHODS)}, got {unknown[0]}")
+        raise UserError(f"--methods must be some of {', '.join(METHODS)}, got {unknown[0]}.")
     header = ("method", "median", "least", "most", "seeds")
     print(f"{header[0]:>30}" + "".join(f"{title:>10}" for title in header[1:]))
     rows = []
@@ -73,6 +70,11 @@ def main() -> None:
         rows.append((name, statistics.median(needed), min(needed), max(needed), options.seeds))
         print(f"{name:>30}" + "".join(f"{value:>10,.0f}" for value in rows[-1][1:]), flush=True)
     table.write(options.output, header, rows)
+
+
+def main() -> None:
+    """Run the command."""
+    command_line.run(Options, "benchmarks.toy", measure_all)
 
 
 if __name__ == "__main__":

@@ -5,19 +5,23 @@ import statistics
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
+import numpy as np
 import pytest
 import torch
-from conftest import ROOT, rows
+from conftest import ROOT, InProcess, rows
 
 from async_rl import Config
 from async_rl.cores import available_cores
 from async_rl.networks import make_network
 from async_rl.stopwatch import PHASES
-from async_rl.types import EnvSpec
-from benchmarks import cluster_cost, peers, throughput
+from async_rl.types import EnvSpec, Outcome
+from benchmarks import cluster_cost, conditioning, footprint, peers, phases, scaling, sectors, throughput, toy
 from benchmarks.floor import operations
 from benchmarks.scaling_model import SCENARIOS, Model, Scenario, fit, refetched
+
+RESULTS = ROOT / "benchmarks" / "results"
 
 
 def benchmark(name: str, *arguments: str) -> str:
@@ -46,10 +50,39 @@ def test_throughput_and_phases_measure_real_runs(tmp_path: Path) -> None:
         assert (tmp_path / name).with_suffix(".png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_only_atari_games_have_a_floor(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["throughput", "--envs", "pong", "catch"])
-    with pytest.raises(SystemExit, match="measured on Atari games, and catch is none"):
-        throughput.main()
+@pytest.mark.parametrize(
+    ("benchmark", "arguments", "sentence"),
+    [
+        (throughput, ("--envs", "pong", "catch"), "the floor is measured on Atari games, and catch is none."),
+        (throughput, ("--rounds", "0"), "--rounds must be at least 1, got 0."),
+        (throughput, ("--seconds", "-1"), "--seconds must be above 0, got -1."),
+        (throughput, ("--shapes",), "--shapes needs at least one value."),
+        (throughput, ("--shapes", "2xfour"), "a shape is WORKERSxEMULATORSxT_MAX, such as 2x16x1; got '2xfour'."),
+        (phases, ("--shapes", "2x0x1"), "a shape is WORKERSxEMULATORSxT_MAX, such as 2x16x1; got '2x0x1'."),
+        (phases, ("--shapes", "9000x1x1"), f"9000 are too many, {available_cores()} can be had."),
+        (scaling, ("--workers", "1", "9000"), f"--workers needs 9000 cores, this process may use {available_cores()}."),
+        (footprint, ("--workers", "0"), "--workers must be at least 1, got 0."),
+        (conditioning, ("--states", "0"), "--states must be at least 1, got 0."),
+        (conditioning, ("--games", "no_such_game"), "unknown game 'no_such_game'"),
+        (toy, ("--methods", "none of them"), "--methods must be some of one-step Q,"),
+        (cluster_cost, ("--intervals", "0"), "--intervals must be at least 1, got 0."),
+        (sectors, ("--episodes", "0"), "--episodes must be between 1 and 1,000,000, got 0."),
+        (
+            sectors,
+            ("--network", "benchmarks/results/reproduce/pong.safetensors"),
+            "plays pong; sectors are of beam_rider.",
+        ),
+        (sectors, ("--output", "README.md/of/it.csv"), "cannot make the directory README.md/of:"),
+        (throughput, ("--output", "README.md/it"), "cannot make the directory README.md:"),
+        (peers, ("--python", "nowhere/python"), "there is no nowhere/python. Run `make peers` first."),
+    ],
+)
+def test_what_cannot_be_measured_is_refused_in_one_sentence(
+    in_process: InProcess, benchmark: ModuleType, arguments: tuple[str, ...], sentence: str
+) -> None:
+    code, _, error = in_process(benchmark.main, *arguments)
+    assert code == 2
+    assert len(error.splitlines()) == 1 and error.startswith("error: ") and sentence in error
 
 
 def test_the_floor_counts_the_arithmetic_of_the_papers_network() -> None:
@@ -77,11 +110,45 @@ def test_toy_and_conditioning(tmp_path: Path) -> None:
     assert float(standardized["ratio_20"]) < float(unit["ratio_20"])
 
 
-def test_peers_say_what_to_do_without_their_environment(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "benchmarks.peers", "--python", str(tmp_path / "python")]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200)
-    assert result.returncode == 2
-    assert len(result.stderr.splitlines()) == 1 and "make peers" in result.stderr
+class _Scripted:
+    """A game of Beam Rider whose rewards and lives are known."""
+
+    spec = EnvSpec("beam_rider", (1,), "uint8", ("NOOP", "LEFT", "RIGHT"))
+
+    def __init__(self, steps: dict[int, tuple[float, int]], end: int) -> None:
+        self._steps, self._end = steps, end
+        self.lives, self.actions = 3, list[int]()
+
+    def reset(self, observation: np.ndarray) -> None:
+        """Nothing is seen."""
+
+    def step(self, action: int, observation: np.ndarray) -> Outcome:
+        self.actions.append(action)
+        reward, self.lives = self._steps.get(len(self.actions), (0.0, self.lives))
+        return Outcome(reward, 0.0, over=len(self.actions) == self._end)
+
+
+@pytest.mark.parametrize("swings", [False, True])
+def test_lives_of_beam_rider_are_lost_to_sentinels_or_in_sectors(swings: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = {step: (44.0, 3) for step in range(1, 16)}
+    game = _Scripted(
+        first | {100: (0.0, 2), 300: (48.0, 2), 350: (0.0, 1), 800: (14 * 48.0, 1), 1100: (0.0, 0)}, end=1100
+    )
+    monkeypatch.setattr(sectors, "Atari", lambda *_: game)
+    tally = sectors.Tally()
+    sectors.play(lambda observation, random: 0, swings, 0, tally)
+    assert tally == sectors.Tally(score=1380, sectors=2, to_sentinels=1, in_sectors=2)  # the last came too late
+    assert [step for step, action in enumerate(game.actions) if action] == [
+        step for step in range(1100) if swings and (15 <= step < 165 or 800 <= step < 950)
+    ]
+    assert not swings or (game.actions[15:40] == [2] * 12 + [1] * 12 + [2])
+
+
+@pytest.mark.parametrize(
+    ("score", "between"), [(0, False), (44, False), (660, True), (704, False), (1380, True), (2160, True)]
+)
+def test_a_sector_of_beam_rider_is_cleared_with_its_last_enemy(score: float, between: bool) -> None:
+    assert sectors.cleared(score) is between
 
 
 def test_peers_tabulate_and_draw_what_was_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -214,7 +281,7 @@ def test_islands_on_pong_are_tabulated_as_their_games_were(tmp_path: Path) -> No
 
 
 def test_the_cost_of_the_exchange_is_what_it_adds_in_the_same_round(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    in_process: InProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shares = iter((0.02, 0.05, 0.01, 0.03, 0.05, 0.06))  # never, then every 9 steps, in three rounds
 
@@ -222,8 +289,8 @@ def test_the_cost_of_the_exchange_is_what_it_adds_in_the_same_round(
         return cluster_cost.Sample(1000.0 if interval == 9 else 1100.0, next(shares), 0.004)
 
     monkeypatch.setattr(cluster_cost, "sample", measured)
-    monkeypatch.setattr(sys, "argv", ["x", "--intervals", "9", "--output", str(tmp_path / "cost.csv")])
-    cluster_cost.main()
+    code, _, _ = in_process(cluster_cost.main, "--intervals", "9", "--output", str(tmp_path / "cost.csv"))
+    assert code == 0
     never, often = rows(tmp_path / "cost.csv")
     figures = ("interval", "steps_per_second", "island_percent", "exchange_percent", "exchange_ms")
     assert [never[name] for name in figures] == ["never", "1100", "2.0", "0.0", "4.0"]
