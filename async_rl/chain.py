@@ -155,6 +155,8 @@ def _is_known(before: nn.Module | None, module: nn.Module) -> bool:
         return False
     if type(module) is Dueling:
         return is_chain(module.value) and is_chain(module.advantage)
+    if isinstance(module, Pixels):
+        return type(module).forward is Pixels.forward  # else it is not what `Pixels.write` writes
     if type(module) in (nn.ReLU, nn.Flatten, FlattenPixels) or isinstance(module, _INPUTS):
         return True
     if [name for name, _ in module.named_parameters()] != ["weight", "bias"]:
@@ -170,15 +172,16 @@ def _is_known(before: nn.Module | None, module: nn.Module) -> bool:
 def make_layers(network: nn.Module, rounded: Parameters) -> list[Layer]:
     """The layers of a ``network`` that `is_chain`, on its own parameters or on those ``rounded`` has in their place.
 
-    A last linear one computes in float32: with the 8 bits of bfloat16 two values near 1 that differ by less than 0.004
-    are the same, and the gaps between actions are not much larger than that.
+    The last one that learns computes in float32, and so does what follows it: with the 8 bits of bfloat16 two values
+    near 1 that differ by less than 0.004 are the same, and the gaps between actions are not much larger than that.
     """
     assert isinstance(network, nn.Sequential)
     modules = list(network)
-    *others, (before_last, last) = zip([None, *modules], modules, strict=False)
-    layers = [_layer(before_last, last, rounded if isinstance(last, Dueling) else {}, None)]
-    for before, module in reversed(others):  # a layer may have to know those beside it
-        layers.insert(0, _layer(before, module, rounded, layers[0]))
+    befores, layers = [None, *modules], list[Layer]()
+    last = max(number for number, module in enumerate(modules) if any(True for _ in module.parameters()))
+    for number, module in reversed(list(enumerate(modules))):  # a layer may have to know those beside it
+        exact = number >= last and not isinstance(module, Dueling)
+        layers.insert(0, _layer(befores[number], module, {} if exact else rounded, layers[0] if layers else None))
     return layers
 
 

@@ -161,7 +161,10 @@ class Worker:
             self._table["heartbeat"][self._index] = time.monotonic()  # they may be many
 
     def _returns(self, batch: Segment, outputs: Tensor) -> Tensor:
-        """Returns [T, E], by a theta^- that is all of one refresh: some layers have copies, the others see it live."""
+        """Returns [T, E], by a theta^- that is all of one refresh: some layers have copies, the others see it live.
+
+        Where it is refreshed in the middle of this, a batch may be valued by copies of the old one.
+        """
         refreshes = int(self._table["target_refreshes"][0])
         if refreshes != self._refreshes_seen:
             self._parts.target.refresh()

@@ -115,6 +115,15 @@ def test_lambda_returns_are_means_of_n_step_returns(segment: Segment, decay: flo
         np.testing.assert_allclose(returns[:, e].numpy(), expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("decay", [0.0, 0.65, 1.0])
+def test_what_follows_the_end_of_a_game_does_not_count_whatever_it_is(decay: float) -> None:
+    ends = torch.tensor([[1.0], [0.0], [1.0], [1.0]])  # after the second step
+    reward, value = torch.tensor([[0.5], [1.0], [torch.nan], [0.0]]), torch.tensor([[2.0], [torch.inf], [3.0], [4.0]])
+    returns = lambda_returns(reward, ends, ends, value, decay)
+    assert returns[:2, 0].tolist() == pytest.approx([0.5 + (1 - decay) * 2.0 + decay * 1.0, 1.0])
+    assert torch.isnan(returns[2, 0]) and returns[3, 0] == 4.0
+
+
 @given(segment=segments, cut=st.integers(0, 6))
 def test_cutting_a_segment_anywhere_does_not_change_one_step_targets(segment: Segment, cut: int) -> None:
     next_value = torch.randn(segment.reward.shape)

@@ -2,10 +2,14 @@
 
 import itertools
 import math
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
@@ -270,3 +274,22 @@ def test_modules_live_in_the_vector_they_are_bound_to() -> None:
     torch.testing.assert_close(gradient, expected)
     with pytest.raises(ValueError, match="a vector of"):
         bind(network, torch.zeros(3))
+
+
+def test_machine_code_is_kept_only_as_long_as_all_that_it_was_made_of(tmp_path: Path) -> None:
+    """A kernel is compiled anew where a function that it calls has changed, although that is in another file."""
+    compiling = (ROOT / "async_rl" / "kernels" / "compiling.py").read_text(encoding="utf-8")
+    (tmp_path / "kernel.py").write_text(
+        "from compiling import compiled, to_bfloat16\n"
+        "@compiled\ndef kernel(bits):\n    return to_bfloat16(bits)\n"
+        "import numpy as np\nprint(kernel(np.uint32(0x3F80FFFF)), sum(kernel.stats.cache_hits.values()))\n"
+    )
+    printed = []
+    for source in (compiling, compiling, compiling.replace("0x7FFF", "0x0000")):
+        (tmp_path / "compiling.py").write_text(source)
+        command = [sys.executable, "-c", "import kernel"]
+        printed.append(
+            subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300).stdout.split()
+        )
+    nearest, cut = str(0x3F81), str(0x3F80)
+    assert printed == [[nearest, "0"], [nearest, "1"], [cut, "0"]]

@@ -233,6 +233,34 @@ def test_layers_in_any_order_in_bfloat16() -> None:
             assert float((own - expected).norm() / expected.norm()) < 0.02
 
 
+@pytest.mark.parametrize(
+    ("spec", "modules"),
+    [
+        (VECTOR, [nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 3), nn.Flatten()]),
+        (VECTOR, [nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 3), nn.ReLU()]),
+        (
+            EnvSpec("screens", (8, 8, 4), "uint8", ("a", "b", "c"), stack=4),
+            [UnitPixels(), nn.Conv2d(4, 2, 3), nn.ReLU(), nn.Conv2d(2, 3, 6), nn.Flatten()],
+        ),
+    ],
+    ids=["flattened", "rectified", "a convolution"],
+)
+def test_the_last_layer_that_learns_is_exact_whatever_follows_it(spec: EnvSpec, modules: list[nn.Module]) -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(*modules)
+    seen, slope = observations(spec, 1, 16), torch.randn(1, 16, 3)
+    passes, gradient = made(network, lambda *parts: make_passes(*parts, torch.bfloat16))
+    assert isinstance(passes, Chain)
+    outputs = passes.act(seen[0], 0, 1)
+    assert not torch.equal(outputs, outputs.bfloat16().float())
+    passes.backward(slope)
+    own = gradient.clone()
+    reference, expected = made(network, by_autograd)
+    reference.acted(seen)
+    reference.backward(slope)
+    assert float((own - expected).norm() / expected.norm()) < 0.05
+
+
 def test_normalization_hands_on_whatever_comes_after_it_in_bfloat16() -> None:
     """The last linear layer computes in float32; nothing need be between the two, or after."""
     torch.manual_seed(0)
@@ -316,6 +344,10 @@ def test_only_known_layers_are_taken_and_all_others_learn_too() -> None:
     class Own(nn.Linear):
         pass
 
+    class Brighter(UnitPixels):
+        def forward(self, observation: torch.Tensor) -> torch.Tensor:
+            return 2 * super().forward(observation)
+
     known = [nn.Flatten(), nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 3)]
     assert is_chain(nn.Sequential(*known))
     twice, hooked, frozen = nn.Linear(5, 5), nn.Linear(5, 3), nn.Linear(5, 5)
@@ -325,6 +357,7 @@ def test_only_known_layers_are_taken_and_all_others_learn_too() -> None:
     frozen.requires_grad_(False)
     unknown = (
         nn.Sequential(Own(5, 3)),
+        nn.Sequential(Brighter(), FlattenPixels(), nn.Linear(5, 3)),
         nn.Sequential(twice, twice, nn.Linear(5, 3)),
         nn.Sequential(hooked),
         nn.Sequential(frozen, nn.Linear(5, 3)),

@@ -1,20 +1,30 @@
 """How the loops are compiled, and what several of them need."""
 
 import contextlib
+import hashlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
 import numpy as np
 
+_OWN_HASH = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
+
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 def exactly_compiled(function: _Function, **options: Any) -> _Function:
-    """Compile a function at its first call, to the letter, and keep the machine code."""
+    """Compile a function at its first call, to the letter, and keep the machine code.
+
+    It is made anew where the function's file has changed, or this one.
+    """
     kernel: Any = numba.njit(error_model="numpy", **options)(function)
     with contextlib.suppress(RuntimeError):  # nowhere to keep it
         kernel.enable_caching()
+    with contextlib.suppress(AttributeError):  # by itself numba looks at the function's own file only
+        kept = kernel._cache._cache_file
+        kept._source_stamp = (kept._source_stamp, _OWN_HASH)
     return kernel
 
 
@@ -28,7 +38,7 @@ def compiled(function: _Function) -> _Function:
 
 @compiled
 def to_bfloat16(bits: np.uint32) -> np.uint16:
-    """The nearest bfloat16, even, of the float32 with these ``bits``."""
+    """The nearest bfloat16, even, of the float32 with these ``bits``; of NaN only of those that arithmetic makes."""
     odd = (bits >> np.uint32(16)) & np.uint32(1)
     return np.uint16((bits + np.uint32(0x7FFF) + odd) >> np.uint32(16))
 

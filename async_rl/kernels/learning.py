@@ -33,8 +33,12 @@ def lambda_returns(
         following = next_value[steps - 1, e]
         for t in range(steps - 1, -1, -1):
             value = next_value[t, e]
-            value += decay * continues[t, e] * (following - value)
-            following = reward[t, e] + discount[t, e] * value
+            share = decay * continues[t, e]
+            if share != 0:  # what comes after the end of a game may not be finite, and is no part of it
+                value += share * (following - value)
+            following = reward[t, e]
+            if discount[t, e] != 0:
+                following += discount[t, e] * value
             out[t, e] = following
 
 
