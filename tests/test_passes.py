@@ -52,6 +52,14 @@ def by_autograd(
     return Autograd(network, gradient, dtype)
 
 
+def assert_near_autograd(network: nn.Module, seen: torch.Tensor, slope: torch.Tensor, own: torch.Tensor) -> None:
+    """The gradient that was made in bfloat16 is torch's in float32, nearly."""
+    reference, expected = made(network, by_autograd)
+    reference.acted(seen)
+    reference.backward(slope)
+    assert float((own - expected).norm() / expected.norm()) < 0.05
+
+
 def same_as_autograd(network: nn.Module, seen: torch.Tensor, slope: torch.Tensor, acted: torch.Tensor) -> torch.Tensor:
     """The gradient that torch finds, where what was ``acted`` is what it finds, too."""
     reference, expected = made(network, by_autograd)
@@ -254,11 +262,7 @@ def test_the_last_layer_that_learns_is_exact_whatever_follows_it(spec: EnvSpec, 
     outputs = passes.act(seen[0], 0, 1)
     assert not torch.equal(outputs, outputs.bfloat16().float())
     passes.backward(slope)
-    own = gradient.clone()
-    reference, expected = made(network, by_autograd)
-    reference.acted(seen)
-    reference.backward(slope)
-    assert float((own - expected).norm() / expected.norm()) < 0.05
+    assert_near_autograd(network, seen, slope, gradient.clone())
 
 
 def test_normalization_hands_on_whatever_comes_after_it_in_bfloat16() -> None:
@@ -276,11 +280,7 @@ def test_normalization_hands_on_whatever_comes_after_it_in_bfloat16() -> None:
         assert isinstance(passes, Chain)
         passes.act(seen[0], 0, 1)
         passes.backward(slope)
-        own = gradient.clone()
-        reference, expected = made(network, by_autograd)
-        reference.acted(seen)
-        reference.backward(slope)
-        assert float((own - expected).norm() / expected.norm()) < 0.05
+        assert_near_autograd(network, seen, slope, gradient.clone())
 
 
 def test_a_pass_that_keeps_nothing_changes_nothing_of_the_one_that_was_kept() -> None:
