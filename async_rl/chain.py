@@ -157,7 +157,7 @@ def _is_known(before: nn.Module | None, module: nn.Module) -> bool:
         return is_chain(module.value) and is_chain(module.advantage)
     if isinstance(module, Pixels):
         return type(module).forward is Pixels.forward  # else it is not what `Pixels.write` writes
-    if type(module) in (nn.ReLU, nn.Flatten, FlattenPixels) or isinstance(module, _INPUTS):
+    if type(module) in (nn.ReLU, nn.Flatten, FlattenPixels) or isinstance(module, Scale):
         return True
     if [name for name, _ in module.named_parameters()] != ["weight", "bias"]:
         return False

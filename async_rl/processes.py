@@ -275,7 +275,7 @@ class WorkerProcesses:
     def _appoint_refresher(self) -> None:
         """One worker that takes steps refreshes the target: a single writer, hence one refresh an interval.
 
-        Where it starts again, or hangs, another one takes over; if it wakes in its copy, theta^- is a little newer.
+        Where it starts again, or hangs, another one takes over; if the first wakes, its copy is a little newer.
         """
         heartbeat, refresher = self._table["heartbeat"], self._table["refresher"]
         members = [member for member, _ in self._alive()]

@@ -34,9 +34,9 @@ def _check(name: str, value: Any, default: Any) -> None:
     if value == () != default:
         raise UserError(f"{name} needs at least one value.")
     for each in value if isinstance(value, tuple) else (value,):
-        if isinstance(each, int) and each < 1:
+        if type(each) is int and each < 1:
             raise UserError(f"{name} must be at least 1, got {each}.")
-        if isinstance(each, float) and not 0 < each < float("inf"):
+        if type(each) is float and not 0 < each < float("inf"):
             raise UserError(f"{name} must be above 0, got {each:g}.")
 
 
