@@ -95,15 +95,24 @@ def streams(task: Task, seeds: Sequence[int], steps: int) -> list[Experiment]:
 
 
 def streams_of_one_worker(task: Task, seeds: Sequence[int], steps: int) -> list[Experiment]:
-    """The one-step methods with 1 to 16 streams of a single worker, and an update of 16 steps whatever their number.
+    """Every method with 1 to 16 streams of a single worker.
+
+    One-step methods have an update of 16 steps whatever the number of streams. n-step Q keeps the paper's n instead, so
+    its updates are of five steps a stream.
 
     In the paper's arrangement one-step Q had learnt nothing of Pong after 750,000 steps: -20.3. Small updates of
     consecutive steps are slow there, and 16 workers on two cores would not show what a core for each does anyway.
     """
     base = dataclasses.replace(task.base, workers=1, steps=steps)
     most = max(STREAMS)
-    arranged = {count: dataclasses.replace(base, envs_per_worker=count, t_max=most // count) for count in STREAMS}
-    return _streams(task, ("one-step Q", "one-step Sarsa"), arranged, seeds)
+    experiments: list[Experiment] = []
+    for method in STREAM_METHODS:
+        arranged = {
+            count: dataclasses.replace(base, envs_per_worker=count, t_max=5 if method == "n-step Q" else most // count)
+            for count in STREAMS
+        }
+        experiments += _streams(task, (method,), arranged, seeds)
+    return experiments
 
 
 def _streams(
