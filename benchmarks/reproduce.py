@@ -22,7 +22,7 @@ from async_rl.types import UserError
 from benchmarks import reproduce_atari, reproduce_pictures, reproduce_studies, reproduce_tables
 from benchmarks import reproduce_results as results
 from benchmarks.command_line import make_folder
-from benchmarks.reproduce_studies import PONG, TOY
+from benchmarks.reproduce_studies import N_STEP_PONG, PONG, TOY
 from benchmarks.study import Experiment, Study
 from launch import command
 
@@ -39,9 +39,9 @@ class Options:
     games: one-step Q on five games; layer_norm: the same with layer normalisation; methods: n-step Q, A3C and
     lambda-returns on Pong and Breakout, and the best of them on the other games; streams: steps and time to learn with
     1 to 16 workers of one stream on the toy; robustness: score against 50 learning rates for three optimisers on the
-    toy; pong_streams: 1 to 16 streams of one worker on Pong; pong_robustness: six learning rates on Pong; replay:
-    the replay agents beside one-step Q on Pong. On 2 cores a run of 10 million steps takes an hour, part pong_streams
-    two and a half, pong_robustness one and a half, those on the toy less.
+    toy; pong_streams: 1 to 16 streams of one worker on Pong; pong_robustness: n-step Q on Pong with six learning rates;
+    replay: the replay agents beside one-step Q on Pong. On 2 cores a run of 10 million steps takes an hour, part
+    pong_streams three, pong_robustness one and a half, those on the toy less.
     """
 
     parts: tuple[Part, ...] = (
@@ -137,7 +137,7 @@ def _experiments(part: Part, options: Options) -> list[Experiment]:
             return reproduce_studies.streams_of_one_worker(PONG, options.seeds, options.pong_steps)
         case "pong_robustness":
             even = reproduce_studies.even_rates(PONG_RATES, options.seeds)
-            return reproduce_studies.robustness(PONG, even, options.workers, options.pong_steps)
+            return reproduce_studies.robustness(N_STEP_PONG, even, options.workers, options.pong_steps)
 
 
 def _atari_results(part: Part, study: Study, experiments: Sequence[Experiment], options: Options) -> str | None:

@@ -288,18 +288,22 @@ def test_streams_are_held_against_one_stream(tmp_path: Path) -> None:
     assert "| one-step Q | 4 | 790 |" in text and text.endswith("| 1.57 | 6.3 |")
 
 
-def test_streams_of_one_worker_share_its_updates(tmp_path: Path) -> None:
+def test_streams_of_one_worker_share_its_updates_or_keep_the_papers_n(tmp_path: Path) -> None:
     study = Study(tmp_path)
     experiments = reproduce_studies.streams_of_one_worker(PONG, seeds=[3], steps=1000)
-    assert len(experiments) == len({each.name for each in experiments}) == 10
+    assert len(experiments) == len({each.name for each in experiments}) == 15
     assert {(each.config.workers, each.config.seed) for each in experiments} == {(1, 3)}
-    assert {each.config.envs_per_worker * each.config.t_max for each in experiments} == {16}
+    one_step = [each.config for each in experiments if each.method != "n-step Q"]
+    n_step = [each.config for each in experiments if each.method == "n-step Q"]
+    assert {config.envs_per_worker * config.t_max for config in one_step} == {16}
+    assert {(config.algorithm, config.t_max) for config in n_step} == {("n-step-q", 5)}
+    assert [config.envs_per_worker for config in n_step] == [1, 2, 4, 8, 16]
     for each in experiments:
         write_games(study.run_dir(each), [(10, 1.0, -21.0)])
         (study.run_dir(each) / "metrics.csv").write_text("total_steps\n1000\n", encoding="utf-8")
     rows = reproduce_studies.stream_rows(study, experiments, PONG)
     assert [row[:4] for row in rows[:5]] == [["one-step Q", count, 1, 0] for count in (1, 2, 4, 8, 16)]
-    assert [row[0] for row in rows[5:]] == ["one-step Sarsa"] * 5
+    assert [row[0] for row in rows[5:]] == ["one-step Sarsa"] * 5 + ["n-step Q"] * 5
 
 
 def test_quartiles_are_values_that_are_there() -> None:
