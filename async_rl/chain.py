@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -31,22 +30,14 @@ class Chain:
         network: one that `is_chain`; its parameters and their gradients are views of flat vectors.
         rounded: the parameters, rounded, for all layers but the last, which then compute and keep in bfloat16; None:
             all is float32. Outputs and gradients are float32 in any case.
-        beside: passes of a network of the same form, if there are any; what is shown to them is shown to these.
     """
 
-    def __init__(self, network: nn.Module, rounded: Rounded | None, beside: "Chain | None" = None):
+    def __init__(self, network: nn.Module, rounded: Rounded | None):
         self.rounded = rounded
         self._layers = make_layers(network, {} if rounded is None else dict(views(network, rounded.vector)))
         self._learning = list(_learning(self._layers))
         self._kept_outputs = Kept()
-        if beside is not None and isinstance(self._layers[0], PixelInput):
-            self._layers[0] = beside._layers[0]
         self.refresh()
-
-    def show(self, row: int, rows: int, observation: np.ndarray) -> None:
-        """See `Passes`."""
-        if isinstance(self._layers[0], PixelInput):
-            self._layers[0].show(row, rows, observation)
 
     @torch.no_grad()
     def refresh(self) -> None:
@@ -69,14 +60,14 @@ class Chain:
         self._kept_outputs.put(outputs, rows)
         return outputs
 
-    def acted(self, observation: Tensor) -> Tensor:
+    def kept(self, observation: Tensor) -> Tensor:
         """See `Passes`."""
         return self._kept_outputs.all.view(*observation.shape[:2], -1)
 
-    def learn(self, observation: Tensor) -> Tensor:
+    def forward(self, observation: Tensor) -> Tensor:
         """See `Passes`."""
         self.act(observation.flatten(0, 1), step=0, steps=1)
-        return self.acted(observation)
+        return self.kept(observation)
 
     @torch.no_grad()
     def backward(self, gradient: Tensor) -> None:

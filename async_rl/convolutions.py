@@ -7,17 +7,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from async_rl.layers import Affine, Parameters, Rows, gradient_of
+from async_rl.layers import Affine, Kept, Parameters, Rows, gradient_of
 from async_rl.networks import Pixels
 
 
 class PixelInput:
     """Screens go straight to where the next layer keeps them, in its precision and in blocks, if it wants them so.
-
-    Those that are shown go there at once, and once for all passes that see them. Where a worker learns after each step,
-    the target network is asked for the values of what is acted on next; when that is brought to the next layer twice,
-    by the two passes, long after it was seen, it takes 27 microseconds a step instead of 20 (16 emulators) and the
-    update 8.0 ms instead of 7.9, with 8 emulators 5.3 instead of 5.2 (Xeon with AMX, beside other work).
 
     Args:
         module: the layer.
@@ -27,29 +22,12 @@ class PixelInput:
     def __init__(self, module: Pixels, following: Affine):
         self._module = module
         self._following = following
-        self._turns = [_Shown(torch.empty(0, 0, 0, 0), following.block)] * 2
-
-    def show(self, row: int, rows: int, screens: np.ndarray) -> None:
-        """See `async_rl.passes.Passes`."""
-        if len(self._turns[0].rows) != rows:
-            self._turns[0] = _Shown(self._memory((rows, *screens.shape)), self._following.block)
-        shown = self._turns[0]
-        self._module.write(screens[None], shown.blocks[row : row + 1])
-        shown.rows[row] = True
+        self._passing = Kept()
 
     def forward(self, x: Tensor, rows: Rows | None) -> Tensor:
         """See `Layer`."""
-        shown = self._turns[0]
-        if len(shown.rows) == len(x) and shown.rows.all():
-            if rows is not None:  # kept until the backward pass: what is shown next is to take the other place
-                shown.rows.fill(False)
-                self._turns.reverse()
-            return shown.place
-        if rows is None or len(x) == rows.total:
-            place = self._memory(x.shape)
-        else:
-            shape = self._shape(x.shape)
-            place = self._following.input.place(shape, rows, self._following.dtype, torch.channels_last)
+        kept, where = (self._passing, Rows(0, len(x))) if rows is None else (self._following.input, rows)
+        place = kept.place(self._shape(x.shape), where, self._following.dtype, torch.channels_last)
         self._module.write(x.numpy(), _blocks(place, self._following.block))
         return place
 
@@ -57,25 +35,11 @@ class PixelInput:
         """See `Layer`."""
         return gradient
 
-    def _memory(self, screens: Sequence[int]) -> Tensor:
-        """New memory for ``screens`` of this shape."""
-        dtype, order = self._following.dtype, torch.channels_last
-        return torch.empty(self._shape(screens), dtype=dtype, memory_format=order)
-
     def _shape(self, screens: Sequence[int]) -> torch.Size:
         """In which the next layer wants ``screens`` [B, height, width, channels]."""
         batch, height, width, channels = screens
         block = self._following.block
         return torch.Size((batch, block * block * channels, height // block, width // block))
-
-
-class _Shown:
-    """Screens that a pass will find at their ``place``, made of ``blocks``; ``rows`` says which of them are there."""
-
-    def __init__(self, place: Tensor, block: int):
-        self.place = place
-        self.rows = np.zeros(len(place), np.bool_)
-        self.blocks = _blocks(place, block)
 
 
 def _blocks(place: Tensor, block: int) -> np.ndarray:

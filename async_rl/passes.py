@@ -9,7 +9,6 @@ written where the optimiser reads them. `Autograd` takes every other module, and
 
 from typing import Protocol
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -30,27 +29,19 @@ class Passes(Protocol):
         on the live ones.
         """
 
-    def show(self, row: int, rows: int, observation: np.ndarray) -> None:
-        """Give an observation [*observation_shape] as soon as it is there, while it lies in the nearest cache.
-
-        Need not be called. Where all ``rows`` of a batch have been given so, the next passes of that many rows have to
-        be given the same, up to and including the first one that `act` keeps; then all have to be given anew. A row can
-        be given again, and then is the new one.
-        """
-
     def __call__(self, observation: Tensor) -> Tensor:
         """Outputs [B, outputs] for observations [B, *observation_shape]; nothing is kept."""
 
     def act(self, observation: Tensor, step: int, steps: int) -> Tensor:
         """Outputs [E, outputs] for what E streams see at ``step`` of a segment of ``steps`` steps."""
 
-    def acted(self, observation: Tensor) -> Tensor:
+    def kept(self, observation: Tensor) -> Tensor:
         """Outputs [T, E, outputs] of the whole segment [T, E, *observation_shape] that `act` has seen, to learn from.
 
         A `backward` has to follow before the next `act`.
         """
 
-    def learn(self, observation: Tensor) -> Tensor:
+    def forward(self, observation: Tensor) -> Tensor:
         """The same for observations [T, E, *observation_shape] that `act` has not seen."""
 
     def backward(self, gradient: Tensor) -> None:
@@ -75,9 +66,6 @@ class Autograd:
     def refresh(self) -> None:
         """See `Passes`."""
 
-    def show(self, row: int, rows: int, observation: np.ndarray) -> None:
-        """See `Passes`."""
-
     @torch.no_grad()
     def __call__(self, observation: Tensor) -> Tensor:
         """See `Passes`."""
@@ -87,11 +75,11 @@ class Autograd:
         """See `Passes`."""
         return self(observation)
 
-    def acted(self, observation: Tensor) -> Tensor:
+    def kept(self, observation: Tensor) -> Tensor:
         """See `Passes`."""
-        return self.learn(observation)
+        return self.forward(observation)
 
-    def learn(self, observation: Tensor) -> Tensor:
+    def forward(self, observation: Tensor) -> Tensor:
         """See `Passes`."""
         self._outputs = self._forward(observation.flatten(0, 1))
         return self._outputs.detach().unflatten(0, observation.shape[:2])
@@ -107,19 +95,12 @@ class Autograd:
             return self._network(observation.clone()).float()  # others' code may write into it
 
 
-def make_passes(
-    network: nn.Module,
-    parameters: Tensor,
-    gradient: Tensor,
-    dtype: torch.dtype = torch.float32,
-    beside: Passes | None = None,
-) -> Passes:
+def make_passes(network: nn.Module, parameters: Tensor, gradient: Tensor, dtype: torch.dtype = torch.float32) -> Passes:
     """The fastest passes for ``network``, which is bound to the vectors ``parameters`` and ``gradient`` [P].
 
-    ``dtype`` is what layers compute in; parameters, outputs and gradients are float32 in any case. ``beside`` are
-    those of a network of the same form, if there are any: what is shown to them is shown to these.
+    ``dtype`` is what layers compute in; parameters, outputs and gradients are float32 in any case.
     """
     if not is_chain(network):
         return Autograd(network, gradient, dtype)
     rounded = Rounded(parameters) if dtype == torch.bfloat16 else None
-    return Chain(network, rounded, beside if isinstance(beside, Chain) else None)
+    return Chain(network, rounded)

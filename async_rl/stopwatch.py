@@ -3,9 +3,9 @@
 import time
 
 PHASES = ("emulate", "preprocess", "act", "target", "gradient", "apply", "synchronise", "report")
-"""What a worker does, in the order of a step: run the emulators; make observations of their screens, and show them to
-the network; choose actions; value what comes next; differentiate, with replay keep and draw steps, too; update the
-shared parameters; copy them, where the algorithm works on a copy; count, publish and record."""
+"""What a worker does, in the order of a step: run the emulators; make observations of their screens; choose actions;
+value what comes next; differentiate, with replay keep and draw steps, too; update the shared parameters; copy them,
+where the algorithm works on a copy; count, publish and record."""
 
 
 class Stopwatch:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from async_rl import errors, kernels
-from async_rl.algorithms import Learning, Minibatches, Segment
+from async_rl.algorithms import LossGradient, Minibatches, Segment
 from async_rl.build import Parts, make_parts
 from async_rl.config import Config
 from async_rl.cores import pin_worker, take_long_turns
@@ -46,12 +46,10 @@ class Worker:
         self._rewards = segment.reward.numpy()
         self._discounts = segment.discount.numpy()
         self._continues = segment.continues.numpy()
-        self._chosen: np.ndarray | None = None  # actions [E] that the next segment begins with, if they are chosen
+        self._promised: np.ndarray | None = None  # actions [E] that the next segment begins with, if they are chosen
         self._ahead = np.empty_like(self._observations[0])  # memory for what they are chosen from
-        # Steps that are learnt from once, just as they were played: then their passes are kept for the gradient.
-        self._once = parts.minibatches is None and not config.replay
-        # With one step to a segment what comes next is valued and then acted on, unless a game began; see `_act`.
-        self._shows = config.t_max == 1 and not parts.algorithm.needs_next_action and self._once
+        # Where steps are learnt from once, just as they were played, the passes that acted are kept for the gradient.
+        self._keeps_passes = parts.minibatches is None and not config.replay
         self._outputs: list[Tensor] = []  # of the segment, [E, outputs] each, where it is learnt from more than once
         self._total_steps = table.total_steps()
         self._lap = parts.stopwatch.lap
@@ -88,7 +86,7 @@ class Worker:
         for t in range(self._config.t_max):
             self._actions[t] = self._act(t, explore)
             self._lap("act")
-            streams.step(self._actions[t], self._next_observations[t], self._show if self._shows else None)
+            streams.step(self._actions[t], self._next_observations[t])
             self._rewards[t] = streams.reward
             self._discounts[t] = streams.discount
             self._continues[t] = streams.continues
@@ -108,32 +106,25 @@ class Worker:
             segment.observation, segment.next_observation = segment.next_observation, segment.observation
             self._observations, self._next_observations = self._next_observations, self._observations
         streams.observe(self._observations[t])
-        if self._shows:
-            for stream in streams.begun:
-                self._show(stream, self._observations[t, stream])
-        if self._once:
+        if self._keeps_passes:
             outputs = self._parts.passes.act(segment.observation[t], t, self._config.t_max)
         else:
             outputs = self._parts.passes(segment.observation[t])
         if self._parts.minibatches is not None:
             self._outputs.append(outputs)
-        if self._chosen is None:
+        if self._promised is None:
             return self._choose(outputs, explore)
-        chosen, self._chosen = self._chosen, None
-        return chosen
+        promised, self._promised = self._promised, None
+        return promised
 
     def _look_ahead(self, explore: np.ndarray) -> None:
         """Choose the actions that the next segment begins with, and note what was done after each step of this one."""
         self._parts.streams.observe(self._ahead)
-        self._chosen = self._choose(self._parts.passes(torch.from_numpy(self._ahead)), explore)
+        self._promised = self._choose(self._parts.passes(torch.from_numpy(self._ahead)), explore)
         self._next_actions[:-1] = self._actions[1:]
-        self._next_actions[-1] = self._chosen
+        self._next_actions[-1] = self._promised
         self._next_actions[self._continues == 0] = -1
         self._lap("act")
-
-    def _show(self, stream: int, observation: np.ndarray) -> None:
-        """Show the passes what a stream sees now."""
-        self._parts.passes.show(stream, self._config.envs_per_worker, observation)
 
     def _choose(self, outputs: Tensor, explore: np.ndarray) -> np.ndarray:
         return self._parts.algorithm.policy(outputs.numpy(), explore, self._parts.policy_generators)
@@ -147,7 +138,8 @@ class Worker:
         batch = self._parts.experience.batch(self._segment, self._total_steps)
         if batch is None:
             return
-        outputs = (self._parts.passes.acted if batch is self._segment else self._parts.passes.learn)(batch.observation)
+        passes = self._parts.passes
+        outputs = passes.kept(batch.observation) if self._keeps_passes else passes.forward(batch.observation)
         self._lap("gradient")
         self._update(batch, outputs, self._returns(batch, outputs))
 
@@ -155,15 +147,16 @@ class Worker:
         """Move the values of the segment towards returns that stay what they were before the first update."""
         returns = self._returns(self._segment, torch.stack(self._outputs))
         self._outputs.clear()
-        for batch, aims in minibatches(self._segment, returns):
+        for batch, batch_returns in minibatches(self._segment, returns):
             self._synchronise()
-            self._update(batch, self._parts.passes.learn(batch.observation), aims)
+            self._update(batch, self._parts.passes.forward(batch.observation), batch_returns)
             self._table["heartbeat"][self._index] = time.monotonic()  # they may be many
 
     def _returns(self, batch: Segment, outputs: Tensor) -> Tensor:
         """Returns [T, E], by a theta^- that is all of one refresh: some layers have copies, the others see it live.
 
-        Where it is refreshed in the middle of this, a batch may be valued by copies of the old one.
+        Where it is refreshed in the middle of this, one batch may be valued by copies of the old one in some layers and
+        by the new one in the others.
         """
         refreshes = int(self._table["target_refreshes"][0])
         if refreshes != self._refreshes_seen:
@@ -175,14 +168,14 @@ class Worker:
 
     def _update(self, batch: Segment, outputs: Tensor, returns: Tensor) -> None:
         """Differentiate, and update the shared parameters."""
-        learning = self._parts.algorithm.learner.learning(outputs, returns, batch)
-        self._parts.passes.backward(learning.gradient)
+        loss = self._parts.algorithm.learner.loss_gradient(outputs, returns, batch)
+        self._parts.passes.backward(loss.gradient)
         self._lap("gradient")
-        self._parts.experience.learnt(learning.errors)
-        self._apply(learning)
+        self._parts.experience.update_priorities(loss.errors)
+        self._apply(loss)
         self._lap("apply")
 
-    def _apply(self, learning: Learning) -> None:
+    def _apply(self, loss: LossGradient) -> None:
         """Update the shared parameters; a gradient that is not finite is dropped and counted."""
         gradient, sums = self._parts.gradient, self._table["sums"][self._index]
         norm = float(torch.dot(gradient, gradient)) ** 0.5
@@ -191,24 +184,28 @@ class Worker:
             return
         limit_norm(self._parts.limited_gradients, self._config.gradient_norm_limit)
         self._parts.optimizer.apply(learning_rate(self._config, self._total_steps))
-        steps = learning.errors.numel()
-        sums += (learning.td_loss / steps, learning.value / steps, norm)
+        steps = loss.errors.numel()
+        sums += (loss.td_loss / steps, loss.value / steps, norm)
         self._table["updates"][self._index] += 1
 
     def _advance(self) -> None:
-        """Count the segment's steps, and refresh the target network if that is this worker's duty and due."""
+        """Count the segment's steps, and refresh the target network if that is this worker's duty."""
         if self._games:
             self._record_games()
         self._table["steps"][self._index] += self._config.steps_per_segment
         self._total_steps = self._table.total_steps()
+        if self._config.uses_target and self._table["refresher"][0] == self._index:
+            self._refresh_target()
+        self._publish()
+        self._lap("report")
+
+    def _refresh_target(self) -> None:
+        """Set theta^- to theta, once in every ``target_interval`` steps."""
         refreshes = self._table["target_refreshes"]
-        due = self._total_steps >= (refreshes[0] + 1) * self._config.target_interval
-        if due and self._config.uses_target and self._table["refresher"][0] == self._index:
+        if self._total_steps >= (refreshes[0] + 1) * self._config.target_interval:
             np.copyto(self._table["target"], self._table["parameters"])
             # T of many machines comes in leaps, and a worker that hung may come late.
             refreshes[0] = max(refreshes[0], self._total_steps // self._config.target_interval)
-        self._publish()
-        self._lap("report")
 
     def _publish(self) -> None:
         """Show a sign of life."""

@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from async_rl import chain, checkpoint, kernels, run_directory, train
-from async_rl.algorithms import Learning, Segment, make_algorithm
+from async_rl.algorithms import LossGradient, Segment, make_algorithm
 from async_rl.build import final_epsilons, make_parts, make_table
 from async_rl.config import Config
 from async_rl.envs import describe
@@ -73,11 +73,11 @@ class Linear(nn.Module):
         return [sum(w * s for w, s in zip(row, state.tolist(), strict=True)) for row in self.weight.tolist()]
 
 
-def learn(config: Config, theta: nn.Module, target: nn.Module, segment: Segment) -> Learning:
+def learn(config: Config, theta: nn.Module, target: nn.Module, segment: Segment) -> LossGradient:
     learner = make_algorithm(config).learner
     outputs = theta(segment.observation.flatten(0, 1)).unflatten(0, segment.action.shape)
     returns = learner.returns(theta, target, segment, outputs)
-    learning = learner.learning(outputs.detach(), returns, segment)
+    learning = learner.loss_gradient(outputs.detach(), returns, segment)
     outputs.backward(learning.gradient)
     return learning
 
@@ -328,27 +328,6 @@ def test_sarsa_takes_the_actions_that_it_bootstraps_from(monkeypatch: pytest.Mon
         promised = segment.next_action[3].clone()
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-@pytest.mark.parametrize("more", [{}, {"double": True}, {"algorithm": "n-step-q"}])
-def test_what_streams_see_is_shown_to_the_passes_and_makes_no_difference(precision: str, more: dict[str, Any]) -> None:
-    """Games are cut after 50 steps, at different times."""
-    config = Config(env="pong", workers=1, envs_per_worker=3, max_episode_frames=200, precision=precision, **more)  # type: ignore[arg-type]
-    ends = []
-    for shows in (True, False):
-        table = make_table(config, describe(config))
-        worker = Worker(config, 0, table, make_parts(config, 0, 0, table))
-        assert worker._shows
-        worker._shows = shows
-        for _ in range(110):
-            worker._synchronise()
-            worker._collect()
-            worker._learn()
-            worker._advance()
-        ends.append(table["parameters"].copy())
-        assert table["games_written"][0] >= 6
-    assert np.array_equal(*ends)
-
-
 @pytest.mark.parametrize("more", [{"replay": 60}, {"epochs": 2}, {"epochs": 2, "t_max": 2}])
 def test_what_is_learnt_from_is_what_was_drawn_and_not_what_streams_see(more: dict[str, Any]) -> None:
     """Though there are as many steps in a batch as streams."""
@@ -357,16 +336,16 @@ def test_what_is_learnt_from_is_what_was_drawn_and_not_what_streams_see(more: di
     worker = Worker(config, 0, table, make_parts(config, 0, 0, table))
     passes, network, batches = worker._parts.passes, make_network(config, worker._parts.streams.spec), 0
     bind(network, table.tensor("parameters"))
-    learn = passes.learn
+    forward = passes.forward
 
-    def learning(observation: torch.Tensor) -> torch.Tensor:
+    def checked(observation: torch.Tensor) -> torch.Tensor:
         nonlocal batches
-        outputs, batches = learn(observation), batches + 1
+        outputs, batches = forward(observation), batches + 1
         with torch.no_grad():
             torch.testing.assert_close(outputs.flatten(0, 1), network(observation.flatten(0, 1)))
         return outputs
 
-    passes.learn = learning  # type: ignore[method-assign]
+    passes.forward = checked  # type: ignore[method-assign]
     for _ in range(25):
         worker._synchronise()
         worker._collect()

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from async_rl import seeding
-from async_rl.algorithms import Learning
+from async_rl.algorithms import LossGradient
 from async_rl.build import GAMES_RING, _experience, final_epsilons, make_parts, make_table, unread_games
 from async_rl.config import Config
 from async_rl.envs import describe
@@ -57,7 +57,7 @@ def test_what_comes_next_is_valued_by_the_target_as_it_is_since_its_last_refresh
         worker._synchronise()
         worker._collect()
         segment, theta, target = worker._segment, passes_of("parameters"), passes_of("target")
-        outputs = worker._parts.passes.acted(segment.observation)
+        outputs = worker._parts.passes.kept(segment.observation)
         torch.testing.assert_close(outputs[0], theta(segment.observation[0]), rtol=near, atol=near)
         values, following = target(segment.next_observation[0]), segment.next_observation[0]
         best = (theta(following) if config.double else values).argmax(dim=-1, keepdim=True)
@@ -157,7 +157,7 @@ def test_what_was_learnt_from_is_drawn_by_its_new_error(monkeypatch: pytest.Monk
         Config(env="catch", workers=1, replay=500, learning_starts=0, prioritized=True, t_max=1, envs_per_worker=8,
                batch_size=4)
     )  # fmt: skip
-    learnt: list[Learning] = []
+    learnt: list[LossGradient] = []
     monkeypatch.setattr(worker, "_apply", learnt.append)
     worker._collect()
     worker._learn()
@@ -185,7 +185,7 @@ def test_refreshes_of_the_target_are_not_made_up_for_after_a_leap() -> None:
 
 def test_means_over_the_steps_of_each_update_are_on_record(monkeypatch: pytest.MonkeyPatch) -> None:
     worker, table = make_worker(Config(env="catch", workers=1, t_max=3, envs_per_worker=4))
-    apply, learnt, norms = worker._apply, list[Learning](), list[float]()
+    apply, learnt, norms = worker._apply, list[LossGradient](), list[float]()
     monkeypatch.setattr(worker, "_apply", lambda learning: apply(learnt.append(learning) or learning))
     for _ in range(2):
         worker._collect()

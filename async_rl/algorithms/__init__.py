@@ -1,10 +1,10 @@
-"""Learning algorithms: each a small record of choices for the one loop in `async_rl.worker`."""
+"""LossGradient algorithms: each a small record of choices for the one loop in `async_rl.worker`."""
 
 import math
 
 from async_rl.algorithms.actor_critic import ActorCritic
 from async_rl.algorithms.minibatches import Minibatches
-from async_rl.algorithms.segment import Algorithm, Learning, Network, Segment
+from async_rl.algorithms.segment import Algorithm, LossGradient, Network, Segment
 from async_rl.algorithms.values import (
     NextValue,
     ValueLearner,
@@ -15,7 +15,7 @@ from async_rl.algorithms.values import (
 from async_rl.config import Config
 from async_rl.policies import epsilon_greedy, softmax_sample
 
-__all__ = ["Algorithm", "Learning", "Minibatches", "Network", "Segment", "make_algorithm"]
+__all__ = ["Algorithm", "LossGradient", "Minibatches", "Network", "Segment", "make_algorithm"]
 
 
 _LOSSES = {"squared": (2.0, math.inf), "huber": (1.0, 1.0)}

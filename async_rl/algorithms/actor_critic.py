@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from async_rl import kernels
-from async_rl.algorithms.segment import Learning, Network, Segment, next_values
+from async_rl.algorithms.segment import LossGradient, Network, Segment, next_values
 from async_rl.returns import lambda_returns
 
 
@@ -33,7 +33,7 @@ class ActorCritic:
         )
         return lambda_returns(segment.reward, segment.discount, segment.continues, next_value, decay=1.0)
 
-    def learning(self, outputs: Tensor, returns: Tensor, segment: Segment) -> Learning:
+    def loss_gradient(self, outputs: Tensor, returns: Tensor, segment: Segment) -> LossGradient:
         """The gradient of policy and value; see `async_rl.algorithms.segment.Learner`."""
         gradient, errors = torch.empty_like(outputs), torch.empty_like(returns)
         sums = kernels.actor_critic_gradient(
@@ -44,4 +44,4 @@ class ActorCritic:
             gradient.numpy(),
             errors.numpy(),
         )
-        return Learning(gradient, errors, *sums)
+        return LossGradient(gradient, errors, *sums)

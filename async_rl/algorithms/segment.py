@@ -66,7 +66,7 @@ def next_values(value: Callable[[Tensor, Tensor], Tensor], segment: Segment, inn
 
 
 @dataclass(frozen=True)
-class Learning:
+class LossGradient:
     """What an algorithm makes of a segment. Sums are over its steps, not means (Mnih et al. 2016).
 
     Attributes:
@@ -91,7 +91,7 @@ class Learner(Protocol):
         ``outputs`` [T, E, outputs] are the network's for ``segment.observation``.
         """
 
-    def learning(self, outputs: Tensor, returns: Tensor, segment: Segment) -> Learning:
+    def loss_gradient(self, outputs: Tensor, returns: Tensor, segment: Segment) -> LossGradient:
         """What the loss asks for, given the network's ``outputs`` [T, E, outputs] for ``segment.observation``."""
 
 

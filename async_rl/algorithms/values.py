@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from async_rl import kernels
-from async_rl.algorithms.segment import Learning, Network, Segment, next_values
+from async_rl.algorithms.segment import LossGradient, Network, Segment, next_values
 from async_rl.returns import lambda_returns, taken
 
 NextValue = Callable[[Network, Network, Tensor, Tensor], Tensor]
@@ -65,7 +65,7 @@ class ValueLearner:
         next_value = next_values(partial(self.next_value, network, target), segment, inner)
         return lambda_returns(segment.reward, segment.discount, segment.continues, next_value, self.decay)
 
-    def learning(self, outputs: Tensor, returns: Tensor, segment: Segment) -> Learning:
+    def loss_gradient(self, outputs: Tensor, returns: Tensor, segment: Segment) -> LossGradient:
         """The gradient of the actions taken; see `async_rl.algorithms.segment.Learner`."""
         gradient, errors = torch.empty_like(outputs), torch.empty_like(returns)
         sums = kernels.value_gradient(
@@ -78,4 +78,4 @@ class ValueLearner:
             gradient.numpy(),
             errors.numpy(),
         )
-        return Learning(gradient, errors, *sums)
+        return LossGradient(gradient, errors, *sums)

@@ -28,7 +28,7 @@ class Streams:
 
     Attributes:
         reward: unclipped rewards of the last step, [E] float32; NaN before the first.
-        discount: 0 where no return follows the last step, else 1, [E] float32; NaN before the first.
+        discount: 0 where no return follows the last step, usually else 1, [E] float32; NaN before the first.
         continues: 0 where the last step ended the game, by cut or by its own end, else 1, [E] float32.
         finished: the games that ended in the last step, by cut or by their own end.
     """
@@ -70,30 +70,19 @@ class Streams:
         for stream, first in self._first.items():
             observation[stream] = first
 
-    @property
-    def begun(self) -> tuple[int, ...]:
-        """Streams whose game began after the last step."""
-        return tuple(self._first)
-
-    def step(
-        self, actions: np.ndarray, next_observation: np.ndarray, seen: Callable[[int, np.ndarray], None] | None = None
-    ) -> None:
+    def step(self, actions: np.ndarray, next_observation: np.ndarray) -> None:
         """Take one step in every stream and fill ``reward``, ``discount``, ``continues`` and ``finished``.
 
         Args:
             actions: [E] integers.
             next_observation: [E, *observation_shape], written: what was seen after the actions, which is the last
                 observation of a game that ended. Must stay as it is until the next step; `observe` reads it.
-            seen: called with each stream and its row of ``next_observation`` as soon as it is written.
         """
         self.finished.clear()
         self._first.clear()
         self._seen = next_observation
         for stream, action in enumerate(actions.tolist()):
-            observation = next_observation[stream]
-            outcome = self.environments[stream].step(action, observation)
-            if seen is not None:
-                seen(stream, observation)
+            outcome = self.environments[stream].step(action, next_observation[stream])
             self.reward[stream] = outcome.reward
             self.discount[stream] = outcome.discount
             self.continues[stream] = not outcome.over

@@ -14,7 +14,7 @@ class Experience(Protocol):
     def batch(self, segment: Segment, total_steps: int) -> Segment | None:
         """What to learn from after ``segment`` was collected at T = ``total_steps``; None: nothing yet."""
 
-    def learnt(self, errors: Tensor) -> None:
+    def update_priorities(self, errors: Tensor) -> None:
         """Take note of the TD errors [T, E] of the batch."""
 
 
@@ -25,7 +25,7 @@ class Online:
         """The segment itself; see `Experience`."""
         return segment
 
-    def learnt(self, errors: Tensor) -> None:
+    def update_priorities(self, errors: Tensor) -> None:
         """Nothing; see `Experience`."""
 
 
@@ -54,6 +54,6 @@ class FromReplay:
         self._indices = self._replay.sample(self._batch, total_steps)
         return self._batch
 
-    def learnt(self, errors: Tensor) -> None:
+    def update_priorities(self, errors: Tensor) -> None:
         """New priorities; see `Experience`."""
         self._replay.update(self._indices, errors.numpy()[0])
