@@ -3,21 +3,21 @@
 import math
 from collections.abc import Callable
 
+from async_rl.checking import flag
 from async_rl.config import Config
 from async_rl.envs import atari_game
-from async_rl.values import flag
 
 _EFFECTS: tuple[tuple[tuple[str, ...], Callable[[Config], object], str], ...] = (
     (("target_interval",), lambda c: c.uses_target, "without a target network"),
-    (("entropy_weight",), lambda c: c.algorithm == "a3c", "but for a3c"),
+    (("entropy_weight",), lambda c: c.has_policy, "but for a3c"),
     (
         ("exploration", "epsilon_anneal_steps", "final_epsilons", "final_epsilon_probabilities"),
-        lambda c: c.algorithm != "a3c",
+        lambda c: not c.has_policy,
         "for a3c, which explores by its policy",
     ),
     (
         ("final_epsilons", "final_epsilon_probabilities"),
-        lambda c: c.algorithm == "a3c" or c.exploration == "drawn",
+        lambda c: c.has_policy or c.exploration == "drawn",
         "with --exploration ladder",
     ),
     (("clip_gradients",), lambda c: math.isfinite(c.gradient_norm_limit), "without --max-gradient-norm"),
@@ -29,6 +29,7 @@ _EFFECTS: tuple[tuple[tuple[str, ...], Callable[[Config], object], str], ...] = 
     (("learning_starts",), lambda c: c.replay, "without --replay"),
     (("evaluate_episodes",), lambda c: c.evaluate_every, "without --evaluate-every"),
     (("life_loss_ends_return",), atari_game, "but on Atari"),
+    (("pixels",), lambda c: c.network != "mlp" and c.env != "catch", "but on screens"),
 )
 """Settings, whether they change anything, and in which case they do not."""
 
@@ -41,4 +42,6 @@ def advice(config: Config) -> list[str]:
             said.append(f"no effect {case}: {', '.join(vain)}")
     if config.algorithm in ("n-step-q", "a3c") and config.t_max == 1:
         said.append(f"{config.algorithm} with --t-max 1 learns from single steps; Mnih et al. 2016 have --t-max 5")
+    if config.optimizer == "adam" and not config.changes("rms_decay"):
+        said.append(f"adam with --rms-decay {config.rms_decay}; 0.999 is usual")
     return said

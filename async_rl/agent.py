@@ -10,7 +10,7 @@ from torch import nn
 from async_rl.evaluation import Evaluation, make_protocol
 from async_rl.export import SavedNetwork, Which, read_network
 from async_rl.match import evaluate
-from async_rl.policies import softmax_sample
+from async_rl.policies import epsilon_greedy, softmax_sample
 
 
 class Agent:
@@ -35,7 +35,7 @@ class Agent:
         self.path = saved.path
         self._saved = saved
         self.network: nn.Module = saved.make()
-        self.has_policy = saved.config.algorithm == "a3c"
+        self.has_policy = saved.config.has_policy
 
     def q_values(self, observation: np.ndarray) -> np.ndarray:
         """Q(s, a) of each action, [A] float32 or [B, A].
@@ -71,17 +71,20 @@ class Agent:
 
         Args:
             observation: one, or a batch.
-            epsilon: probability of a random action instead, for each observation on its own.
+            epsilon: probability of a random action instead, for each observation on its own; a3c has none.
             random: source of all chance; default: a fresh one at each call.
+
+        Raises:
+            ValueError: an epsilon above 0 for an a3c network.
         """
+        if epsilon and self.has_policy:
+            raise ValueError(f"an a3c network acts by its policy and has no epsilon, got {epsilon}.")
         outputs = self._outputs(observation)
         rows = np.atleast_2d(outputs)
         random = random or np.random.default_rng()
         generators = [random] * len(rows)
-        actions = softmax_sample(rows, np.zeros(len(rows)), generators) if self.has_policy else rows.argmax(axis=1)
-        if epsilon > 0:
-            explore = random.random(len(rows)) < epsilon
-            actions[explore] = random.integers(len(self.spec.action_names), size=int(explore.sum()))
+        policy = softmax_sample if self.has_policy else epsilon_greedy
+        actions = policy(rows, np.full(len(rows), epsilon), generators)
         return int(actions[0]) if outputs.ndim == 1 else actions
 
     def evaluate(

@@ -237,7 +237,7 @@ def _optimizer(config: Config, index: int, table: SharedTable, gradient: Tensor,
 
 def final_epsilons(config: Config, index: int) -> np.ndarray:
     """Final epsilon of each stream of worker ``index``, [E]; a3c has none: 0."""
-    if config.algorithm == "a3c":
+    if config.has_policy:
         return np.zeros(config.envs_per_worker)
     if config.exploration == "ladder":
         first = index * config.envs_per_worker

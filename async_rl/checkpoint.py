@@ -13,12 +13,12 @@ from pathlib import Path
 
 from async_rl import storage
 from async_rl.build import shared_statistics
+from async_rl.checking import reason, shown_path
 from async_rl.checkpoint_content import COUNTS, Checkpoint, Progress, decode, decode_network, encode
 from async_rl.config import Config
 from async_rl.shared import SharedTable
 from async_rl.shared.bind import Layout, same_layout
 from async_rl.types import EnvSpec, UserError
-from async_rl.values import reason, shown_path
 
 __all__ = ["BEST", "LATEST", "PREVIOUS", "SUFFIX", "Checkpoint", "Progress", "best_score", "encode", "read",
            "read_network", "restore", "save", "set_aside", "transfer"]  # fmt: skip

@@ -11,6 +11,7 @@ import numpy as np
 
 from async_rl import storage
 from async_rl.build import shared_statistics
+from async_rl.checking import shown
 from async_rl.config import Config
 from async_rl.config_file import from_values
 from async_rl.seeding import STATE_SIZE
@@ -18,7 +19,6 @@ from async_rl.shared import SharedTable
 from async_rl.shared.bind import Layout
 from async_rl.types import EnvSpec, UserError
 from async_rl.user_code import one_line
-from async_rl.values import shown
 
 COUNTS = ("steps", "updates", "dropped")
 

@@ -1,10 +1,10 @@
 """Every setting of a training run on one screen, with unit, default and source.
 
-The help of the command line, the keys of the TOML files in ``configs/`` and the record in a run directory
-are all made from the fields of `Config`. [1] is Mnih et al. 2016, "Asynchronous Methods for Deep
-Reinforcement Learning", arXiv 1602.01783; [2] is Mnih et al. 2015, "Human-level control through deep
-reinforcement learning"; [3] is Gallici et al. 2024, "Simplifying deep temporal difference learning" (PQN), arXiv
-2407.04811. *step*: one decision in one emulator; *frame*: one emulator frame, four a step on Atari.
+The help of the command line, the keys of the TOML files in ``configs/`` and the record in a run directory are all made
+from the fields of `Config`. [1] is Mnih et al. 2016, "Asynchronous Methods for Deep Reinforcement Learning", arXiv
+1602.01783; [2] is Mnih et al. 2015, "Human-level control through deep reinforcement learning"; [3] is Gallici et al.
+2024, "Simplifying deep temporal difference learning" (PQN), arXiv 2407.04811. *step*: one decision in one emulator;
+*frame*: one emulator frame, four a step on Atari.
 """
 
 import dataclasses
@@ -14,9 +14,9 @@ import typing
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from async_rl.checking import at_least, checked, flag, positive, shown, within
 from async_rl.cores import available_cores
 from async_rl.types import UserError
-from async_rl.values import at_least, checked, flag, positive, shown, within
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,8 @@ class Config:
     """Game: an Atari game by its plain name or a known id (ALE/Pong-v5; sticky actions only by --sticky), a Gymnasium
     id (CartPole-v1), a function of your own (package.module:function) or the toy "catch"."""
     algorithm: Literal["one-step-q", "one-step-sarsa", "n-step-q", "a3c"] = "one-step-q"
-    """Learning algorithm: Algorithm 1, S1, S2 or S3 of [1]."""
+    """Algorithm 1 of [1], its Sarsa form (section 4), S2 or S3. The last two look --t-max steps ahead, and work on a
+    copy of theta that is taken at the start of each segment."""
     steps: int = 10_000_000
     """Steps to train, counted over all workers; on Atari a step is 4 frames. [1]: 80 million."""
     seed: int = 0
@@ -38,7 +39,6 @@ class Config:
     """Worker processes; auto, the default: as many as there are cores that this program may use. [1]: 16 threads."""
     envs_per_worker: int = 16
     """Emulators in each worker, played together with one batched forward pass. [1]: 1."""
-
     pin: Literal["none", "node", "core"] = "node"
     """Where workers stay: on one NUMA node each, in turn; on one core each, in turn; or none: wherever the system puts
     them. With one node, "node" changes nothing; "core" is for a machine that nobody else uses."""
@@ -51,14 +51,15 @@ class Config:
     double: bool = False
     """Double Q-learning: the network picks the next action, the target values it (van Hasselt et al. 2015)."""
     lambda_: float | None = None
-    """Decay of lambda-returns within a segment: 0 is one-step, 1 n-step; default: the algorithm's own. [3]: 0.65."""
+    """Decay of lambda-returns within a segment: 0 is one-step, 1 n-step; default: the algorithm's own. one-step-q and
+    n-step-q then differ only in the copy. [3]: 0.65."""
     target: Literal["shared", "none"] = "shared"
     """Network that values what comes next: a shared copy, refreshed now and then, or (none) the network itself. [1]:
     shared for value methods, none for a3c; [3]: none."""
     target_interval: int = 2_500
     """Steps of all workers between two refreshes of the target network. [1]: 10,000 (40,000 frames)."""
     loss: Literal["squared", "huber"] = "squared"
-    """Loss of TD errors: their square, or huber, half of it with errors beyond 1 clipped. [1]: squared; [2]: huber."""
+    """Loss of TD errors: squared, or huber: half of that, with a slope of at most 1. [1]: squared; [2]: huber."""
     entropy_weight: float = 0.01
     """a3c: weight of the policy's entropy. [1]: 0.01."""
     max_gradient_norm: float | None = None
@@ -103,7 +104,6 @@ class Config:
     normalises a convolution's channels at each position."""
     pixels: Literal["standardized", "unit"] = "standardized"
     """How screens enter the network: each stack standardized to mean 0 and variance 1, or divided by 255. [2]: unit."""
-
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Numbers in which the network's layers compute, all but the last one (of a network of your own that autograd
     differentiates: all); parameters and their updates are float32 in any case. auto: bfloat16 where the processor is
@@ -115,7 +115,8 @@ class Config:
     """Steps that the replay memories of all workers hold together, 7.1 kB each on Atari; 0: learn online. A worker
     that is started again begins with an empty one, and so does a run that is resumed. [1]: 0; [2]: 1,000,000."""
     batch_size: int = 32
-    """Replay: steps drawn for an update. With --epochs: steps of an update. [2]: 32."""
+    """Replay: steps drawn for an update, of which there is one after each segment: 32 with segments of 16 steps learn
+    from each step twice, with 4 steps as in [2] eight times. With --epochs: steps of an update. [2]: 32."""
     learning_starts: int = 50_000
     """Replay: steps that the memories hold before the first update; a quarter of --replay, if that is less. [2]:
     50,000."""
@@ -152,8 +153,7 @@ class Config:
     """Seconds between two checkpoints."""
     evaluate_every: int = 0
     """Steps between two evaluations of the network by whole games in a process of its own, as launch.evaluate has them,
-    but other games; checkpoints/best is picked by them then. 0: none, and checkpoints/best is picked by the training
-    scores."""
+    but other games, by which checkpoints/best is picked. 0: none, and it is picked by the training scores."""
     evaluate_episodes: int = 30
     """Games of each evaluation during training."""
     profile: bool = False
@@ -170,11 +170,10 @@ class Config:
             value = getattr(self, name)
             if not valid(value):
                 raise UserError(f"{flag(name)} must be {expected}, got {shown(value)}.")
-        if len(self.final_epsilons) != len(self.final_epsilon_probabilities):
-            raise UserError(
-                f"--final-epsilons and --final-epsilon-probabilities must have the same length, "
-                f"got {len(self.final_epsilons)} and {len(self.final_epsilon_probabilities)}."
-            )
+        lengths = len(self.final_epsilons), len(self.final_epsilon_probabilities)
+        if lengths[0] != lengths[1]:
+            each = "--final-epsilons and --final-epsilon-probabilities"
+            raise UserError(f"{each} must have the same length, got {lengths[0]} and {lengths[1]}.")
         for name in _MEANINGLESS.get(self.algorithm, ()):
             if self.changes(name):
                 raise UserError(f"{flag(name)} has no meaning with --algorithm {self.algorithm}.")
@@ -182,9 +181,10 @@ class Config:
             raise UserError("--lambda has no meaning with --t-max 1: give the steps of a segment, such as --t-max 4.")
         if (streams := self.streams) > _MOST_STREAMS:
             raise UserError(f"--workers times --envs-per-worker must be at most {_MOST_STREAMS:,}, got {streams:,}.")
-        least = 5 * streams
-        if 0 < self.replay < least:
+        if 0 < self.replay < (least := 5 * streams):
             raise UserError(f"--replay must be 0 or at least {least}: 5 steps for each stream, got {self.replay}.")
+        if self.double and self.target == "none":
+            raise UserError("--double has no meaning with --target none: both networks would be the same.")
         if self.prioritized and not self.replay:
             raise UserError("--prioritized needs --replay SIZE, a number of steps.")
         if self.replay and self.lambda_:
@@ -205,12 +205,17 @@ class Config:
     @property
     def uses_target(self) -> bool:
         """Whether there is a target network."""
-        return self.target == "shared" and self.algorithm != "a3c"
+        return self.target == "shared" and not self.has_policy
+
+    @property
+    def has_policy(self) -> bool:
+        """Whether the network has a policy and its value for outputs, instead of action values."""
+        return self.algorithm == "a3c"
 
     @property
     def gradient_norm_limit(self) -> float:
         """Euclidean norm to which longer gradients are scaled; infinite where there is no limit."""
-        return self.max_gradient_norm or (40.0 if self.algorithm == "a3c" else math.inf)
+        return self.max_gradient_norm or (40.0 if self.has_policy else math.inf)
 
     @property
     def streams(self) -> int:
@@ -231,7 +236,6 @@ def _hints() -> dict[str, Any]:
 
 _MOST_STREAMS = 65_536
 """What is drawn for each of them before the start takes seconds then."""
-
 
 NOTHING_LEARNT = (
     "report_seconds", "checkpoint_seconds", "heartbeat_seconds",
@@ -287,7 +291,6 @@ _RULES: tuple[tuple[str, Any, str], ...] = (
     ("checkpoint_seconds", at_least(1), "at least 1 second"),
     ("report_seconds", at_least(0.1), "at least 0.1 seconds"),
 )
-
 
 _MEANINGLESS: dict[str, tuple[str, ...]] = {
     "a3c": ("replay", "double", "dueling", "lambda_", "epochs", "loss"),  # it learns the policy that acts, by its steps

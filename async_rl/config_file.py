@@ -8,9 +8,9 @@ from typing import Any
 
 import tomli_w
 
+from async_rl.checking import reason, shown, shown_path
 from async_rl.config import Config
 from async_rl.types import UserError
-from async_rl.values import reason, shown, shown_path
 
 
 def from_toml(path: str | Path) -> Config:

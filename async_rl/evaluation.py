@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from async_rl import storage
+from async_rl.checking import checked, reason
 from async_rl.config import Config
 from async_rl.published import human_normalised
 from async_rl.types import UserError
-from async_rl.values import checked, reason
 
 FOLDER = "evaluations"
 """In a run directory."""
@@ -145,9 +145,9 @@ def make_protocol(config: Config, epsilon: float | None = None, **others: Any) -
     Raises:
         UserError: a value out of range, or an epsilon for a3c.
     """
-    if epsilon is not None and config.algorithm == "a3c":
+    if epsilon is not None and config.has_policy:
         raise UserError("--epsilon has no meaning with a3c, whose actions are drawn from its policy; leave it out.")
-    if epsilon is None and config.algorithm != "a3c":
+    if epsilon is None and not config.has_policy:
         epsilon = 0.05
     own = {name: getattr(config, name) for name in ("no_ops", "sticky", "max_episode_frames")}
     given = {name: value for name, value in others.items() if value is not None}

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from async_rl import checkpoint, evaluation
+from async_rl.checking import reason
 from async_rl.config import Config
 from async_rl.evaluation import Evaluation, make_protocol
 from async_rl.export import read_network
@@ -21,7 +22,6 @@ from async_rl.match import Match
 from async_rl.reporting.csv_log import CsvLog, readable_rows
 from async_rl.seeding import evaluation_seed
 from async_rl.types import UserError
-from async_rl.values import reason
 
 COLUMNS = ("total_steps", "seconds", "mean", "median", "standard_error", "episodes", "epsilon")
 """Of ``evaluations.csv``: T and seconds of training when the network was saved, figures of the scores, protocol."""

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from async_rl import checkpoint, storage
+from async_rl.checking import shown
 from async_rl.checkpoint_content import Progress, encode_network
 from async_rl.config import Config
 from async_rl.envs import atari_game
@@ -21,7 +22,6 @@ from async_rl.shared import bind
 from async_rl.shared.bind import Layout, layout, same_layout
 from async_rl.types import EnvSpec, UserError
 from async_rl.user_code import code_named
-from async_rl.values import shown
 
 Which = Literal["latest", "best"]
 
@@ -123,7 +123,7 @@ def metadata(saved: SavedNetwork) -> dict[str, str]:
         "action_names": " ".join(spec.action_names),
         "observation": f"{spec.observation_dtype} {' x '.join(map(str, spec.observation_shape))}",
         "preprocessing": _preprocessing(saved),
-        "outputs": "logits of the policy, then V" if config.algorithm == "a3c" else "Q-values",
+        "outputs": "logits of the policy, then V" if config.has_policy else "Q-values",
         "algorithm": config.algorithm,
         "total_steps": str(saved.total_steps),
     }

@@ -22,11 +22,11 @@ from pathlib import Path
 from typing import Any
 
 from async_rl import open_files, temporary
+from async_rl.checking import reason
 from async_rl.config import Config
 from async_rl.config_file import to_toml
 from async_rl.signals import STOPPING, signal_name
 from async_rl.types import UserError
-from async_rl.values import reason
 
 START_METHOD = "forkserver" if sys.platform == "linux" else "spawn"
 

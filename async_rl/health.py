@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from async_rl.config import Config
 from async_rl.cores import CGROUP
 from async_rl.envs import atari_game
-from async_rl.memory import limits, private_bytes
+from async_rl.machine_memory import limits, private_bytes
 from async_rl.shared import SharedTable
 
 GROWTH = 2.0

@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from async_rl import fork_server, temporary
+from async_rl.checking import checked
 from async_rl.config import Config
 from async_rl.cores import available_cores
 from async_rl.envs import atari_game, describe, require_same
@@ -31,7 +32,6 @@ from async_rl.players import environment_config, player_process
 from async_rl.shared import Row, SharedTable
 from async_rl.signals import END_SECONDS
 from async_rl.types import UserError
-from async_rl.values import checked
 
 FRUITLESS_STARTS = 3
 """Deaths in a row, without a game finished in between, after which an evaluation is given up."""

@@ -1,4 +1,4 @@
-"""Q-networks: observation -> one value an action.
+"""Networks: observation -> one value an action; for a3c logits of the policy, and V.
 
 [1] is Mnih et al. 2016, arXiv 1602.01783, whose network is that of Mnih et al. 2013, arXiv 1312.5602.
 """
@@ -167,7 +167,7 @@ def make_network(config: Config, spec: EnvSpec) -> nn.Module:
             of the user's that cannot be used.
     """
     shape, actions = spec.observation_shape, len(spec.action_names)
-    outputs = actions + 1 if config.algorithm == "a3c" else actions
+    outputs = actions + 1 if config.has_policy else actions
     name = network_name(config, spec)
     if name in CONVOLUTIONS and not _is_image(spec):
         raise UserError(

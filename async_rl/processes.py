@@ -16,7 +16,7 @@ from async_rl.config import Config
 from async_rl.cores import available_cores
 from async_rl.fork_server import START_METHOD
 from async_rl.listening import Listening
-from async_rl.memory import OutOfMemory
+from async_rl.machine_memory import OutOfMemory
 from async_rl.shared import SharedTable
 from async_rl.signals import signal_name
 from async_rl.worker import worker_process

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from async_rl import checkpoint, recovery, run_directory
+from async_rl.checking import differences
 from async_rl.config import NOTHING_LEARNT, Config
 from async_rl.config_file import from_toml
 from async_rl.replay.samplers import Proportional
 from async_rl.schedules import learning_rate, with_drawn_learning_rate
 from async_rl.types import UserError
-from async_rl.values import differences
 
 Fits = Callable[[Path], bool]
 

@@ -1,4 +1,4 @@
-"""One equation, one pure function. Arrays are ``[T, E]`` (steps of a segment, streams) float32 unless stated.
+"""What values are moved towards. Arrays are ``[T, E]`` (steps of a segment, streams) float32 unless stated.
 
 [1] is Mnih et al. 2016, arXiv 1602.01783.
 """

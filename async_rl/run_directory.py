@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from async_rl import storage
+from async_rl.checking import reason, shown_path
 from async_rl.config import Config
 from async_rl.config_file import to_toml
 from async_rl.cores import available_cores, processor_name
 from async_rl.types import EnvSpec, UserError
-from async_rl.values import reason, shown_path
 
 RECORD = "run.json"
 CONFIG = "config.toml"

@@ -40,6 +40,6 @@ def epsilons(config: Config, final: np.ndarray, total_steps: int) -> np.ndarray:
     Annealed on the count of all workers, as [1] counts frames "over all actor-learners". a3c draws its actions from its
     policy: 0.
     """
-    if config.algorithm == "a3c":
+    if config.has_policy:
         return np.zeros_like(final)
     return linear(1.0, 0.0, config.epsilon_anneal_steps, total_steps) * (1.0 - final) + final

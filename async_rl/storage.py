@@ -23,8 +23,8 @@ from typing import Any
 import numpy as np
 import safetensors.numpy
 
+from async_rl.checking import reason
 from async_rl.types import UserError
-from async_rl.values import reason
 
 CHECKPOINTS = "checkpoints"
 """The folder of a run in which its checkpoints are."""

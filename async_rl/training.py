@@ -13,11 +13,12 @@ import numpy as np
 from async_rl import checkpoint, fork_server, open_files, recovery, reporting, resuming, run_directory, seeding, storage
 from async_rl.advice import advice
 from async_rl.build import final_epsilons, initialise, make_table, stored_bytes
+from async_rl.checking import checked
 from async_rl.checkpoint import Checkpoint, Progress
 from async_rl.config import Config
 from async_rl.envs import describe
 from async_rl.lock import locked
-from async_rl.memory import free_bytes
+from async_rl.machine_memory import free_bytes
 from async_rl.networks import make_network
 from async_rl.precision import has_bfloat16
 from async_rl.reporting import Logs, Terminal
@@ -25,7 +26,6 @@ from async_rl.schedules import with_drawn_learning_rate
 from async_rl.shared import layout
 from async_rl.supervisor import Ending, MakeWorkers, Supervisor, on_this_machine
 from async_rl.types import EnvSpec, UserError
-from async_rl.values import checked
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def train(
     """
     fork_server.prepare_ahead(checked("config", config, Config))
     config = with_drawn_learning_rate(config)
-    _require_meaning(config, resume, run_dir or init_from)
+    _require_nothing_other(resume, run_dir or init_from)
     _require_precision(config)
     spec = describe(config)
     _require_room(config, spec, here=make_workers is on_this_machine)
@@ -216,15 +216,10 @@ def _seeds(config: Config, progress: Progress) -> dict[str, Any]:
     return {"seed": config.seed, "final_epsilons": epsilons, "incarnations": first} | seeding.SCHEME
 
 
-def _require_meaning(config: Config, resume: str | Path | None, other: str | Path | None) -> None:
-    """Raise UserError for an ``other`` directory or network of a resumed run, or a new one's setting that does nothing.
-
-    Earlier versions took such settings, and their runs go on.
-    """
+def _require_nothing_other(resume: str | Path | None, other: str | Path | None) -> None:
+    """Raise UserError for an ``other`` directory or network of a resumed run."""
     if resume is not None and other is not None:
         raise UserError("a resumed run goes on in its own directory and with its own network: leave out any other.")
-    if resume is None and config.double and config.target == "none":
-        raise UserError("--double has no meaning with --target none: both networks would be the same.")
 
 
 def _require_precision(config: Config) -> None:

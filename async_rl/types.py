@@ -5,7 +5,8 @@ follow ``action[t]``, and ``next_observation[t]`` is what the agent saw after it
 mathematics: a terminal state has discount 0. A game that is only cut by a time limit keeps its discount, and
 ``next_observation[t]`` is then the last observation of that game, not the first of the next one.
 
-Axes: T = ``t_max`` steps of the segment, E = streams of the worker, then the shape of one observation.
+Axes: T = ``t_max`` steps of the segment, E = streams of the worker, then the shape of one observation. Where it is no
+axis, T is the number of steps that all workers have taken so far.
 """
 
 from dataclasses import dataclass
@@ -48,7 +49,8 @@ class EnvSpec:
 class Outcome(NamedTuple):
     """What one action led to.
 
-    ``discount`` is 0 where no return follows (terminal, or a lost life where that ends the return), else 1.
+    ``discount`` is 0 where no return follows (terminal, or a lost life where that ends the return), usually else 1;
+    an environment of one's own may say anything between.
     ``over`` says that the game is finished, by its own end or cut by a time limit: the next call must be ``reset``.
     """
 

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
+from async_rl.checking import flag, reason
 from async_rl.types import UserError
-from async_rl.values import flag, reason
 from launch import command
 
 Options = TypeVar("Options")

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from async_rl.checking import reason
 from async_rl.naming import game_title
 from async_rl.published import PUBLISHED
 from async_rl.types import UserError
-from async_rl.values import reason
 from benchmarks.reproduce_results import Row
 from benchmarks.reproduce_studies import OPTIMIZERS, Task
 

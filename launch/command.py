@@ -17,9 +17,9 @@ import docstring_parser
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
+from async_rl.checking import number, reason, shown_path, whole_number
 from async_rl.cores import available_cores
 from async_rl.types import UserError
-from async_rl.values import number, reason, shown_path, whole_number
 
 if TYPE_CHECKING:
     from async_rl.agent import Agent

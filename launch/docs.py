@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import async_rl
+from async_rl.checking import reason
 from async_rl.types import UserError
-from async_rl.values import reason
 from launch import command
 
 

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import tyro
 
 from async_rl import fork_server
+from async_rl.checking import flag
 from async_rl.config import Config
 from async_rl.config_file import from_toml
 from async_rl.cores import available_cores
 from async_rl.types import UserError
 from async_rl.user_code import code_named
-from async_rl.values import flag
 from launch.command import NUMBER_OR_AUTO, PathOrNone, read_arguments, run, tell
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Algorithms 1, S1, S2, S3 and their switches against restatements in Python floats, written from the papers."""
+"""Algorithms 1, S2, S3, Sarsa and their switches against restatements in Python floats, written from the papers."""
 
 import itertools
 import math

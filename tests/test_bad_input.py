@@ -21,12 +21,12 @@ from hypothesis import strategies as st
 
 from async_rl import AsGymnasium, Config, UserError, checkpoint, load, reporting, run_directory, storage, train
 from async_rl.build import make_table
+from async_rl.checking import flag
 from async_rl.checkpoint_content import decode, encode
 from async_rl.config_file import from_text, from_toml, from_values, to_toml
 from async_rl.envs import describe
 from async_rl.networks import make_network
 from async_rl.shared import layout
-from async_rl.values import flag
 from launch.train import parse
 
 pytestmark = pytest.mark.faults

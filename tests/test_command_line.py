@@ -22,13 +22,12 @@ from torch import nn
 
 from async_rl import Config, UserError, checkpoint, precision, resuming, run_directory, storage, train
 from async_rl.advice import advice
+from async_rl.checking import flag
 from async_rl.config_file import from_text, from_toml, from_values, to_toml
 from async_rl.cores import available_cores
-from async_rl.envs import describe
 from async_rl.precision import FEWEST_PARAMETERS, compute_dtype
 from async_rl.shared import SharedTable
 from async_rl.supervisor import Ending
-from async_rl.values import flag
 from launch import card
 from launch.train import main, parse
 
@@ -504,21 +503,28 @@ def test_an_empty_name_of_a_run_makes_no_new_one(tmp_path: Path, monkeypatch: py
             {"algorithm": "a3c", "t_max": 2},
         ),
         ("no effect without --max-gradient-norm: --clip-gradients", {"max_gradient_norm": 1.0}, {}),
-        ("no effect but with --optimizer rmsprop: --rms-epsilon", {}, {"optimizer": "adam"}),
-        ("no effect with --optimizer rmsprop: --momentum-decay", {"optimizer": "adam"}, {}),
+        ("no effect but with --optimizer rmsprop: --rms-epsilon", {}, {"optimizer": "adam", "rms_decay": 0.999}),
+        ("no effect with --optimizer rmsprop: --momentum-decay", {"optimizer": "adam", "rms_decay": 0.999}, {}),
         ("no effect without --replay or --epochs: --batch-size", {"replay": 1000}, {}),
         ("no effect but on Atari: --life-loss-ends-return", {"env": "pong"}, {"env": "catch"}),
+        ("no effect but on screens: --pixels", {"env": "pong"}, {"env": "catch"}),
     ],
 )
 def test_settings_that_do_nothing_are_named(said: str, useful: dict[str, Any], settings: dict[str, Any]) -> None:
     values = {"target_interval": 77, "entropy_weight": 0.5, "final_epsilons": (0.2, 0.3), "clip_gradients": "layer",
-              "rms_epsilon": 0.3, "momentum_decay": 0.7, "batch_size": 77, "life_loss_ends_return": False}  # fmt: skip
+              "rms_epsilon": 0.3, "momentum_decay": 0.7, "batch_size": 77, "life_loss_ends_return": False,
+              "pixels": "unit"}  # fmt: skip
     name = said.split("--")[-1].replace("-", "_")
     config = Config(workers=1, **settings | {name: values[name]})
     assert advice(config) == [said]
     assert not advice(
         dataclasses.replace(config, **useful or {"exploration": "drawn", "optimizer": "rmsprop"}, t_max=5)
     )
+
+
+def test_adam_is_asked_for_its_usual_decay() -> None:
+    assert advice(Config(optimizer="adam")) == ["adam with --rms-decay 0.99; 0.999 is usual"]
+    assert not advice(Config(optimizer="adam", rms_decay=0.999))
 
 
 def test_no_preset_has_a_setting_that_does_nothing() -> None:
@@ -591,12 +597,3 @@ def test_a_quiet_run_that_fails_says_why(tmp_path: Path, capsys: pytest.CaptureF
     assert train(config, tmp_path / "run", quiet=True).ending is Ending.FAILED
     out, error = capsys.readouterr()
     assert out == "" and "worker 0 ended with exit code 1; given up" in error
-
-
-def test_a_run_with_double_q_and_no_target_goes_on_but_none_begins(tmp_path: Path) -> None:
-    config = Config(env="catch", workers=1, double=True, target="none", steps=100)
-    with pytest.raises(UserError, match="--double has no meaning with --target none"):
-        train(config, tmp_path / "new")
-    assert resuming.has_only_begun(tmp_path / "new") is False
-    run_directory.record(tmp_path, config, describe(config), {})
-    assert train(resuming.settings(tmp_path), resume=tmp_path, quiet=True).ending is Ending.FINISHED

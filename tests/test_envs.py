@@ -16,12 +16,12 @@ from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete, Tuple
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from async_rl.checking import flag
 from async_rl.config import Config
 from async_rl.envs import Streams, describe, make_environment
 from async_rl.envs.catch import COLUMNS, ROWS, Catch
 from async_rl.envs.gymnasium_adapter import GymnasiumEnvironment
 from async_rl.types import Environment, EnvSpec, Outcome, UserError
-from async_rl.values import flag
 
 
 def make(name: str, seed: int = 0) -> Environment:

@@ -172,6 +172,8 @@ def test_an_a3c_agent_has_a_policy_and_a_value() -> None:
     assert np.mean(actions) == pytest.approx(probabilities[1], abs=0.02)
     with pytest.raises(ValueError, match="no Q-values"):
         agent.q_values(observation)
+    with pytest.raises(ValueError, match="no epsilon"):
+        agent.act(observation, epsilon=0.1)
 
 
 def test_an_agent_evaluates_itself() -> None:

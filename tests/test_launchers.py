@@ -18,7 +18,7 @@ import pytest
 from conftest import ROOT, TIMEOUT_SECONDS, Run, mounted, wait_for
 from networks import untrained
 
-from async_rl import Config, checkpoint, fork_server, memory, train
+from async_rl import Config, checkpoint, fork_server, machine_memory, train
 from async_rl.build import make_table
 from async_rl.envs import describe
 from async_rl.evaluation import Protocol
@@ -190,7 +190,7 @@ print(few == 256, players > 800, limit() > players + 700)
 
 def test_the_size_of_a_process_that_cannot_be_read_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("psutil.Process", Mock(side_effect=OSError(24, "Too many open files")))
-    assert memory.private_bytes(os.getpid()) is None
+    assert machine_memory.private_bytes(os.getpid()) is None
 
 
 # --- Out of reach

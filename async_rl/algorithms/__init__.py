@@ -25,7 +25,7 @@ error clipped to 1 (Mnih et al. 2015, Methods)."""
 
 def make_algorithm(config: Config) -> Algorithm:
     """The algorithm that ``config`` describes."""
-    if config.algorithm == "a3c":
+    if config.has_policy:
         return Algorithm(ActorCritic(config.entropy_weight), softmax_sample, copies_parameters=True)
     sarsa, n_step = config.algorithm == "one-step-sarsa", config.algorithm == "n-step-q"
     next_value: NextValue = taken_value if sarsa else double_value if config.double else best_value

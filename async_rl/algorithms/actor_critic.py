@@ -15,7 +15,8 @@ from async_rl.returns import lambda_returns
 class ActorCritic:
     """Policy gradient with the advantage ``R - V(s)``, squared error of V, and a bonus for the policy's entropy.
 
-    Returns are bootstrapped by the same copy of theta; there is no target network.
+    Returns are bootstrapped by the same copy of theta; there is no target network. The loss as one formula, and its
+    gradient, is in `async_rl.kernels.actor_critic_gradient`.
 
     Attributes:
         entropy_weight: of the bonus; the paper: 0.01.

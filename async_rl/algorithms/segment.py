@@ -21,6 +21,8 @@ Network = Callable[[Tensor], Tensor]
 class Segment:
     """``t_max`` consecutive steps of all streams of one worker; the memory is made once and written again and again.
 
+    A batch out of a replay memory, or of steps drawn from a segment, is one of a single step and as many streams.
+
     Attributes:
         observation: [T, E, *observation_shape], where ``action`` was chosen.
         action: [T, E] int64.
@@ -92,7 +94,14 @@ class Learner(Protocol):
         """
 
     def loss_gradient(self, outputs: Tensor, returns: Tensor, segment: Segment) -> LossGradient:
-        """What the loss asks for, given the network's ``outputs`` [T, E, outputs] for ``segment.observation``."""
+        """What the loss asks for, given the network's ``outputs`` [T, E, outputs] for ``segment.observation``.
+
+        Ours are written by hand. For a loss of one's own autograd is as good::
+
+            outputs = outputs.detach().requires_grad_()
+            errors = returns - taken(outputs, segment.action)
+            (gradient,) = torch.autograd.grad((segment.weight * errors**2).sum(), outputs)
+        """
 
 
 @dataclass(frozen=True)
@@ -103,7 +112,7 @@ class Algorithm:
         learner: of values, or of a policy and its value.
         policy: how actions are chosen from the network's outputs.
         copies_parameters: whether a worker works on a copy of theta that it takes at the start of each segment
-            (Algorithms S2 and S3), or on the live shared theta (Algorithms 1 and S1).
+            (Algorithms S2 and S3), or on the live shared theta (Algorithm 1 and Sarsa).
         needs_next_action: whether ``segment.next_action`` is to be filled.
     """
 

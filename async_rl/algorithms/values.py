@@ -1,7 +1,7 @@
 """Methods that learn action values: one-step Q, one-step Sarsa, n-step Q, with double Q and lambda-returns.
 
-[1] is Mnih et al. 2016, arXiv 1602.01783: Algorithms 1, S1 and S2. They differ in the value of the next observation and
-in how far rewards are followed before it is used.
+[1] is Mnih et al. 2016, arXiv 1602.01783: Algorithm 1, its Sarsa form (section 4) and Algorithm S2. They differ in the
+value of the next observation and in how far rewards are followed before it is used.
 """
 
 from collections.abc import Callable
@@ -32,7 +32,7 @@ def double_value(network: Network, target: Network, observation: Tensor, action:
 
 
 def taken_value(network: Network, target: Network, observation: Tensor, action: Tensor) -> Tensor:
-    """``Q(s', a'; theta^-)`` of the action taken next, [N]: Sarsa ([1], Algorithm S1).
+    """``Q(s', a'; theta^-)`` of the action taken next, [N]: Sarsa ([1], section 4).
 
     Where a game was cut no action was taken at its last observation; the best one stands in.
     """
@@ -42,19 +42,22 @@ def taken_value(network: Network, target: Network, observation: Tensor, action: 
 
 @dataclass(frozen=True)
 class ValueLearner:
-    """Moves ``Q(s, a; theta)`` of the actions taken towards lambda-returns.
+    """Moves ``Q(s, a; theta)`` of the actions taken towards lambda-returns ``R``.
+
+    The loss is the sum of ``weight * (R - Q(s, a; theta))^2``, or of half of it with errors limited to 1 (Huber's); its
+    gradient is in `async_rl.kernels.value_gradient`.
 
     Attributes:
         next_value: who values what comes next.
         decay: lambda of the returns; 0: one step, 1: to the end of the segment.
         slope: of the loss, in TD errors.
-        most: TD errors beyond it have the gradient of this one.
+        limit: TD errors beyond it have the gradient of this one.
     """
 
     next_value: NextValue
     decay: float
     slope: float
-    most: float
+    limit: float
 
     @torch.no_grad()
     def returns(self, network: Network, target: Network, segment: Segment, outputs: Tensor) -> Tensor:
@@ -74,7 +77,7 @@ class ValueLearner:
             returns.numpy(),
             segment.weight.numpy(),
             np.float32(self.slope),
-            np.float32(self.most),
+            np.float32(self.limit),
             gradient.numpy(),
             errors.numpy(),
         )

@@ -14,12 +14,12 @@ from ray.exceptions import RayError
 from ray.util.placement_group import PlacementGroup, placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
+from async_rl.checking import reason
 from async_rl.cluster import versions
 from async_rl.cluster.holder import Holder
 from async_rl.cluster.island import Island
 from async_rl.cluster.settings import ClusterSettings
 from async_rl.types import UserError
-from async_rl.values import reason
 
 OBJECT_STORE_BYTES = 200 << 20
 """Of a cluster that is started here: parameters on their way; a /dev/shm of a container may be small."""

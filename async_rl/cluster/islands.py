@@ -18,6 +18,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from async_rl import errors
 from async_rl.build import shared_statistics
+from async_rl.checking import reason
 from async_rl.checkpoint import Progress
 from async_rl.cluster import versions
 from async_rl.cluster.common import Copy
@@ -30,7 +31,6 @@ from async_rl.cluster.settings import record
 from async_rl.config import Config
 from async_rl.processes import FRUITLESS_STARTS
 from async_rl.shared import SharedTable
-from async_rl.values import reason
 
 STOP_SECONDS = 30.0
 """Patience with islands that were asked to stop: their workers' last segments and one more exchange."""

@@ -9,10 +9,10 @@ from typing import Literal
 import tomli_w
 
 from async_rl import storage
+from async_rl.checking import differences, flag, reason, shown
 from async_rl.cluster.rules import RULES
 from async_rl.run_directory import CLUSTER
 from async_rl.types import UserError
-from async_rl.values import differences, flag, reason, shown
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,11 @@ import gymnasium
 import numpy as np
 from gymnasium.spaces import Box, Discrete
 
+from async_rl.checking import checked
 from async_rl.config import Config
 from async_rl.envs.atari import FRAMES_PER_SECOND, FRAMES_PER_STEP, Atari
 from async_rl.envs.registry import atari_game, close, describe, make_environment
 from async_rl.types import Environment, UserError
-from async_rl.values import checked
 
 
 class AsGymnasium(gymnasium.Env[np.ndarray, np.int64]):

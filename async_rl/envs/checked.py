@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from async_rl.checking import shown
 from async_rl.types import Environment, EnvSpec, Outcome, UserError
 from async_rl.user_code import one_line
-from async_rl.values import shown
 
 _LARGEST = float(np.finfo(np.float32).max)
 

@@ -8,8 +8,8 @@ import gymnasium
 import numpy as np
 from gymnasium.spaces import Box, Discrete
 
+from async_rl.checking import shown
 from async_rl.types import EnvSpec, Outcome, UserError
-from async_rl.values import shown
 
 _STEP = ("observation", "reward", "terminated", "truncated", "info")
 

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from async_rl.checking import flag
 from async_rl.config import Config
 from async_rl.envs.catch import Catch
 from async_rl.envs.checked import Checked, check_spec
 from async_rl.stopwatch import Stopwatch
 from async_rl.types import Environment, EnvSpec, UserError
 from async_rl.user_code import add_working_directory, import_function, is_function_name, one_line
-from async_rl.values import flag
 
 if TYPE_CHECKING:
     import gymnasium

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from async_rl.checking import reason
 from async_rl.config import Config
 from async_rl.config_file import to_toml
 from async_rl.run_directory import CLUSTER, CONFIG, sessions
 from async_rl.types import UserError
-from async_rl.values import reason
 
 
 @dataclass(frozen=True)

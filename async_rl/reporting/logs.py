@@ -4,12 +4,12 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from async_rl.checking import reason
 from async_rl.evaluation import Evaluation
 from async_rl.reporting.csv_log import NEW_RUN, CsvLog
 from async_rl.reporting.report import GAME_COLUMNS, REPORT_COLUMNS, EpisodeStatistics, Report
 from async_rl.reporting.tensorboard_log import TensorBoardLog
 from async_rl.types import Game
-from async_rl.values import reason
 
 
 class Logs:

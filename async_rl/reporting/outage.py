@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from async_rl.values import reason
+from async_rl.checking import reason
 
 
 class Outage:

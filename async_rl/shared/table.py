@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from async_rl.checking import reason
 from async_rl.types import UserError
-from async_rl.values import reason
 
 # A row starts on a page of its own, so that the counters of one writer do not share a cache line with another row.
 _ALIGNMENT = 4096

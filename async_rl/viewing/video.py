@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from async_rl import storage
+from async_rl.checking import reason
 from async_rl.types import UserError
-from async_rl.values import reason
 
 ENDINGS = (".mp4", ".gif")
 _GIF_FRAMES_PER_SECOND = 20.0

@@ -13,10 +13,10 @@ import psutil
 import pytest
 from conftest import ROOT, command, mounted, rows
 
-from async_rl import Config, UserError, memory
+from async_rl import Config, UserError, machine_memory
 from async_rl.build import make_table
 from async_rl.envs import describe
-from async_rl.memory import OutOfMemory, free_bytes, limits, private_bytes
+from async_rl.machine_memory import OutOfMemory, free_bytes, limits, private_bytes
 from async_rl.processes import WorkerProcesses
 from async_rl.training import require_memory
 
@@ -43,7 +43,7 @@ VERSION_1 = {
 def cgroups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A tree of cgroups of both versions, this process at the root of each: as a container sees its own."""
     monkeypatch.setattr("async_rl.cores.OWN_CGROUPS", tmp_path / "cgroup")
-    monkeypatch.setattr(memory, "CGROUP", tmp_path)
+    monkeypatch.setattr(machine_memory, "CGROUP", tmp_path)
     (tmp_path / "cgroup").write_text("4:memory:/docker/host/path\n3:cpu,cpuacct:/\n0::/a/b\n")
     return tmp_path
 
