@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from async_rl.algorithms import make_algorithm
 from async_rl.evaluation import Evaluation, make_protocol
 from async_rl.export import SavedNetwork, Which, read_network
 from async_rl.match import evaluate
-from async_rl.policies import epsilon_greedy, softmax_sample
 
 
 class Agent:
@@ -83,8 +83,7 @@ class Agent:
         rows = np.atleast_2d(outputs)
         random = random or np.random.default_rng()
         generators = [random] * len(rows)
-        policy = softmax_sample if self.has_policy else epsilon_greedy
-        actions = policy(rows, np.full(len(rows), epsilon), generators)
+        actions = make_algorithm(self.config).policy(rows, np.full(len(rows), epsilon), generators)
         return int(actions[0]) if outputs.ndim == 1 else actions
 
     def evaluate(
