@@ -369,13 +369,13 @@ def test_streams_keep_the_books_of_each_game(tapes: list[list[Outcome]], steps: 
                 finished.append((stream, scores[stream], lengths[stream]))
                 scores[stream], lengths[stream] = 0.0, 0
                 twin.reset(now[stream])
-        assert streams.finished == finished and streams.begun == tuple(stream for stream, _, _ in finished)
+        assert streams.finished == finished
     np.testing.assert_array_equal(observed(streams), now)
 
 
 @pytest.mark.parametrize("build", [lambda: Catch(np.random.default_rng(0)), lambda: make("CartPole-v1")])
 def test_streams_before_the_first_step(build: Callable[[], Environment]) -> None:
     streams = Streams([build(), build()])
-    assert observed(streams).any() and not streams.begun
+    assert observed(streams).any() and not streams.finished
     assert streams.reward.dtype == streams.discount.dtype == np.float32
     assert np.isnan(streams.reward).all() and np.isnan(streams.discount).all()
