@@ -1,5 +1,6 @@
 """Real runs of the command in processes of their own, and commands called here."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 import torch
@@ -18,16 +20,51 @@ from hypothesis import settings
 from benchmarks.cluster_runs import environment
 from benchmarks.table import read as rows
 
+for name in ("FORCE_COLOR", "NO_COLOR", "COLUMNS", "LINES", "PYTHONIOENCODING", "TTY_COMPATIBLE"):
+    os.environ.pop(name, None)  # what programs print is looked at
 os.environ |= environment()  # before Ray is imported, which reads it then
 torch.set_num_threads(1)  # as in workers; more wait for each other where cores are busy
 settings.register_profile("no deadline", deadline=None)  # the machine may be busy
 settings.load_profile("no deadline")
+
+_BEFORE = torch.get_rng_state()
 
 InProcess = Callable[..., tuple[int, str, str]]
 
 ROOT = Path(__file__).parent.parent
 TIMEOUT_SECONDS = 120.0
 """For whatever a test waits for; no test asserts how long something took."""
+
+
+def pytest_collection_finish() -> None:
+    if not torch.equal(torch.get_rng_state(), _BEFORE):
+        raise pytest.UsageError("a test module draws from torch's random numbers where it is imported: it must not")
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    """Every test draws the same, alone or among others."""
+    torch.manual_seed(0)
+    np.random.seed(0)
+
+
+@pytest.fixture
+def survives_sigterm() -> Iterator[None]:
+    """For a test that ends a training in this process by SIGTERM, should the training have ended before."""
+    before = signal.signal(signal.SIGTERM, lambda *_: None)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+def running(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:  # it ended between the two questions
+        return False
+
+
+def gone(family: list[psutil.Process]) -> bool:
+    return not any(map(running, family))
 
 
 def wait_for(condition: Callable[[], Any], what: str) -> Any:
@@ -128,15 +165,16 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Run]]:
 
     yield start_run
     for run in runs:
-        if run.process.poll() is None:
-            os.killpg(run.process.pid, signal.SIGKILL)
-            run.process.wait()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(run.process.pid, signal.SIGKILL)  # others may have outlived the launcher
+        run.process.wait()
 
 
 def mounted(directory: Path, size: str, *command: str) -> list[str]:
     """How to run a command with a small file system in ``directory`` that only it sees."""
     script = f'mount -t tmpfs -o size={size} tmpfs "$0" && exec "$@"'
-    return ["unshare", "--mount", "sh", "-c", script, str(directory), *command]
+    own_users = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
+    return ["unshare", *own_users, "--mount", "sh", "-c", script, str(directory), *command]
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from unittest.mock import Mock
 import numpy as np
 import psutil
 import pytest
-from conftest import Run, rows, wait_for
+from conftest import Run, gone, rows, wait_for
 
 from async_rl import Config, checkpoint, errors, recovery, resuming, run_directory, storage, train
 from async_rl.build import make_table
@@ -38,13 +38,6 @@ pytestmark = pytest.mark.faults
 FOREVER = ("--env", "catch", "--steps", "1000000000")
 
 Start = Callable[..., Run]
-
-
-def running(process: psutil.Process) -> bool:
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 def test_faults_of_workers_cost_nothing_but_their_games(tmp_path: Path) -> None:
@@ -80,7 +73,7 @@ def test_stopped_workers_die_with_a_killed_launcher(start: Start) -> None:
         worker.suspend()
     run.process.kill()
     run.wait()
-    wait_for(lambda: not any(map(running, family)), "the end of all processes")
+    wait_for(lambda: gone(family), "the end of all processes")
 
 
 def test_a_slot_stays_empty_as_long_as_its_process_is_not_gone(tmp_path: Path) -> None:
@@ -118,7 +111,7 @@ def test_a_killed_fork_server_is_replaced_and_no_slot_has_two_workers(start: Sta
     lost = "was lost with the fork server; started again"
     wait_for(lambda: run.text().count(lost) == 3, "the reports of three deaths")
     wait_for(lambda: len(run.workers()) == 3, "three new workers")
-    assert not any(map(running, before))
+    assert gone(before)
     run.wait_for_steps(run.steps() + 2000)
     assert len(run.workers()) == 3 and run.text().count(lost) == 3
     run.signal(signal.SIGINT)

@@ -18,7 +18,7 @@ from unittest.mock import Mock
 
 import psutil
 import pytest
-from conftest import ROOT, TIMEOUT_SECONDS, wait_for
+from conftest import ROOT, TIMEOUT_SECONDS, gone, running, wait_for
 from networks import light_run, untrained
 
 from async_rl import Config, UserError, evaluation, fork_server, load, storage
@@ -97,10 +97,10 @@ def test_players_that_die_again_and_again_or_fall_silent_are_a_clear_failure(tmp
     assert "SIGKILL" in str(match.failure) and "3 times" in str(match.failure) and not match.pids
     silent = Match(untrained(Config(heartbeat_seconds=3)), protocol, 1, tmp_path, lambda message: None)
     wait_for(lambda: silent.steps > 0, "the first step")
-    (pid,) = silent.pids
-    psutil.Process(pid).suspend()
+    (player,) = map(psutil.Process, silent.pids)
+    player.suspend()
     wait_for(lambda: not silent.watch(0.1), "giving up")
-    assert "no step was taken for 3 s" in str(silent.failure) and not psutil.pid_exists(pid)
+    assert "no step was taken for 3 s" in str(silent.failure) and not running(player)
 
 
 @pytest.mark.parametrize("name", ["HangsInClose", "DiesInClose"])
@@ -207,7 +207,7 @@ def test_players_die_with_the_command(tmp_path: Path) -> None:
     family = wait_for(lambda: (found := launcher.children(recursive=True)) and len(found) >= 4 and found, "two players")
     process.send_signal(signal.SIGKILL)
     process.wait(TIMEOUT_SECONDS)
-    wait_for(lambda: not any(child.is_running() and child.status() != "zombie" for child in family), "their end")
+    wait_for(lambda: gone(family), "their end")
 
 
 def test_the_command_prints_and_writes_the_figures_of_a_light_run(tmp_path: Path) -> None:

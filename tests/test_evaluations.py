@@ -6,14 +6,14 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import ROOT, Run, rows, wait_for
+from conftest import ROOT, Run, gone, rows, wait_for
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from async_rl import Config, checkpoint, evaluation
 from async_rl.checkpoint import BEST, LATEST, Progress
 from async_rl.envs import describe
 from async_rl.evaluation import Protocol, make_protocol
-from async_rl.evaluations import COLUMNS, Evaluations, best_mean
+from async_rl.evaluations import COLUMNS, NICENESS, Evaluations, best_mean
 from async_rl.export import read_network
 from async_rl.seeding import evaluation_generators
 from async_rl.supervisor import on_this_machine
@@ -24,14 +24,12 @@ CATCH = ("--config", str(ROOT / "configs" / "catch.toml"), "--workers", "1")
 
 
 def evaluator(run: Run) -> psutil.Process | None:
-    """The process that plays, if there is one now."""
-    for process in run.workers():
-        try:
-            if process.nice() > run.launcher.nice():  # at most 19, however nice the launcher is
-                return process
-        except psutil.NoSuchProcess:
-            continue
-    return None
+    """The process that plays, if there is one now and it has begun to: the only worker is older."""
+    try:
+        player = sorted(run.workers(), key=psutil.Process.create_time)[1]
+        return player if player.cpu_times().user > 0.5 else None
+    except (IndexError, psutil.NoSuchProcess):
+        return None
 
 
 def test_every_evaluation_is_on_record_and_picks_the_best_network(start) -> None:  # type: ignore[no-untyped-def]
@@ -63,7 +61,9 @@ def test_every_evaluation_is_on_record_and_picks_the_best_network(start) -> None
 def test_an_evaluation_that_is_killed_or_hangs_harms_nothing(start) -> None:  # type: ignore[no-untyped-def]
     flags = ("--evaluate-every", "1000", "--evaluate-episodes", "1000000", "--heartbeat-seconds", "6")
     run: Run = start(*CATCH, *flags, "--steps", "1000000000")
-    wait_for(lambda: evaluator(run), "an evaluation").kill()
+    player = wait_for(lambda: evaluator(run), "an evaluation")
+    assert player.nice() == min(run.launcher.nice() + NICENESS, 19)
+    player.kill()
     wait_for(lambda: "died (SIGKILL); its games are played again" in run.text(), "the word of its death")
     wait_for(lambda: evaluator(run), "another process").suspend()
     wait_for(lambda: "no step was taken for 6 s" in run.text(), "the end of the one that hangs")
@@ -73,7 +73,7 @@ def test_an_evaluation_that_is_killed_or_hangs_harms_nothing(start) -> None:  # 
     family = run.family()
     run.signal(signal.SIGTERM)
     assert run.wait() == 128 + signal.SIGTERM
-    wait_for(lambda: not any(process.is_running() for process in family), "the end of all processes")
+    wait_for(lambda: gone(family), "the end of all processes")
     assert not rows(run.run_dir / "evaluations.csv") and (run.run_dir / BEST).is_file()
     assert not (run.run_dir / "checkpoints" / "evaluating.safetensors").exists()
 

@@ -29,7 +29,11 @@ from async_rl.viewing.projection import project
 from async_rl.viewing.sampling import States, sample, strongest
 
 SCREENS = EnvSpec("screens", (84, 84, 4), "uint8", ("a", "b", "c"), stack=4)
-RANDOM = np.random.default_rng(0)
+
+
+@pytest.fixture
+def random() -> np.random.Generator:
+    return np.random.default_rng(0)
 
 
 class Own(nn.Module):
@@ -114,7 +118,7 @@ def test_fields_of_the_published_networks_and_of_a_users_own() -> None:
     assert crop(picture, own[0].field, np.array([0, 0]))[1:, 1:].tolist() == picture[:2, :2].tolist()
 
 
-def test_a_rectifier_that_several_layers_share_is_none_of_theirs() -> None:
+def test_a_rectifier_that_several_layers_share_is_none_of_theirs(random: np.random.Generator) -> None:
     class Sharing(Own):
         def __init__(self) -> None:
             super().__init__()
@@ -126,13 +130,13 @@ def test_a_rectifier_that_several_layers_share_is_none_of_theirs() -> None:
             return self.head(self.relu(self.hidden(x)))
 
     network = Sharing().requires_grad_(False)
-    observations = RANDOM.integers(0, 256, (5, 16, 16, 1), np.uint8)
+    observations = random.integers(0, 256, (5, 16, 16, 1), np.uint8)
     found = convolutions(network, observations[0])
     assert [layer.output for layer in found] == [network.first, network.second]
     assert [one.activation.shape for one in peaks(network, found, observations)] == [(5, 2), (5, 3)]
 
 
-def test_a_convolution_that_is_used_twice_has_no_field() -> None:
+def test_a_convolution_that_is_used_twice_has_no_field(random: np.random.Generator) -> None:
     class Twice(Own):
         def __init__(self) -> None:
             super().__init__()
@@ -143,13 +147,13 @@ def test_a_convolution_that_is_used_twice_has_no_field() -> None:
             return self.head(self.second(self.pool(x)).flatten(1))
 
     network = Twice().requires_grad_(False)
-    observations = RANDOM.integers(0, 256, (5, 16, 16, 1), np.uint8)
+    observations = random.integers(0, 256, (5, 16, 16, 1), np.uint8)
     found = convolutions(network, observations[0])
     assert [layer.layer for layer in found] == [network.first, network.second]
     assert found[1].field == Field((12, 12), (4, 4), (-3, -3)) and len(peaks(network, found, observations)) == 2
 
 
-def test_a_first_layer_that_sees_the_channels_last() -> None:
+def test_a_first_layer_that_sees_the_channels_last(random: np.random.Generator) -> None:
     class Last(Own):
         def __init__(self) -> None:
             super().__init__()
@@ -162,7 +166,7 @@ def test_a_first_layer_that_sees_the_channels_last() -> None:
             return self.head(functional.relu(self.second(self.pool(self.first(x)))).flatten(1))
 
     network = Last().requires_grad_(False)
-    observations = RANDOM.integers(0, 256, (4, 16, 20, 2), np.uint8)[:, :, 2:18]
+    observations = random.integers(0, 256, (4, 16, 20, 2), np.uint8)[:, :, 2:18]
     states = states_of(observations)
     found = convolutions(network, observations[0])
     excited = peaks(network, found, observations)
@@ -175,9 +179,9 @@ def test_a_first_layer_that_sees_the_channels_last() -> None:
 
 
 @pytest.mark.parametrize("norm", ["none", "layer"])
-def test_a_unit_depends_on_its_field_alone(norm: str) -> None:
+def test_a_unit_depends_on_its_field_alone(norm: str, random: np.random.Generator) -> None:
     network = make_network(Config(network="nature", norm=norm), SCREENS).requires_grad_(False)
-    observations = RANDOM.integers(0, 256, (2, 84, 84, 4), np.uint8)
+    observations = random.integers(0, 256, (2, 84, 84, 4), np.uint8)
     layer = convolutions(network, observations[0])[1]
     (found,) = peaks(network, [layer], observations)
     projected = project(network, layer, observations, 5, found.place[:, 5])[0].abs().sum(dim=1).numpy()
@@ -186,10 +190,10 @@ def test_a_unit_depends_on_its_field_alone(norm: str) -> None:
         assert inside.any() and inside.sum() == pytest.approx(picture.sum())
 
 
-def test_top_patches_have_the_highest_activation() -> None:
+def test_top_patches_have_the_highest_activation(random: np.random.Generator) -> None:
     torch.manual_seed(1)
     network = Own().requires_grad_(False)
-    observations = RANDOM.integers(0, 256, (40, 16, 16, 1), np.uint8)
+    observations = random.integers(0, 256, (40, 16, 16, 1), np.uint8)
     states = states_of(observations)
     layers = convolutions(network, observations[0])
     for layer, found in zip(layers, peaks(network, layers, observations), strict=True):
@@ -214,8 +218,8 @@ def test_examples_of_one_game_lie_apart() -> None:
     assert strongest(np.zeros(6), states, 9, apart=1).tolist() == []
 
 
-def test_principal_components_are_those_of_the_singular_values() -> None:
-    points = RANDOM.normal(size=(50, 5)) * [5, 3, 1, 0.5, 0.1] + 7
+def test_principal_components_are_those_of_the_singular_values(random: np.random.Generator) -> None:
+    points = random.normal(size=(50, 5)) * [5, 3, 1, 0.5, 0.1] + 7
     centred = points - points.mean(axis=0)
     u, s, _ = np.linalg.svd(centred, full_matrices=False)
     found = pca(points)
@@ -224,9 +228,9 @@ def test_principal_components_are_those_of_the_singular_values() -> None:
     assert sorted(spread(np.array([[0.0, 0], [1, 1], [1, 1.01], [0.01, 0], [0, 1]]), 3)) in ([0, 1, 4], [0, 2, 4])
 
 
-def test_tsne_repeats_and_keeps_neighbours() -> None:
+def test_tsne_repeats_and_keeps_neighbours(random: np.random.Generator) -> None:
     pytest.importorskip("sklearn", reason="t-SNE needs the extra 'explain'")
-    points = np.concatenate([RANDOM.normal(centre, 0.1, (15, 8)) for centre in (0, 5)])
+    points = np.concatenate([random.normal(centre, 0.1, (15, 8)) for centre in (0, 5)])
     found = tsne(points, seed=3)
     assert np.array_equal(found, tsne(points, seed=3 + 2**32))  # more than scikit-learn takes
     ends = found[:15].mean(axis=0), found[15:].mean(axis=0)

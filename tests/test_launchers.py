@@ -15,7 +15,7 @@ from unittest.mock import Mock
 
 import psutil
 import pytest
-from conftest import ROOT, TIMEOUT_SECONDS, Run, mounted, wait_for
+from conftest import ROOT, TIMEOUT_SECONDS, Run, gone, mounted, running, wait_for
 from networks import untrained
 
 from async_rl import Config, checkpoint, fork_server, machine_memory, train
@@ -71,7 +71,7 @@ def test_a_stopped_fork_server_goes_on(start: Start) -> None:
     server.suspend()
     run.signal(signal.SIGINT)
     assert run.wait() == 130
-    wait_for(lambda: not any(process.is_running() for process in family), "the end of all processes")
+    wait_for(lambda: gone(family), "the end of all processes")
 
 
 def test_a_stopped_fork_server_does_not_make_workers_late(tmp_path: Path) -> None:
@@ -386,7 +386,8 @@ def test_programs_that_environments_start_can_be_ended(tmp_path: Path) -> None:
     assert (done.stdout, done.stderr) == ("FINISHED\n10.0\n", "")
     programs = [int(line) for line in (tmp_path / "programs").read_text().split()]
     assert len(programs) >= 4
-    wait_for(lambda: not any(map(psutil.pid_exists, programs)), "the end of all programs")
+    left = [process for process in psutil.process_iter() if process.pid in programs]
+    wait_for(lambda: gone(left), "the end of all programs")
 
 
 WORKS = """
@@ -497,7 +498,7 @@ def test_a_forked_child_does_not_hold_the_lock_of_a_run(tmp_path: Path) -> None:
     try:
         assert (done.returncode, done.stderr) == (-signal.SIGKILL, "") and len(children) == 2
         with locked(tmp_path / "run"):
-            assert all(map(psutil.pid_exists, children))
+            assert all(running(psutil.Process(child)) for child in children)
     finally:
         for child in children:
             os.kill(child, signal.SIGKILL)

@@ -232,6 +232,7 @@ def test_odd_numbers_are_said_and_training_goes_on(tmp_path: Path, said: list[st
     assert int(last["dropped_gradients"]) == 500 and int(last["updates"]) == 4500
 
 
+@pytest.mark.usefixtures("survives_sigterm")
 def test_a_leak_is_said(tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("async_rl.health._SPARE_BYTES", 0)
     monkeypatch.setattr("async_rl.health.GROWTH", 1.3)
@@ -245,8 +246,10 @@ def test_a_leak_is_said(tmp_path: Path, said: list[str], monkeypatch: pytest.Mon
     stopper = threading.Thread(target=stop_when_said)
     stopper.start()
     config = Config(env=env("Leak"), workers=1, steps=10**9, report_seconds=0.2)
-    assert train(config, tmp_path / "run", quiet=True).ending is Ending.TERMINATED
-    stopper.join()
+    try:
+        assert train(config, tmp_path / "run", quiet=True).ending is Ending.TERMINATED
+    finally:
+        stopper.join()
     line = next(line for line in said if "grown" in line)
     assert line.startswith("worker 0 has grown to ") and line.endswith(f"MiB: {env('Leak')} may leak memory")
 

@@ -192,9 +192,11 @@ def test_layers_in_any_order_in_bfloat16() -> None:
     """Without a rectifier between them, one of them first, one twice."""
     torch.manual_seed(0)
     image, spec = nn.Conv2d(4, 3, 5, 2), EnvSpec("screens", (16, 16, 4), "uint8", ("a", "b", "c"), stack=4)
+    rectified = nn.Linear(5, 8)
+    rectified.bias.data = torch.tensor([9.0, -9.0] * 4)  # the rectifier cannot decide otherwise for a rounded sum
     cases = (
         (VECTOR, [nn.Flatten(), nn.Linear(5, 8), nn.Linear(8, 8), nn.Linear(8, 3)]),
-        (VECTOR, [nn.Flatten(), nn.ReLU(), nn.Linear(5, 8), nn.ReLU(), nn.ReLU(), nn.Linear(8, 3)]),
+        (VECTOR, [nn.Flatten(), nn.ReLU(), rectified, nn.ReLU(), nn.ReLU(), nn.Linear(8, 3)]),
         (spec, [UnitPixels(), nn.ReLU(), image, nn.Conv2d(3, 2, 3), FlattenPixels(), nn.Linear(32, 3)]),
     )
     for seen_by, modules in cases:
