@@ -36,9 +36,10 @@ from async_rl.worker import Worker
 GAMMA = 0.9
 VECTOR = EnvSpec("vector", (3,), "float32", ("a", "b"))
 
+seeds = st.integers(0, 10_000)
 segments = st.builds(
     lambda seed, t_max, streams: random_segment(seed, t_max, streams),
-    st.integers(0, 10_000),
+    seeds,
     st.integers(1, 6),
     st.integers(1, 3),
 )
@@ -107,9 +108,9 @@ def restated_returns(segment: Segment, next_value: list[float], e: int, decay: f
     return returns
 
 
-@given(segment=segments, decay=st.sampled_from([0.0, 0.3, 0.65, 1.0]))
-def test_lambda_returns_are_means_of_n_step_returns(segment: Segment, decay: float) -> None:
-    next_value = torch.randn(segment.reward.shape)
+@given(segment=segments, decay=st.sampled_from([0.0, 0.3, 0.65, 1.0]), seed=seeds)
+def test_lambda_returns_are_means_of_n_step_returns(segment: Segment, decay: float, seed: int) -> None:
+    next_value = torch.randn(segment.reward.shape, generator=torch.Generator().manual_seed(seed))
     returns = lambda_returns(segment.reward, segment.discount, segment.continues, next_value, decay)
     for e in range(segment.reward.shape[1]):
         expected = restated_returns(segment, next_value[:, e].tolist(), e, decay)
@@ -125,9 +126,9 @@ def test_what_follows_the_end_of_a_game_does_not_count_whatever_it_is(decay: flo
     assert torch.isnan(returns[2, 0]) and returns[3, 0] == 4.0
 
 
-@given(segment=segments, cut=st.integers(0, 6))
-def test_cutting_a_segment_anywhere_does_not_change_one_step_targets(segment: Segment, cut: int) -> None:
-    next_value = torch.randn(segment.reward.shape)
+@given(segment=segments, cut=st.integers(0, 6), seed=seeds)
+def test_cutting_a_segment_anywhere_does_not_change_one_step_targets(segment: Segment, cut: int, seed: int) -> None:
+    next_value = torch.randn(segment.reward.shape, generator=torch.Generator().manual_seed(seed))
     parts = (segment.reward, segment.discount, segment.continues, next_value)
     whole = lambda_returns(*parts, decay=0.0)
     pieces = [lambda_returns(*(p[i] for p in parts), decay=0.0) for i in (slice(0, cut), slice(cut, None)) if
@@ -306,6 +307,23 @@ def test_every_combination_of_the_switches_runs_200_steps() -> None:
         worker.run()
         assert worker._table.total_steps() == 200 and worker._table["updates"][0] == 10, config
         assert np.isfinite(parameters).all() and not np.array_equal(parameters, before), config
+
+
+@pytest.mark.parametrize("settings", [
+    {"replay": 400, "prioritized": True}, {"algorithm": "n-step-q", "t_max": 8, "epochs": 2, "optimizer": "adam"}
+])  # fmt: skip
+def test_one_worker_and_one_seed_give_the_same_bits_twice(settings: dict[str, Any]) -> None:
+    """In processes, with the defaults: see test_processes."""
+    learnt = []
+    for seed in (3, 3, 4):
+        worker, parameters = worker_on_catch(Config(steps=4000, seed=seed, **settings))
+        before = parameters.copy()
+        worker.run()
+        assert not np.array_equal(parameters, before)
+        learnt.append(parameters.copy())
+    first, again, other = learnt
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
 
 
 def test_sarsa_takes_the_actions_that_it_bootstraps_from(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,5 @@
 """The command line as a person meets it: help, files, flags, and one clear sentence for bad input."""
 
-import contextlib
 import dataclasses
 import os
 import platform
@@ -28,7 +27,7 @@ from async_rl.cores import available_cores
 from async_rl.precision import FEWEST_PARAMETERS, compute_dtype
 from async_rl.shared import SharedTable
 from async_rl.supervisor import Ending
-from launch import card
+from launch import card, cluster
 from launch.train import main, parse
 
 
@@ -42,6 +41,23 @@ def test_help_names_every_setting_with_its_default() -> None:
     for name in ("config", "run_dir", "resume", *(field.name for field in dataclasses.fields(Config))):
         assert re.search(rf" {flag(name)}[ ,\n]", result.stdout), name
     assert "10,000" in result.stdout and "default" in result.stdout
+
+
+def test_the_commands_of_the_readme_can_be_given(
+    toy_run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr("launch.command.available_cores", lambda: 1)
+    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    lines = [shlex.split(line, comments=True) for block in blocks for line in block.splitlines()]
+    given = [line[2:] for line in lines if line[1:3] in (["-m", "launch.async"], ["-m", "launch.cluster"])]
+    assert len(given) >= 15
+    for module, *arguments in given:
+        words = [str(toy_run) if word.endswith("...") else word for word in arguments]
+        try:
+            (parse if module == "launch.async" else cluster.parse)(words)
+        except SystemExit as ended:
+            assert ended.code == 0 and "--help" in words, (words, capsys.readouterr().err)
 
 
 @pytest.mark.parametrize("module", ["async", "cluster"])
@@ -213,15 +229,23 @@ DQN = {
     "loss": "huber", "network": "nature", "pixels": "unit", "epsilon_anneal_steps": 1_000_000,
     "life_loss_ends_return": True,
 }  # fmt: skip
+DOUBLE_DQN = DQN | {"target_interval": 30_000, "final_epsilons": (0.01,), "double": True}
 PUBLISHED = {
     "paper_one_step_q": VALUES | {"algorithm": "one-step-q"},
     "paper_one_step_sarsa": VALUES | {"algorithm": "one-step-sarsa"},
     "paper_n_step_q": VALUES | {"algorithm": "n-step-q"},
     "paper_a3c": PAPER | {"algorithm": "a3c", "entropy_weight": 0.01, "gradient_norm_limit": 40.0},
     "dqn": DQN | {"target_interval": 10_000, "final_epsilons": (0.1,)},
-    "double_dqn": DQN | {"target_interval": 30_000, "final_epsilons": (0.01,), "double": True},
+    "double_dqn": DOUBLE_DQN,
+    "prioritized_dqn": DOUBLE_DQN | {"prioritized": True, "lr": 6.25e-5},
+    "dueling_dqn": DOUBLE_DQN | {"dueling": True, "max_gradient_norm": 10.0},  # with the learning rate of double DQN
+    "pqn_epochs": {  # CleanRL's
+        "algorithm": "n-step-q", "lambda_": 0.65, "norm": "layer", "target": "none", "epochs": 4, "steps": 10_000_000,
+        "lr": 2.5e-4, "lr_schedule": "linear", "gamma": 0.99, "rms_decay": 0.999, "epsilon_anneal_steps": 1_000_000,
+        "final_epsilons": (0.01,),
+    },
     "pqn": {"algorithm": "n-step-q", "lambda_": 0.65, "norm": "layer", "target": "none"},
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("preset", PUBLISHED)
@@ -392,8 +416,9 @@ def test_what_is_no_whole_number_is_refused(text: str, capsys: pytest.CaptureFix
     with pytest.raises(SystemExit, match="2"):
         parse(["--steps", text])
     assert "expected a whole number such as" in capsys.readouterr().err
-    with contextlib.suppress(ValueError), pytest.raises(UserError, match="steps must be of type int"):
-        Config(steps=float(text))  # type: ignore[arg-type]
+    value = text if text == "many" else float(text)
+    with pytest.raises(UserError, match="steps must be of type int"):
+        Config(steps=value)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The trained network outside of its run: exported, as a library's agent, as a Gymnasium environment, on a card."""
 
 import dataclasses
+import importlib
 import json
 import os
 import shutil
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 import safetensors
 import torch
+from conftest import InProcess
 from gymnasium.utils.env_checker import check_env
 from networks import light_run, untrained
 
@@ -51,6 +53,39 @@ def test_an_exported_network_computes_the_same(config: Config, tmp_path: Path) -
     torch.testing.assert_close(scripted(observation), network(observation), rtol=1e-4, atol=1e-5)
     assert files["game"] == saved.spec.name.encode() or files["game"] == saved.spec.name
     assert {path.name for path in tmp_path.iterdir()} == {"agent.safetensors", "agent.pt"}
+
+
+@pytest.fixture(scope="module")
+def files(toy_run: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    exported = tmp_path_factory.mktemp("files") / "agent.safetensors"
+    write_network(read_network(toy_run), exported)
+    return {"run": toy_run, "checkpoint": toy_run / "checkpoints" / "latest.safetensors", "exported": exported}
+
+
+@pytest.mark.parametrize("kind", ["checkpoint", "exported"])
+@pytest.mark.parametrize(
+    ("name", "output", "arguments"),
+    [
+        ("record", "agent.gif", ("--max-seconds", "1")),
+        ("explain", "features.png", ("--states", "10", "--method", "pca")),
+        ("evaluate", "scores.json", ("--episodes", "2", "--workers", "1")),
+    ],
+)
+def test_commands_take_a_file_as_they_take_a_run(
+    in_process: InProcess,
+    files: dict[str, Path],
+    tmp_path: Path,
+    name: str,
+    output: str,
+    arguments: tuple[str, ...],
+    kind: str,
+) -> None:
+    extra = {"record": "imageio_ffmpeg", "explain": "matplotlib"}.get(name, "torch")
+    pytest.importorskip(extra, reason=f"launch.{name} needs an extra")
+    code, _, error = in_process(
+        importlib.import_module(f"launch.{name}").main, str(files[kind]), "--output", str(tmp_path / output), *arguments
+    )
+    assert code == 0 and (tmp_path / output).stat().st_size > 0, error
 
 
 def test_an_exported_network_that_differs_is_refused() -> None:

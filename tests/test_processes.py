@@ -1,5 +1,6 @@
 """Real processes, really killed."""
 
+import contextlib
 import errno
 import itertools
 import json
@@ -18,7 +19,7 @@ from unittest.mock import Mock
 import numpy as np
 import psutil
 import pytest
-from conftest import ROOT, TIMEOUT_SECONDS, Run, command, rows, wait_for
+from conftest import ROOT, TIMEOUT_SECONDS, Run, command, gone, rows, wait_for
 
 from async_rl import Config, checkpoint, fork_server, parent, processes, train
 from async_rl.build import make_table
@@ -32,19 +33,11 @@ FOREVER = ("--env", "catch", "--steps", "1000000000")
 Start = Callable[..., Run]
 
 
-def shared_memory_files() -> set[str]:
-    return set(os.listdir("/dev/shm")) if os.path.isdir("/dev/shm") else set()
-
-
-def gone(family: list[psutil.Process]) -> bool:
-    return not any(map(running, family))
-
-
-def running(process: psutil.Process) -> bool:
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:  # it ended between the two questions
-        return False
+def shared_memory_of(processes: list[psutil.Process]) -> list[str]:
+    """Files of shared memory that bear the number of one of the processes, as multiprocessing names them."""
+    numbers = {str(process.pid) for process in processes}
+    names = os.listdir("/dev/shm") if os.path.isdir("/dev/shm") else []
+    return [name for name in names if numbers & set(name.split("-"))]
 
 
 def test_one_worker_and_one_seed_give_the_same_bits_twice(tmp_path: Path) -> None:
@@ -165,6 +158,20 @@ def test_a_killed_worker_is_noticed_and_replaced(start: Start) -> None:
     assert run.wait() == 130
     last = rows(run.run_dir / "metrics.csv")[-1]
     assert last["workers_restarted"] == "1" and last["workers_alive"] == "0"
+
+
+def test_a_killed_worker_fills_its_replay_memory_again_and_learns_on(start: Start) -> None:
+    run = start(*FOREVER, "--workers", "1", "--replay", "1000")
+
+    def last(name: str) -> int:
+        return int(rows(run.run_dir / "metrics.csv")[-1][name])
+
+    run.wait_for_steps(1000)
+    run.workers()[0].kill()
+    wait_for(lambda: last("workers_restarted") == 1, "the next incarnation")
+    updates = last("updates")
+    wait_for(lambda: last("updates") > updates + 100, "its updates")
+    assert last("workers_restarted") == 1, run.text()
 
 
 def test_the_refresher_is_replaced(start: Start) -> None:
@@ -315,14 +322,13 @@ def _no_nohup() -> Iterator[None]:
     ],
 )
 def test_a_signal_saves_and_leaves_nothing_behind(start: Start, number: signal.Signals, code: int, ending: str) -> None:
-    before = shared_memory_files()
     run = start(*FOREVER, "--workers", "4")
     run.wait_for_steps(1000)
     family = run.family()
     run.signal(number)
     assert run.wait() == code
     wait_for(lambda: gone(family), "the end of all processes")
-    wait_for(lambda: shared_memory_files() <= before, "the end of all shared memory")
+    wait_for(lambda: not shared_memory_of([run.launcher, *family]), "the end of all shared memory")
     saved = checkpoint.read(run.run_dir)
     assert saved.progress.total_steps == run.steps() >= 1000
     assert f"{ending} at T = {run.steps():,}" in run.text() and f"--resume {run.run_dir}" in run.text()
@@ -336,11 +342,15 @@ def test_the_end_of_the_terminal_saves(tmp_path: Path) -> None:
         os.chdir(ROOT)
         os.execv(sys.executable, command(*FOREVER, "--report-seconds", "0.1", "--run-dir", str(tmp_path / "run")))
     report: dict[str, str] = {}
-    while int(report.get("total_steps", 0)) < 1000:
-        os.read(terminal, 100_000)  # or it would wait for its panel to be read
-        report = [{}, *rows(tmp_path / "run" / "metrics.csv")][-1]
-    os.close(terminal)
-    wait_for(lambda: os.waitpid(process, os.WNOHANG)[0], "the end of the launcher")
+    try:
+        while int(report.get("total_steps", 0)) < 1000:
+            os.read(terminal, 100_000)  # or it would wait for its panel to be read
+            report = [{}, *rows(tmp_path / "run" / "metrics.csv")][-1]
+        os.close(terminal)
+        wait_for(lambda: os.waitpid(process, os.WNOHANG)[0], "the end of the launcher")
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process, signal.SIGKILL)
     steps = int(rows(tmp_path / "run" / "metrics.csv")[-1]["total_steps"])
     assert checkpoint.read(tmp_path / "run").progress.total_steps == steps >= 1000
 
@@ -386,7 +396,6 @@ def test_a_second_signal_stops_at_once(start: Start) -> None:
 
 
 def test_workers_die_with_a_killed_launcher(start: Start) -> None:
-    before = shared_memory_files()
     run = start(*FOREVER, "--workers", "4")
     run.wait_for_steps(1000)
     family = run.family()
@@ -394,7 +403,7 @@ def test_workers_die_with_a_killed_launcher(start: Start) -> None:
     run.process.kill()
     run.wait()
     wait_for(lambda: gone(family), "the end of all processes")
-    wait_for(lambda: shared_memory_files() <= before, "the end of all shared memory")
+    wait_for(lambda: not shared_memory_of([run.launcher, *family]), "the end of all shared memory")
 
 
 def test_what_a_killed_launcher_leaves_in_the_temporary_directory_is_removed_by_the_next(

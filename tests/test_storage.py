@@ -297,6 +297,7 @@ def test_a_full_disk_is_said_once_and_the_end_of_it_too(tmp_path: Path, may_moun
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.usefixtures("survives_sigterm")
 def test_a_run_directory_that_goes_away_is_not_made_anew_and_is_used_again_when_it_comes_back(tmp_path: Path) -> None:
     run_dir, away = tmp_path / "run", tmp_path / "away"
     config = Config(env="catch", workers=1, steps=10**9, checkpoint_seconds=1, report_seconds=0.2)
@@ -316,8 +317,10 @@ def test_a_run_directory_that_goes_away_is_not_made_anew_and_is_used_again_when_
 
     thread = threading.Thread(target=take_away_and_bring_back)
     thread.start()
-    result = train(config, run_dir, quiet=True)
-    thread.join()
+    try:
+        result = train(config, run_dir, quiet=True)
+    finally:
+        thread.join()
     assert result.ending is Ending.TERMINATED and result.resumable
     assert steps_of(run_dir) == result.total_steps > taken[0] and not taken[1]
 
@@ -376,13 +379,15 @@ def test_a_checkpoint_is_of_the_steps_that_it_counts(tmp_path: Path) -> None:
     assert decode(tmp_path, content).progress.total_steps == 330
 
 
-def test_counts_come_back_with_a_checkpoint(tmp_path: Path) -> None:
-    """Adam's bias correction goes by the updates, the target's next refresh by those before."""
+def test_counts_and_statistics_come_back_with_a_checkpoint(tmp_path: Path) -> None:
+    """Adam's bias correction goes by the updates, the target's next refresh by those before; and its statistics."""
     config = Config(env="catch", workers=3, optimizer="adam", target_interval=500)
     spec = describe(config)
     shapes, table = layout(make_network(config, spec)), make_table(config, spec)
     for name, counts in (("steps", (3000, 16, 2000)), ("updates", (70, 9, 1)), ("dropped", (1, 0, 2))):
         table[name][:] = counts
+    for number, name in enumerate(("mean", "mean_square")):
+        table[name][:] = number + np.linspace(0, 1, len(table[name]))
     (tmp_path / "run").mkdir()
     content = checkpoint.encode(table, config, spec, shapes, checkpoint.Progress(5016))
     checkpoint.save(tmp_path / "run" / checkpoint.LATEST, content)
@@ -392,6 +397,8 @@ def test_counts_come_back_with_a_checkpoint(tmp_path: Path) -> None:
         checkpoint.restore(checkpoint.read(tmp_path / "run"), fresh, other, spec, shapes)
         assert [int(fresh[name].sum()) for name in ("steps", "updates", "dropped")] == [5016, 80, 3]
         assert fresh["target_refreshes"][0] == 10
+        for name in ("mean", "mean_square"):
+            np.testing.assert_array_equal(fresh[name], table[name])
 
 
 def test_a_run_that_gets_a_target_begins_with_the_network_it_has(tmp_path: Path) -> None:
