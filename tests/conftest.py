@@ -17,6 +17,11 @@ import pytest
 import torch
 from hypothesis import settings
 
+from async_rl import Config, train
+from async_rl.build import make_parts, make_table
+from async_rl.envs import describe
+from async_rl.shared import SharedTable
+from async_rl.worker import Worker
 from benchmarks.cluster_runs import environment
 from benchmarks.table import read as rows
 
@@ -96,6 +101,20 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "launch.async", *arguments]
 
 
+def python_m(
+    module: str, *arguments: object, cwd: Path = ROOT, timeout: float = TIMEOUT_SECONDS, env: Any = None
+) -> subprocess.CompletedProcess[str]:
+    """Run ``python -m module`` to its end."""
+    line = [sys.executable, "-m", module, *map(str, arguments)]
+    return subprocess.run(line, cwd=cwd, timeout=timeout, env=env, capture_output=True, text=True)
+
+
+def make_worker(config: Config) -> tuple[Worker, SharedTable]:
+    """The first worker of a new run, in this process."""
+    table = make_table(config, describe(config))
+    return Worker(config, 0, table, make_parts(config, 0, 0, table)), table
+
+
 class Run:
     """A ``launch.async`` process that is under way in ``run_dir``."""
 
@@ -144,8 +163,6 @@ class Run:
 @pytest.fixture(scope="session")
 def toy_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A short run of the toy, to look at; who changes it takes a copy."""
-    from async_rl import Config, train
-
     return train(
         Config(env="catch", workers=1, steps=3000, lr=0.5), tmp_path_factory.mktemp("toy") / "run", quiet=True
     ).run_dir

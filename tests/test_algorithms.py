@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import rows
+from conftest import make_worker, rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -277,9 +277,8 @@ def test_gradient_of_a3c_is_that_of_algorithm_s3(segment: Segment) -> None:
 
 
 def worker_on_catch(config: Config) -> tuple[Worker, np.ndarray]:
-    config = replace(config, env="catch", workers=1)
-    table = make_table(config, describe(config))
-    return Worker(config, 0, table, make_parts(config, 0, 0, table)), table["parameters"]
+    worker, table = make_worker(replace(config, env="catch", workers=1))
+    return worker, table["parameters"]
 
 
 def combinations() -> list[Config]:
@@ -351,8 +350,7 @@ def test_sarsa_takes_the_actions_that_it_bootstraps_from(monkeypatch: pytest.Mon
 def test_what_is_learnt_from_is_what_was_drawn_and_not_what_streams_see(more: dict[str, Any]) -> None:
     """Though there are as many steps in a batch as streams."""
     config = Config(env="pong", workers=1, envs_per_worker=3, batch_size=3, precision="float32", **more)
-    table = make_table(config, describe(config))
-    worker = Worker(config, 0, table, make_parts(config, 0, 0, table))
+    worker, table = make_worker(config)
     passes, network, batches = worker._parts.passes, make_network(config, worker._parts.streams.spec), 0
     bind(network, table.tensor("parameters"))
     forward = passes.forward
@@ -379,8 +377,7 @@ def test_the_target_is_all_of_one_refresh_though_it_comes_while_a_worker_plays(
     precision: str, more: dict[str, Any]
 ) -> None:
     config = Config(env="pong", workers=1, envs_per_worker=3, precision=precision, **more)  # type: ignore[arg-type]
-    table = make_table(config, describe(config))
-    worker = Worker(config, 0, table, make_parts(config, 0, 0, table))
+    worker, table = make_worker(config)
     while not table["updates"][0]:
         worker._synchronise()
         worker._collect()
@@ -767,8 +764,7 @@ class Allocations(TorchDispatchMode):
 @pytest.mark.parametrize("optimizer", ["rmsprop", "momentum", "adam"])
 def test_the_loop_allocates_nothing_of_the_size_of_the_network(algorithm: str, optimizer: str) -> None:
     config = Config(env="pong", workers=1, envs_per_worker=2, algorithm=algorithm, optimizer=optimizer, t_max=2)  # type: ignore[arg-type]
-    table = make_table(config, describe(config))
-    worker = Worker(config, 0, table, make_parts(config, 0, 0, table))
+    worker, _ = make_worker(config)
     weights = 2592 * 256
     with Allocations() as allocations:
         for _ in range(3):

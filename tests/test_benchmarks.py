@@ -3,15 +3,13 @@
 import dataclasses
 import importlib
 import statistics
-import subprocess
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, InProcess, rows
+from conftest import ROOT, InProcess, python_m, rows
 
 from async_rl import Config
 from async_rl.cores import available_cores
@@ -26,8 +24,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 
 
 def benchmark(name: str, *arguments: str) -> str:
-    command = [sys.executable, "-m", f"benchmarks.{name}", *arguments]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200)
+    result = python_m(f"benchmarks.{name}", *arguments, timeout=200)
     assert result.returncode == 0, result.stderr
     return result.stdout
 

@@ -19,7 +19,7 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
-from conftest import ROOT, rows, wait_for
+from conftest import ROOT, python_m, rows, wait_for
 from hypothesis import given
 from hypothesis import strategies as st
 from ray.exceptions import RayError, RayTaskError
@@ -143,8 +143,7 @@ def test_islands_learn_survive_and_go_on(machines: Machines, begin: Begin, tmp_p
     check_records_of_islands(run_dir)
 
     steps = checkpoint.read(run_dir).progress.total_steps  # a single machine goes on with it
-    command = [sys.executable, "-m", "launch.async", "--resume", str(run_dir), "--steps", str(steps + 2000)]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    result = python_m("launch.async", "--resume", run_dir, "--steps", steps + 2000)
     assert result.returncode == 0, result.stderr
     check_logs(run_dir)
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, TIMEOUT_SECONDS, InProcess, command, rows
+from conftest import ROOT, TIMEOUT_SECONDS, InProcess, command, python_m, rows
 from torch import nn
 
 from async_rl import Config, UserError, checkpoint, precision, resuming, run_directory, storage, train
@@ -32,7 +32,7 @@ from launch.train import main, parse
 
 
 def run(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(*arguments), cwd=cwd, capture_output=True, text=True, timeout=120)
+    return python_m("launch.async", *arguments, cwd=cwd)
 
 
 def test_help_names_every_setting_with_its_default() -> None:
@@ -62,9 +62,7 @@ def test_the_commands_of_the_readme_can_be_given(
 
 @pytest.mark.parametrize("module", ["async", "cluster"])
 def test_help_breaks_lines_where_they_are_full_and_nowhere_else(module: str) -> None:
-    words = [sys.executable, "-m", f"launch.{module}", "--help"]
-    wide = {**os.environ, "COLUMNS": "600"}
-    shown = subprocess.run(words, cwd=ROOT, env=wide, capture_output=True, text=True, timeout=120).stdout
+    shown = python_m(f"launch.{module}", "--help", env={**os.environ, "COLUMNS": "600"}).stdout
     assert "only by --sticky), a Gymnasium id (CartPole-v1), a function of your own" in shown
     assert re.search(
         r"--config PATH +TOML file with settings that differ from the defaults, such as .* over it. +│", shown
@@ -72,7 +70,7 @@ def test_help_breaks_lines_where_they_are_full_and_nowhere_else(module: str) -> 
 
 
 def test_the_module_of_the_training_command_says_that_it_is_none() -> None:
-    done = subprocess.run([sys.executable, "-m", "launch.train"], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    done = python_m("launch.train")
     assert done.returncode == 1 and done.stderr == "error: the command is python -m launch.async\n"
 
 
@@ -299,7 +297,6 @@ def test_runs_get_a_directory_of_their_own(tmp_path: Path) -> None:
     arguments = ["--env", "catch", "--steps", "100", "--workers", "1", "--seed", "5"]
     main = tmp_path / "main.py"
     main.write_text(f"if __name__ == '__main__':\n    {script.replace(chr(10), chr(10) + '    ')}", encoding="utf-8")
-    import sys
 
     result = subprocess.run([sys.executable, str(main), *arguments], cwd=tmp_path, capture_output=True, timeout=120)
     assert result.returncode == 0, result.stderr

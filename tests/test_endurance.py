@@ -5,7 +5,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -17,7 +16,7 @@ from unittest.mock import Mock
 import numpy as np
 import psutil
 import pytest
-from conftest import Run, gone, rows, wait_for
+from conftest import ROOT, Run, gone, python_m, rows, wait_for
 
 from async_rl import Config, checkpoint, errors, recovery, resuming, run_directory, storage, train
 from async_rl.build import make_table
@@ -235,11 +234,8 @@ def test_resume_auto_on_the_command_line(tmp_path: Path) -> None:
     arguments = ["--env", "catch", "--workers", "1", "--resume", "auto"]
     told = []
     for steps in ("1000", "2000"):
-        command = [sys.executable, "-m", "launch.async", *arguments, "--steps", steps]
-        root = str(Path(__file__).parent.parent)
-        done = subprocess.run(
-            command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": root}, capture_output=True, text=True, timeout=120
-        )
+        installed = os.environ | {"PYTHONPATH": str(ROOT)}
+        done = python_m("launch.async", *arguments, "--steps", steps, cwd=tmp_path, env=installed)
         assert done.returncode == 0, done.stderr
         told.append(done.stdout.splitlines()[0])
     (made,) = (tmp_path / "runs").iterdir()

@@ -18,7 +18,7 @@ from unittest.mock import Mock
 
 import psutil
 import pytest
-from conftest import ROOT, TIMEOUT_SECONDS, gone, running, wait_for
+from conftest import ROOT, TIMEOUT_SECONDS, gone, python_m, running, wait_for
 from networks import light_run, untrained
 
 from async_rl import Config, UserError, evaluation, fork_server, load, storage
@@ -213,8 +213,8 @@ def test_players_die_with_the_command(tmp_path: Path) -> None:
 def test_the_command_prints_and_writes_the_figures_of_a_light_run(tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
     light_run(PONG, run_dir)
-    arguments = (str(run_dir), "--episodes", "4", "--max-episode-frames", "800", "--workers", "2")
-    result = subprocess.run(command(*arguments), cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT_SECONDS)
+    short = ("--episodes", "4", "--max-episode-frames", "800", "--workers", "2")
+    result = python_m("launch.evaluate", run_dir, *short)
     assert result.returncode == 0, result.stderr
     (path,) = (run_dir / "evaluations").iterdir()
     values = json.loads(path.read_text(encoding="utf-8"))

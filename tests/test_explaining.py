@@ -1,13 +1,12 @@
 """What is said of a network's insides is so: against hand computations and brute force."""
 
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
+from conftest import python_m
 from networks import untrained
 from torch import nn
 from torch.nn import functional
@@ -291,13 +290,13 @@ def test_filters_that_do_not_come_after_the_first_layer_are_one_sentence(tmp_pat
 
 def test_explain_works_on_a_run_and_repeats(tmp_path: Path, toy_run: Path) -> None:
     output = tmp_path / "a.png"
-    line = [sys.executable, "-m", "launch.explain", str(toy_run), "--output", str(output), "--states", "60"]
-    done = subprocess.run([*line, "--method", "pca"], cwd=ROOT, capture_output=True, text=True, timeout=200)
+    small = ("--states", "60", "--method", "pca")
+    done = python_m("launch.explain", toy_run, "--output", output, *small, timeout=200)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == [str(output), str(map_path(output))]
     again = explain(load(toy_run), tmp_path / "b.png", 60, "pca", 0, lambda *_: None)
     assert [path.read_bytes() for path in again] == [path.read_bytes() for path in (output, map_path(output))]
-    failed = subprocess.run([*line[:4], "--output", "a.pdf"], cwd=ROOT, capture_output=True, text=True, timeout=200)
+    failed = python_m("launch.explain", toy_run, "--output", "a.pdf", timeout=200)
     assert failed.returncode == 2 and failed.stderr == "error: --output must end in .png, got a.pdf.\n"
     with pytest.raises(UserError, match=f"^cannot write {output}/map.png: "):
         check_output(output / "map.png")

@@ -5,13 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, Run, rows
+from conftest import ROOT, Run, make_worker, rows
 
 from async_rl import load
-from async_rl.build import make_parts, make_table
 from async_rl.config_file import from_toml
-from async_rl.envs import describe, make_environment
-from async_rl.worker import Worker
+from async_rl.envs import make_environment
 from benchmarks.toy import METHODS
 
 
@@ -45,8 +43,8 @@ def test_every_method_learns_to_catch(method: str) -> None:
     preset = from_toml(ROOT / "configs" / "catch.toml")
     steps = 20_000 if "replay" in method else 60_000
     config = dataclasses.replace(preset, workers=1, steps=steps, epsilon_anneal_steps=steps // 3, **METHODS[method])
-    table = make_table(config, describe(config))
-    Worker(config, 0, table, make_parts(config, 0, 0, table)).run()
+    worker, table = make_worker(config)
+    worker.run()
     games, scores = int(table["games_written"][0]), table["games"][0, :, 2]
     assert np.mean(scores[np.arange(games - 300, games) % len(scores)]) >= 0.7
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Run, rows, wait_for
+from conftest import Run, make_worker, rows, wait_for
 from misbehaving import Own
 
 from async_rl import Config, UserError, load, reporting, train
@@ -155,8 +155,8 @@ def test_odd_numbers_make_their_steps_worth_nothing(name: str, odd: list[int]) -
 @pytest.mark.parametrize("name", ["OddReward", "OddObservation"])
 def test_a_worker_drops_and_counts_what_is_not_finite_and_learns_from_the_rest(name: str) -> None:
     config = Config(env=env(name), workers=1, envs_per_worker=2, steps=400)
-    table = make_table(config, describe(config))
-    Worker(config, 0, table, make_parts(config, 0, 0, table)).run()
+    worker, table = make_worker(config)
+    worker.run()
     per_game = 1 if name == "OddReward" else 2  # both streams play in step
     assert table["odd_steps"][0] == 2 * 20 * per_game
     assert table["dropped"][0] == 20 * per_game and table["updates"][0] == 200 - 20 * per_game

@@ -15,7 +15,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from conftest import ROOT, rows
+from conftest import python_m, rows
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -296,8 +296,7 @@ def toys(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 def command(*arguments: object) -> subprocess.CompletedProcess[str]:
-    line = [sys.executable, "-m", "launch.plot", *map(str, arguments)]
-    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=200)
+    return python_m("launch.plot", *arguments, timeout=200)
 
 
 def test_the_command_draws_and_tabulates_all_games(toys: list[Path], tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, InProcess, rows, wait_for
+from conftest import InProcess, python_m, rows, wait_for
 
 from async_rl import Config, UserError, train
 from async_rl.schedules import with_drawn_learning_rate
@@ -27,9 +27,8 @@ HEADER = "total_steps,seconds,worker,stream,score,length,epsilon\n"
 
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    where = ("--runs", str(folder / "runs"), "--output", str(folder / "results"), "--readme", str(folder / "README.md"))
-    command = [sys.executable, "-m", "benchmarks.reproduce", *arguments, *where]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    where = ("--runs", folder / "runs", "--output", folder / "results", "--readme", folder / "README.md")
+    return python_m("benchmarks.reproduce", *arguments, *where, timeout=300)
 
 
 def write_games(run_dir: Path, games: list[tuple[int, float, float]]) -> None:

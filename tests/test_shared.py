@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import make_worker
 
 from async_rl import seeding
-from async_rl.build import make_parts, make_table, table_rows
+from async_rl.build import make_parts, table_rows
 from async_rl.config import Config
-from async_rl.envs import describe
 from async_rl.shared import Row, SharedTable
 from async_rl.shared.table import _require_shared_memory
 from async_rl.types import UserError
@@ -99,9 +99,7 @@ def test_every_stream_has_random_numbers_of_its_own() -> None:
 
 
 def worker_on_catch(**settings: object) -> tuple[Worker, SharedTable]:
-    config = Config(env="catch", workers=1, **settings)  # type: ignore[arg-type]
-    table = make_table(config, describe(config))
-    return Worker(config, 0, table, make_parts(config, 0, 0, table)), table
+    return make_worker(Config(env="catch", workers=1, **settings))  # type: ignore[arg-type]
 
 
 def test_a_new_worker_goes_on_with_the_random_states_in_the_table() -> None:

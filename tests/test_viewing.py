@@ -15,7 +15,7 @@ import networks
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, mounted, wait_for
+from conftest import ROOT, mounted, python_m, wait_for
 from torch import nn
 from torch.nn import functional
 
@@ -350,8 +350,7 @@ def test_what_cannot_be_drawn_is_shown_as_it_is_seen(tmp_path: Path) -> None:
 
 
 def command(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    line = [sys.executable, "-m", f"launch.{name}", *arguments]
-    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=200)
+    return python_m(f"launch.{name}", *arguments, timeout=200)
 
 
 def test_record_works_on_a_run_and_tells_bad_input_in_one_line(

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import make_worker
 
 from async_rl import seeding
 from async_rl.algorithms import LossGradient
@@ -15,14 +16,9 @@ from async_rl.config import Config
 from async_rl.envs import describe
 from async_rl.networks import make_network
 from async_rl.passes import Passes, make_passes
-from async_rl.shared import SharedTable, bind
+from async_rl.shared import bind
 from async_rl.types import EnvSpec
 from async_rl.worker import Worker
-
-
-def make_worker(config: Config) -> tuple[Worker, SharedTable]:
-    table = make_table(config, describe(config))
-    return Worker(config, 0, table, make_parts(config, 0, 0, table)), table
 
 
 @pytest.mark.parametrize(
