@@ -68,7 +68,8 @@ N_STEP_PONG = dataclasses.replace(
     PONG, base=dataclasses.replace(PONG.base, algorithm="n-step-q", envs_per_worker=4, t_max=5)
 )
 """For robustness: the method with which the paper compares its optimisers, in small updates. One-step Q had learnt with
-none of these rates within 600,000 steps, n-step Q with 16 streams a worker (80 steps an update) within 800,000."""
+none of these rates within 600,000 steps, nor n-step Q with 16 streams a worker, 80 steps an update, within 800,000 (of
+momentum all rates, of RMSProp four)."""
 
 STREAMS = (1, 2, 4, 8, 16)
 STREAM_METHODS: dict[str, dict[str, Any]] = {
