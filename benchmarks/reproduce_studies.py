@@ -110,16 +110,11 @@ def streams_of_one_worker(task: Task, seeds: Sequence[int], steps: int) -> list[
     In the paper's arrangement one-step Q had learnt nothing of Pong after 750,000 steps: -20.3. Small updates of
     consecutive steps are slow there, and 16 workers on two cores would not show what a core for each does anyway.
     """
-    base = dataclasses.replace(task.base, workers=1, steps=steps)
-    most = max(STREAMS)
-    experiments: list[Experiment] = []
-    for method in STREAM_METHODS:
-        arranged = {
-            count: dataclasses.replace(base, envs_per_worker=count, t_max=5 if method == "n-step Q" else most // count)
-            for count in STREAMS
-        }
-        experiments += _streams(task, (method,), arranged, seeds)
-    return experiments
+    base, most = dataclasses.replace(task.base, workers=1, steps=steps), max(STREAMS)
+    one_step = {count: dataclasses.replace(base, envs_per_worker=count, t_max=most // count) for count in STREAMS}
+    n_step = {count: dataclasses.replace(base, envs_per_worker=count, t_max=5) for count in STREAMS}
+    others = _streams(task, ("one-step Q", "one-step Sarsa"), one_step, seeds)
+    return others + _streams(task, ("n-step Q",), n_step, seeds)
 
 
 def _streams(

@@ -4,6 +4,7 @@ import itertools
 import math
 import random
 import re
+import textwrap
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,13 @@ from torch.utils._pytree import tree_leaves
 
 from async_rl import chain, checkpoint, kernels, run_directory, train
 from async_rl.algorithms import LossGradient, Segment, make_algorithm
+from async_rl.algorithms.segment import Learner
 from async_rl.build import final_epsilons, make_parts, make_table
 from async_rl.config import Config
 from async_rl.envs import describe
 from async_rl.networks import make_network
 from async_rl.replay import Proportional
-from async_rl.returns import lambda_returns
+from async_rl.returns import lambda_returns, taken
 from async_rl.rewards import REWARDS
 from async_rl.schedules import with_drawn_learning_rate
 from async_rl.seeding import minibatch_generator
@@ -235,6 +237,18 @@ def test_without_a_target_what_acting_has_valued_is_not_valued_again(config: Con
     cut = (segment.continues[:-1] == 0) & (segment.discount[:-1] > 0)
     sarsa = config.algorithm == "one-step-sarsa"
     assert asked == [streams * t_max if sarsa else streams + int(cut.sum())]
+
+
+@given(segment=segments)
+def test_a_loss_of_ones_own_is_written_as_the_learner_says(segment: Segment) -> None:
+    """The lines in its docstring have the gradient of the loss that is written by hand."""
+    returns, outputs = torch.full_like(segment.reward, 0.5), Linear(1)(segment.observation)
+    by_hand = make_algorithm(Config()).learner.loss_gradient(outputs.detach(), returns, segment)
+    _, lines = str(Learner.loss_gradient.__doc__).split("::")
+    names = {"torch": torch, "taken": taken, "outputs": outputs, "returns": returns, "segment": segment}
+    exec(textwrap.dedent(lines), names)
+    torch.testing.assert_close(names["gradient"], by_hand.gradient)
+    torch.testing.assert_close(names["errors"].detach(), by_hand.errors)
 
 
 @settings(max_examples=40)

@@ -1,4 +1,4 @@
-"""LossGradient algorithms: each a small record of choices for the one loop in `async_rl.worker`."""
+"""Learning algorithms: each a small record of choices for the one loop in `async_rl.worker`."""
 
 import math
 

@@ -21,7 +21,8 @@ Network = Callable[[Tensor], Tensor]
 class Segment:
     """``t_max`` consecutive steps of all streams of one worker; the memory is made once and written again and again.
 
-    A batch out of a replay memory, or of steps drawn from a segment, is one of a single step and as many streams.
+    A batch drawn from a replay memory, or from a longer segment, is one of a single step, with a stream for each that
+    was drawn.
 
     Attributes:
         observation: [T, E, *observation_shape], where ``action`` was chosen.
