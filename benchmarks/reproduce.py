@@ -99,6 +99,9 @@ def reproduce(options: Options) -> None:
 def _check(options: Options, study: Study) -> None:
     """Raise `UserError` now for what would otherwise be found out after hours of training."""
     make_protocol(Config(), episodes=options.episodes)
+    for name in ("parts", "games", "seeds"):
+        if not getattr(options, name):
+            raise UserError(f"--{name} needs at least one value.")
     for game in options.games:
         if (plain := atari_game(Config(env=game))) not in (None, game):
             raise UserError(f"--games takes the plain names of games, {plain} for {game}.")

@@ -71,6 +71,7 @@ def test_small_versions_are_made_and_not_made_twice(tmp_path: Path) -> None:
         (("--games", "pongg"), "pongg"),
         (("--games", "ALE/Pong-v5"), "--games takes the plain names of games, pong for ALE/Pong-v5"),
         (("--episodes", "0"), "--episodes must be between"),
+        (("--seeds",), "--seeds needs at least one value"),
         (("--toy-seeds", "0"), "--toy-seeds must be at least 1"),
         (("--pong-steps", "0"), "--pong-steps must be at least 1"),
         (("--steps", "0"), "--steps must be"),
