@@ -31,7 +31,7 @@ docs: .venv/installed
 reproduce-quick: .venv/installed
 	$(QUICK) --games pong breakout --parts streams robustness games
 	$(QUICK) --games pong --parts layer_norm methods replay pong_streams --pong-steps 4_000
-	$(QUICK) --games pong --parts pong_robustness --pong-steps 36_000
+	$(QUICK) --games pong --parts pong_robustness --pong-steps 12_000
 
 QUICK = $(BIN)/python -m benchmarks.reproduce --steps 54_000 --toy-seeds 1 --toy-steps 10_000 --episodes 5 \
 	--runs runs/reproduce-quick --output runs/reproduce-quick/results
