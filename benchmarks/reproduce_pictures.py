@@ -39,6 +39,10 @@ def draw_streams(rows: Sequence[Sequence[Any]], task: Task, path: Path) -> None:
             paper = [factor / streams for factor, streams in zip(in_time, STREAMS, strict=True)]
             label = f"{method}, Atari, in the paper"
             axis.plot(STREAMS, paper if column == 8 else in_time, ":", color=colour, label=label)
+        if not axis.lines:
+            axis.text(
+                0.5, 0.5, "not learnt with one stream:\nnothing to compare with", transform=axis.transAxes, ha="center"
+            )
         axis.set(xscale="log", yscale="log", xlabel="streams", title=f"{title}: times less")
         axis.set_xticks(STREAMS, [str(count) for count in STREAMS])
         axis.set_yticks([0.25, 0.5, 1, 2, 4, 8, 16], ["0.25", "0.5", "1", "2", "4", "8", "16"])
