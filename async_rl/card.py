@@ -4,7 +4,6 @@ import json
 import math
 import os
 import shlex
-import tomllib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from urllib.parse import quote
@@ -14,7 +13,7 @@ import tomli_w
 
 from async_rl import evaluation, run_directory
 from async_rl.config import Config
-from async_rl.config_file import to_toml
+from async_rl.config_file import to_values
 from async_rl.evaluation import Evaluation
 from async_rl.export import SavedNetwork
 from async_rl.naming import game_title, method_of
@@ -72,7 +71,8 @@ def model_card(
     return "\n\n".join(sections) + "\n"
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table for Markdown; what stands in its cells is kept from ending them."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
@@ -92,7 +92,7 @@ def _summary(saved: SavedNetwork) -> str:
         ("sees", f"{spec.observation_dtype} {shape}"),
         ("actions", ", ".join(spec.action_names)),
     ]
-    return _table(("", ""), rows)
+    return markdown_table(("", ""), rows)
 
 
 def _scores(run_dir: Path, evaluations: Sequence[Evaluation], game: str) -> list[str]:
@@ -101,12 +101,15 @@ def _scores(run_dir: Path, evaluations: Sequence[Evaluation], game: str) -> list
         sections = [f"Not evaluated yet: `{evaluate}`, and then make this card anew."]
     else:
         header = ("T", "mean", "standard error", "median", "best", "steps per game", "human-normalised", "protocol")
-        sections = [_table(header, [_score_row(one) for one in evaluations])]
+        sections = [markdown_table(header, [_score_row(one) for one in evaluations])]
     if game in PUBLISHED:
         published = PUBLISHED[game]
         rows = [("random play", f"{published.random:g}"), ("human", f"{published.human:g}")]
         rows += [(f"{name} ({AGENTS[name]})", f"{score:g}") for name, score in published.agents.items()]
-        sections += [f"Published for {game} (random and human: {published.source}):", _table(("", "score"), rows)]
+        sections += [
+            f"Published for {game} (random and human: {published.source}):",
+            markdown_table(("", "score"), rows),
+        ]
     return sections
 
 
@@ -129,7 +132,7 @@ def _curve(curve: Curve | None, picture: str | None) -> list[str]:
     if picture is not None:
         return [f"![Learning curve]({quote(os.fsencode(picture))})", f"{words}."]
     rows = zip(curve.total_steps.tolist(), curve.score.tolist(), curve.games.tolist(), strict=True)
-    table = _table(("T", "mean score", "games"), [(f"{t:,.0f}", f"{s:,.2f}", f"{n:,}") for t, s, n in rows])
+    table = markdown_table(("T", "mean score", "games"), [(f"{t:,.0f}", f"{s:,.2f}", f"{n:,}") for t, s, n in rows])
     return [f"{words}:", table]
 
 
@@ -158,6 +161,6 @@ def _sessions(run_dir: Path) -> list[str]:
 
 
 def _settings(config: Config) -> str:
-    default = tomllib.loads(to_toml(Config()))
-    differ = {name: value for name, value in tomllib.loads(to_toml(config)).items() if default.get(name) != value}
+    default = to_values(Config())
+    differ = {name: value for name, value in to_values(config).items() if default.get(name) != value}
     return f"Settings that differ from the defaults:\n\n```toml\n{tomli_w.dumps(differ) or '# none' + chr(10)}```"

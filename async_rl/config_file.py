@@ -56,11 +56,12 @@ def from_values(values: dict[str, Any]) -> Config:
     return Config(**values)
 
 
+def to_values(config: Config) -> dict[str, Any]:
+    """The whole configuration as plain values, such as TOML gives; `from_values` gives the same configuration back."""
+    values = dataclasses.asdict(config).items()
+    return {k.rstrip("_"): list(v) if isinstance(v, tuple) else v for k, v in values if v is not None}
+
+
 def to_toml(config: Config) -> str:
     """The whole configuration as TOML; `from_toml` gives the same configuration back."""
-    values = dataclasses.asdict(config).items()
-    return tomli_w.dumps({key.rstrip("_"): _plain(value) for key, value in values if value is not None})
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
+    return tomli_w.dumps(to_values(config))

@@ -98,10 +98,8 @@ def take_long_turns() -> bool:
 
 def numa_nodes(folder: Path) -> list[frozenset[int]]:
     """Cores of each NUMA node by Linux's description; none where there is no such thing."""
-    nodes = []
-    for path in sorted(folder.glob("node[0-9]*/cpulist"), key=lambda p: int(p.parent.name.removeprefix("node"))):
-        nodes.append(frozenset(_numbers(read_text(path))))
-    return nodes
+    paths = sorted(folder.glob("node[0-9]*/cpulist"), key=lambda path: int(path.parent.name.removeprefix("node")))
+    return [frozenset(_numbers(read_text(path))) for path in paths]
 
 
 def _numbers(text: str) -> Iterator[int]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from async_rl import storage
-from async_rl.checking import checked, reason
+from async_rl.checking import checked, flag, reason
 from async_rl.config import Config
 from async_rl.published import human_normalised
 from async_rl.types import UserError
@@ -54,7 +54,7 @@ class Protocol:
             ("seed", 0 <= self.seed < 2**63, "between 0 and 2^63 - 1"),
         ):
             if not valid:
-                raise UserError(f"--{name.replace('_', '-')} must be {expected}, got {getattr(self, name)}.")
+                raise UserError(f"{flag(name)} must be {expected}, got {getattr(self, name)}.")
 
     def describe(self, atari: bool) -> str:
         """The protocol in words; what only Atari games have is left out of other games."""

@@ -1,11 +1,10 @@
 """Short names of games, methods and settings, for titles and legends."""
 
-import tomllib
 from collections.abc import Mapping
 from typing import Any
 
 from async_rl.config import Config
-from async_rl.config_file import to_toml
+from async_rl.config_file import to_values
 
 METHOD = ("double", "dueling", "replay", "prioritized", "lambda", "epochs", "norm", "target")
 """Settings that make another method of an algorithm."""
@@ -25,7 +24,7 @@ def game_title(game: str) -> str:
 
 def method_of(config: Config) -> str:
     """`method_name` of a configuration."""
-    return method_name(tomllib.loads(to_toml(config)))
+    return method_name(to_values(config))
 
 
 def method_name(settings: Mapping[str, Any]) -> str:

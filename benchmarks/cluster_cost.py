@@ -56,7 +56,10 @@ def sample(options: Options, interval: int) -> Sample:
         run_dir = Path(folder) / "run"
         run = ClusterRun(run_dir, [*flags, "--report-seconds", "1", "--run-dir", str(run_dir)])
         try:
-            run.wait_for(lambda: _stepping(run) == options.islands, "steps of all islands")
+            run.wait_for(
+                lambda: table.last(run.run_dir / "metrics.csv", "workers_alive") == options.islands,
+                "steps of all islands",
+            )
             time.sleep(5.0)  # emulators, first passes and first exchanges
             before, processes = run.reports()[-1], [p for p in run.family() if titled(p, "ray::Island")]
             used, start = _processor_seconds(processes), time.monotonic()
@@ -68,11 +71,6 @@ def sample(options: Options, interval: int) -> Sample:
             run.destroy()
     steps, seconds = (float(after[name]) - float(before[name]) for name in ("total_steps", "seconds"))
     return Sample(steps / seconds, share, float(after["exchange_seconds"]))
-
-
-def _stepping(run: ClusterRun) -> int:
-    reports = run.reports()
-    return int(reports[-1]["workers_alive"]) if reports else 0
 
 
 def _processor_seconds(processes: list[psutil.Process]) -> float:

@@ -68,14 +68,6 @@ class Trial:
         """Start the command on the machines."""
         return ClusterRun(self.run_dir, [*arguments, "--address", self.machines.address])
 
-    def wait_for_both(self) -> None:
-        """Wait until each island has finished some more games."""
-        before = self.run.games_of_islands(1)
-        self.run.wait_for(
-            lambda: all(self.run.games_of_islands(1).get(n, 0) >= before.get(n, 0) + GAMES for n in (0, 1)),
-            f"games of both islands:\n{self.run.text()[-2000:]}",
-        )
-
     def kill(self, actor: str) -> None:
         """SIGKILL of one of the actors of a class; one that died before is there again first."""
         wait_for(lambda: bool(self.machines.actors(actor)), f"a process of class {actor}")
@@ -149,11 +141,11 @@ def hurt(fault: str, options: Options) -> tuple[str, int, int, str]:
         with machines_for(fault) as machines:
             trial = Trial(machines, folder, chance)
             try:
-                trial.wait_for_both()
+                trial.run.wait_for_both(GAMES)
                 for _ in range(options.times):
                     time.sleep(chance.uniform(0, 2))
                     strike(trial, fault, options)
-                    trial.wait_for_both()
+                    trial.run.wait_for_both(GAMES)
                 trial.finish()
             finally:
                 trial.run.destroy()

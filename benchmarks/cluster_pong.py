@@ -84,10 +84,9 @@ def arms(options: Options) -> list[tuple[Arm, tuple[int, ...]]]:
 def train(options: Options, arm: Arm, seed: int) -> None:
     """Begin a run, or go on with it; raises SystemExit with its exit code if it fails or is stopped."""
     run_dir = arm.run_dir(options, seed)
-    reports = table.read(run_dir / "metrics.csv")
     if (run_dir / CONFIG).exists() and (steps := from_toml(run_dir / CONFIG).steps) != options.steps:
         raise SystemExit(f"{run_dir} holds a run of {steps:,} steps; move it away, or choose another --runs")
-    if reports and int(reports[-1]["total_steps"]) >= options.steps:
+    if table.last(run_dir / "metrics.csv", "total_steps") >= options.steps:
         return
     print(f"{arm.name}, seed {seed}", flush=True)
     if (run_dir / CONFIG).exists():
@@ -106,8 +105,7 @@ def train(options: Options, arm: Arm, seed: int) -> None:
 
 def scores(options: Options, arm: Arm, seed: int) -> Iterable[tuple[object, ...]]:
     """Rows of one run, in the order of `HEADER`: the mean score of all games of every `BIN_STEPS` steps it has made."""
-    reports = table.read(arm.run_dir(options, seed) / "metrics.csv")
-    made = int(reports[-1]["total_steps"]) if reports else 0
+    made = table.last(arm.run_dir(options, seed) / "metrics.csv", "total_steps")
     games = table.read(arm.run_dir(options, seed) / "episodes.csv")
     for start in range(0, options.steps, BIN_STEPS):
         end = start + BIN_STEPS

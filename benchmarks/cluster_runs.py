@@ -1,9 +1,11 @@
 """Real clusters on one machine, several raylets as machines, and real runs of ``launch.cluster`` on them."""
 
+import contextlib
 import os
 import secrets
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -46,29 +48,19 @@ class Machines:
         """Another machine, or one that comes back."""
         self.nodes.append(self._cluster.add_node(num_cpus=cpus, object_store_memory=OBJECT_STORE_BYTES))
 
-    def raylet(self, number: int) -> psutil.Process:
-        """The process of a machine without which it is gone."""
-        return psutil.Process(self.nodes[number].all_processes["raylet"][0].process.pid)
-
     def kill(self, number: int) -> None:
         """SIGKILL of everything that a machine runs for Ray, as when its power fails."""
-        raylet = self.raylet(number)
-        hurt = [*raylet.children(recursive=True), raylet]
-        for process in hurt:
-            try:
+        raylet = _raylet(self.nodes[number])
+        for process in (*raylet.children(recursive=True), raylet):
+            with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
-            except psutil.NoSuchProcess:
-                continue
         self._cluster.remove_node(self.nodes.pop(number), allow_graceful=False)
 
     def actors(self, name: str) -> list[psutil.Process]:
         """Processes of the actors of class ``name``, on all machines."""
-        found = []
-        for number in range(-1, len(self.nodes)):
-            node = self._cluster.head_node if number < 0 else self.nodes[number]
-            raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
-            found += [process for process in raylet.children(recursive=True) if titled(process, f"ray::{name}")]
-        return found
+        raylets = map(_raylet, (self._cluster.head_node, *self.nodes))
+        family = (process for raylet in raylets for process in raylet.children(recursive=True))
+        return [process for process in family if titled(process, f"ray::{name}")]
 
     def close(self) -> None:
         """End all of it."""
@@ -81,22 +73,24 @@ class Machines:
         self.close()
 
 
+def _raylet(node: Any) -> psutil.Process:
+    """The process of a machine without which it is gone."""
+    return psutil.Process(node.all_processes["raylet"][0].process.pid)
+
+
 class ClusterRun(Run):
     """A ``launch.cluster`` process."""
 
     module = "launch.cluster"
 
-    def games_of_islands(self, workers: int) -> dict[int, int]:
-        """Finished games of each island that has any, of ``workers`` each."""
-        counts: dict[int, int] = {}
-        for game in self.games():
-            island = int(game["worker"]) // workers
-            counts[island] = counts.get(island, 0) + 1
-        return counts
+    def wait_for_both(self, games: int) -> None:
+        """Wait until each of two islands, of one worker each, has finished so many more games."""
 
-    def games(self) -> list[dict[str, str]]:
-        """Rows of ``episodes.csv``."""
-        return table.read(self.run_dir / "episodes.csv")
+        def finished() -> Counter[int]:
+            return Counter(int(game["worker"]) for game in table.read(self.run_dir / "episodes.csv"))
+
+        before = finished()
+        self.wait_for(lambda: min((finished() - before)[island] for island in (0, 1)) >= games, "games of both islands")
 
 
 def toy(run_dir: Path, *more: str) -> list[str]:

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from async_rl import UserError, checkpoint, resuming, run_directory
+from async_rl import checkpoint, resuming, run_directory
 from benchmarks import table
 from benchmarks.endurance_run import Options, Run, require, require_exact
+from benchmarks.runs import saved_progress
 
 GONE_SECONDS = 5.0
 """What the workers of a killed launcher have to be gone within."""
@@ -42,14 +43,14 @@ def run(options: Launcher) -> list[tuple[str, int, int, str]]:
     tried = {"during start-up": 0, "in training": 0}
     gone_after, lost = [0.0], [0.0]
     for number in range(options.kills):
-        saved_steps = steps_saved(options.run_dir)
+        saved_steps = saved_progress(options.run_dir).total_steps
         training, seconds = kill(options, chance, after_first_report=bool(number % 2))
         tried["in training" if training else "during start-up"] += 1
         gone_after.append(seconds)
         check_readable(options.run_dir, saved_steps)
         lost.append(lost_seconds(options.run_dir))
         if (number + 1) % 10 == 0:
-            print(f"{number + 1} kills, T = {steps_saved(options.run_dir):,}", flush=True)
+            print(f"{number + 1} kills, T = {saved_progress(options.run_dir).total_steps:,}", flush=True)
     check_end(options)
     print(f"all gone after {max(gone_after):.2f} s at most")
     told = {"during start-up": "nothing", "in training": f"at most {max(lost):.1f} s"}
@@ -59,11 +60,7 @@ def run(options: Launcher) -> list[tuple[str, int, int, str]]:
 def lost_seconds(run_dir: Path) -> float:
     """Training that a kill has lost: what was reported after the last checkpoint, and the time to the next report."""
     reports = table.read(run_dir / "metrics.csv")
-    try:
-        saved = checkpoint.read(run_dir).progress.seconds
-    except UserError:  # none yet
-        saved = 0.0
-    beyond = float(reports[-1]["seconds"]) - saved if reports else 0.0
+    beyond = float(reports[-1]["seconds"]) - saved_progress(run_dir).seconds if reports else 0.0
     return beyond + REPORT_SECONDS if beyond > 0 else 0.0
 
 
@@ -123,14 +120,6 @@ def describe(process: psutil.Process) -> str:
         return f"{process.pid} gone"
 
 
-def steps_saved(run_dir: Path) -> int:
-    """T of the last checkpoint; 0 without one."""
-    try:
-        return checkpoint.read(run_dir).progress.total_steps
-    except UserError:
-        return 0
-
-
 def check_readable(run_dir: Path, saved_steps: int) -> None:
     """Require that the run can be resumed, and not from before ``saved_steps``."""
     if not (run_dir / run_directory.CONFIG).exists():
@@ -146,7 +135,7 @@ def check_readable(run_dir: Path, saved_steps: int) -> None:
 
 def check_end(options: Launcher) -> None:
     """Require that the run can be brought to an end, and that its logs agree with its checkpoint."""
-    goal = steps_saved(options.run_dir) + 5000
+    goal = saved_progress(options.run_dir).total_steps + 5000
     last = start(options, "--steps", str(goal))
     require(last.process.wait(300) == 0, f"the run comes to its end:\n{last.text()}")
     saved, reports, games = require_exact(options.run_dir)

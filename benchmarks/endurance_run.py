@@ -109,8 +109,7 @@ class Run:
 
     def steps(self) -> int:
         """T of the last report; 0 before the first."""
-        rows = self.reports()
-        return int(rows[-1]["total_steps"]) if rows else 0
+        return table.last(self.run_dir / "metrics.csv", "total_steps")
 
     def wait_for(self, condition: Callable[[], Any], what: str) -> Any:
         """The first true value of ``condition``, as long as the run goes on."""
@@ -121,7 +120,7 @@ class Run:
             if self.process.poll() is not None:
                 raise SystemExit(f"the run ended by itself, with exit code {self.process.returncode}:\n{self.text()}")
             time.sleep(0.05)
-        raise SystemExit(f"waited in vain for {what}")
+        raise SystemExit(f"waited in vain for {what}:\n{self.text()[-2000:]}")
 
     def end(self, number: signal.Signals) -> int:
         """Stop the run by a signal; its exit code."""

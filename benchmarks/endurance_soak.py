@@ -127,11 +127,11 @@ def slope(samples: Sequence[Sequence[float]], column: str) -> tuple[float, float
     hours, values = points[~np.isnan(points).any(axis=1)].T / [[3600.0], [1.0]]
     if len(hours) < 3:
         return float("nan"), float("nan")
-    (gradient, _), covariance = np.polyfit(hours, values, 1, cov="unscaled")
-    residuals = values - np.polyval(np.polyfit(hours, values, 1), hours)
+    line, covariance = np.polyfit(hours, values, 1, cov="unscaled")
+    residuals = values - np.polyval(line, hours)
     alike = min(0.99, max(0.0, float(residuals[1:] @ residuals[:-1] / (residuals @ residuals or 1.0))))
     error = np.std(residuals, ddof=2) * (covariance[0, 0] * (1 + alike) / (1 - alike)) ** 0.5
-    return float(gradient), float(error)
+    return float(line[0]), float(error)
 
 
 def print_slopes(samples: Sequence[Sequence[float]]) -> None:

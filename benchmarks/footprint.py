@@ -7,8 +7,6 @@ the workers, and the launcher's processor time as a share of one core.
 
 import signal
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -20,6 +18,7 @@ import psutil
 from async_rl.config import Config
 from async_rl.run_directory import machine
 from benchmarks import command_line, table
+from benchmarks.runs import start
 
 MIB = 2**20
 
@@ -44,15 +43,12 @@ def measure(options: Options, workers: int) -> dict[str, float]:
     """One run of the command."""
     with tempfile.TemporaryDirectory() as folder:
         run_dir = Path(folder) / "run"
-        flags = f"--env {options.env} --workers {workers} --envs-per-worker {options.envs_per_worker}".split()
+        flags = {"env": options.env, "workers": workers, "envs-per-worker": options.envs_per_worker}
         started = time.monotonic()
-        run = subprocess.Popen(
-            [sys.executable, "-m", "launch.async", *flags, "--report-seconds", "0.2", "--run-dir", str(run_dir)],
-            stdout=subprocess.DEVNULL,
-        )
+        run = start({**flags, "report-seconds": 0.2}, run_dir, None)
         try:
             launcher = psutil.Process(run.pid)
-            while stepping(run_dir) < workers:
+            while table.last(run_dir / "metrics.csv", "workers_alive") < workers:
                 if run.poll() is not None:
                     raise SystemExit(f"the run ended by itself, with exit code {run.returncode}")
                 time.sleep(0.05)
@@ -72,12 +68,6 @@ def measure(options: Options, workers: int) -> dict[str, float]:
         "pss_mib": round(statistics.median(getattr(m, "pss", float("nan")) for m in memory) / MIB, 1),
         "launcher_percent": round(100 * launcher_share, 2),
     }
-
-
-def stepping(run_dir: Path) -> int:
-    """Workers that take steps, by the newest row of ``metrics.csv``."""
-    reports = table.read(run_dir / "metrics.csv")
-    return int(reports[-1]["workers_alive"]) if reports else 0
 
 
 def draw(rows: Sequence[Mapping[str, float]], title: str, path: Path) -> None:

@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from async_rl.checking import flag
 from async_rl.config import Config
 from async_rl.cores import available_cores
 from async_rl.envs import atari_game, describe
@@ -107,7 +108,7 @@ def _check(options: Options, study: Study) -> None:
             raise UserError(f"--games takes the plain names of games, {plain} for {game}.")
     for name in ("toy_seeds", "toy_steps", "pong_steps"):
         if (value := getattr(options, name)) < 1:
-            raise UserError(f"--{name.replace('_', '-')} must be at least 1, got {value}.")
+            raise UserError(f"{flag(name)} must be at least 1, got {value}.")
     for part in options.parts:
         experiments = _experiments(part, options)
         study.require_same(experiments)
@@ -181,7 +182,7 @@ def _command(part: Part, options: Options) -> str:
     names = ("seeds", "workers", "pong_steps") if part.startswith("pong") else ("toy_seeds", "toy_steps")
     values = {name: getattr(options, name) for name in names}
     spelt = {name: " ".join(map(str, value)) if isinstance(value, tuple) else value for name, value in values.items()}
-    flags = "".join(f" --{name.replace('_', '-')} {value}" for name, value in spelt.items())
+    flags = "".join(f" {flag(name)} {value}" for name, value in spelt.items())
     return f"python -m benchmarks.reproduce --parts {part}{flags}"
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from async_rl.plotting.picture import COLOURS
 from benchmarks.reproduce_studies import (
     LEARNING_RATES,
     OPTIMIZERS,
@@ -15,9 +16,6 @@ from benchmarks.reproduce_studies import (
     Task,
 )
 
-COLOURS = ("#0072b2", "#d55e00", "#009e73")
-"""Of Okabe and Ito's palette, which colour-blind people can tell apart."""
-
 
 def draw_streams(rows: Sequence[Sequence[Any]], task: Task, path: Path) -> None:
     """How many times fewer steps, and how many times less time, than with one stream; the paper's factors beside it."""
@@ -27,7 +25,7 @@ def draw_streams(rows: Sequence[Sequence[Any]], task: Task, path: Path) -> None:
     for axis, column, title in zip(
         figure.subplots(1, 2), (8, 9), (f"steps until {task.title} is learnt", "time until it is learnt"), strict=True
     ):
-        for method, colour in zip(STREAM_METHODS, COLOURS, strict=True):
+        for method, colour in zip(STREAM_METHODS, COLOURS, strict=False):
             own = [row for row in rows if row[0] == method]
             factors = [row[column] or math.nan for row in own]  # a gap where it never was learnt
             if not any(map(math.isfinite, factors)):
@@ -60,7 +58,7 @@ def draw_robustness(rows: Sequence[Sequence[Any]], task: Task, path: Path) -> No
 
     figure = Figure(figsize=(10, 3.8), layout="constrained")
     panels = figure.subplots(1, len(OPTIMIZERS), sharey=True)
-    for panel, name, colour in zip(panels, OPTIMIZERS, COLOURS, strict=True):
+    for panel, name, colour in zip(panels, OPTIMIZERS, COLOURS, strict=False):
         own = [row for row in rows if row[0] == name]
         panel.scatter([row[2] for row in own], [row[3] for row in own], color=colour, s=18, alpha=0.8)
         panel.set(xscale="log", xlim=LEARNING_RATES, xlabel="learning rate", title=f"{name}, {len(own)} runs")

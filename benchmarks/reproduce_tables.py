@@ -6,18 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from async_rl.card import markdown_table
 from async_rl.checking import reason
 from async_rl.naming import game_title
 from async_rl.published import PUBLISHED
 from async_rl.types import UserError
 from benchmarks.reproduce_results import Row
 from benchmarks.reproduce_studies import OPTIMIZERS, Task
-
-
-def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def games_table(rows: Sequence[Row]) -> str:
@@ -47,7 +42,7 @@ def games_table(rows: Sequence[Row]) -> str:
                 "" if row.human_normalised is None else f"{row.human_normalised:.2f}",
             )
         )  # fmt: skip
-    return markdown(header, lines)
+    return markdown_table(header, lines)
 
 
 def _game(row: Row, rows: Sequence[Row]) -> str:
@@ -80,7 +75,7 @@ def methods_table(rows: Sequence[Row]) -> str:
         )
         for row in rows
     ]  # fmt: skip
-    return markdown(header, lines)
+    return markdown_table(header, lines)
 
 
 def streams_table(rows: Sequence[Sequence[Any]]) -> str:
@@ -96,7 +91,7 @@ def streams_table(rows: Sequence[Sequence[Any]]) -> str:
         )
         for method, streams, runs, reached, steps, low, high, seconds, fewer, faster, paper in rows
     ]  # fmt: skip
-    return markdown(header, lines)
+    return markdown_table(header, lines)
 
 
 def _spread(middle: float, low: float, high: float) -> str:
@@ -116,7 +111,7 @@ def robustness_table(rows: Sequence[Sequence[Any]], task: Task) -> str:
         span = f"{min(rates):.1e} to {max(rates):.1e}" if rates else ""
         median = statistics.median(row[3] for row in own)
         lines.append((name, f"{len(own)}", f"{median:.2f}", f"{len(rates)}", span))
-    return markdown(header, lines)
+    return markdown_table(header, lines)
 
 
 def fill_in(readme: Path, part: str, text: str) -> None:

@@ -12,7 +12,10 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from async_rl import checkpoint
+from async_rl.checkpoint_content import Progress
 from async_rl.stopwatch import PHASES
+from async_rl.types import UserError
 from benchmarks import table
 
 
@@ -57,6 +60,14 @@ def start(settings: Mapping[str, object], run_dir: Path, cores: Sequence[int] | 
     pin = (lambda: os.sched_setaffinity(0, cores)) if cores is not None and hasattr(os, "sched_setaffinity") else None
     command = [sys.executable, "-m", "launch.async", *flags]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, preexec_fn=pin)
+
+
+def saved_progress(run_dir: Path) -> Progress:
+    """That of its last checkpoint; that of the beginning where there is none."""
+    try:
+        return checkpoint.read(run_dir).progress
+    except UserError:
+        return Progress()
 
 
 def wait_for_reports(

@@ -12,12 +12,13 @@ from pathlib import Path
 
 import psutil
 
-from async_rl import Config, checkpoint, resuming, train
+from async_rl import Config, resuming, train
 from async_rl.config_file import from_toml
 from async_rl.run_directory import CONFIG
 from async_rl.supervisor import Ending
 from async_rl.types import UserError
 from benchmarks import table
+from benchmarks.runs import saved_progress
 
 MEMORY = "memory_mib.csv"
 """In a run's directory: memory of all its processes, a line every `MEMORY_SECONDS`."""
@@ -52,8 +53,7 @@ class Study:
 
     def steps_done(self, experiment: Experiment) -> int:
         """T of its last report; 0 where there is none."""
-        reports = table.read(self.run_dir(experiment) / "metrics.csv")
-        return int(reports[-1]["total_steps"]) if reports else 0
+        return table.last(self.run_dir(experiment) / "metrics.csv", "total_steps")
 
     def finished(self, experiments: Sequence[Experiment]) -> list[Experiment]:
         """Those that have been trained to their end."""
@@ -61,7 +61,8 @@ class Study:
 
     def saved(self, experiments: Sequence[Experiment]) -> list[Experiment]:
         """Those of which the final network is there, too: one that is killed between the two has only been reported."""
-        return [each for each in self.finished(experiments) if _saved_steps(self.run_dir(each)) >= each.config.steps]
+        runs = self.finished(experiments)
+        return [each for each in runs if saved_progress(self.run_dir(each)).total_steps >= each.config.steps]
 
     def require_same(self, experiments: Sequence[Experiment]) -> None:
         """Raise `UserError` where a directory holds a run with other settings than its experiment, or another length.
@@ -107,13 +108,6 @@ class Study:
                 result = train(config, run_dir, quiet=quiet)
         if result.ending is not Ending.FINISHED:
             raise SystemExit(result.ending.value)
-
-
-def _saved_steps(run_dir: Path) -> int:
-    try:
-        return checkpoint.read(run_dir).progress.total_steps
-    except UserError:
-        return 0
 
 
 @contextlib.contextmanager

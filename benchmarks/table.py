@@ -15,6 +15,12 @@ def write(path: Path | None, header: Sequence[str], rows: Iterable[Sequence[Any]
         csv.writer(file).writerows([header, *rows])
 
 
+def last(path: Path, column: str) -> int:
+    """The whole number in a column of the last row; 0 where there is none."""
+    rows = read(path)
+    return int(rows[-1][column]) if rows else 0
+
+
 def read(path: Path) -> list[dict[str, str]]:
     """The rows of a CSV file by column; none if it is not there."""
     if not path.exists():

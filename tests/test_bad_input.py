@@ -282,7 +282,7 @@ def test_a_pickle_bomb_does_not_go_off(tmp_path: Path) -> None:
     config = Config(env="catch", workers=1)
     run_directory.record(run_dir, config, describe(config), {})
     assert len(json.loads((run_dir / "run.json").read_text())["sessions"]) == 1
-    reporting.open_logs(run_dir, {}, resume_at_steps=100).close()
+    reporting.open_logs(run_dir, {}, 100, print).close()
     assert next(csv.reader((run_dir / "episodes.csv").open()), None) in (None, list(reporting.GAME_COLUMNS))
     assert not harm.exists()
 

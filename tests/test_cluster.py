@@ -72,17 +72,6 @@ def begin(tmp_path: Path) -> Iterator[Begin]:
         run.destroy()
 
 
-def both_go_on(run: ClusterRun, games: int = 50) -> None:
-    """Each island finishes some more games."""
-    before = run.games_of_islands(1)
-
-    def played() -> bool:
-        now = run.games_of_islands(1)
-        return all(now.get(island, 0) >= before.get(island, 0) + games for island in (0, 1))
-
-    run.wait_for(played, "games of both islands")
-
-
 def check_logs(run_dir: Path, text: str = "") -> None:
     """T is exact, every game is there once, but those that ``text`` says were overwritten, and no step is in two."""
     saved, reports, games = checkpoint.read(run_dir), rows(run_dir / "metrics.csv"), rows(run_dir / "episodes.csv")
@@ -110,15 +99,15 @@ def check_records_of_islands(run_dir: Path) -> None:
 def test_islands_learn_survive_and_go_on(machines: Machines, begin: Begin, tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
     run = begin(*toy(run_dir, *ISLANDS, "--address", machines.address))
-    both_go_on(run)
+    run.wait_for_both(games=50)
 
     machines.actors("Island")[0].kill()
     run.wait_for(lambda: "is out of reach" in run.text() and "goes on\n" in run.text(), "the island's return")
-    both_go_on(run)
+    run.wait_for_both(games=50)
 
     machines.actors("Holder")[0].kill()
     run.wait_for(lambda: "is back, and filled from the last copy" in run.text(), "the holder's return")
-    both_go_on(run)
+    run.wait_for_both(games=50)
 
     seen = len(run.text())
     machines.kill(1)
@@ -127,13 +116,13 @@ def test_islands_learn_survive_and_go_on(machines: Machines, begin: Begin, tmp_p
     run.wait_for(lambda: run.steps() > before + 500, "steps of the other island")
     machines.add(1)
     run.wait_for(lambda: "goes on\n" in run.text()[seen:], "the island's return")
-    both_go_on(run)
+    run.wait_for_both(games=50)
 
     run.process.send_signal(signal.SIGKILL)  # the driver: everything ends by itself
     run.process.wait()
     wait_for(lambda: not machines.actors("Island") + machines.actors("Holder"), "the end of all actors")
     again = begin("--resume", str(run_dir), "--address", machines.address)
-    both_go_on(again)
+    again.wait_for_both(games=50)
 
     assert again.end(signal.SIGINT) == 130, again.text()
     wait_for(lambda: not machines.actors("Island"), "the end of all islands")
@@ -181,11 +170,11 @@ def test_a_network_that_is_cut_heals(begin: Begin, tmp_path: Path) -> None:
         pytest.skip(reason)
     with Partitioned(2) as machines:
         run = begin(*toy(tmp_path / "run", *ISLANDS, "--address", machines.address))
-        both_go_on(run)
+        run.wait_for_both(games=50)
         before = run.steps()
         with machines.cut_off(1):
             run.wait_for(lambda: run.steps() > before + 2000, "steps of the other island")
-        both_go_on(run)
+        run.wait_for_both(games=50)
         assert run.end(signal.SIGINT) == 130, run.text()
     check_logs(tmp_path / "run", run.text())
 

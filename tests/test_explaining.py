@@ -85,7 +85,6 @@ def test_an_edge_detector_projects_back_to_its_edge() -> None:
 
 def test_guided_backpropagation_by_hand_through_two_layers() -> None:
     """1x1 filters: what is negative on the way back is stopped at the rectifier, and what was silent, too."""
-    torch.manual_seed(0)
     network = nn.Sequential(
         nn.Conv2d(1, 3, 1), nn.LayerNorm([3, 2, 2]), nn.ReLU(), nn.Conv2d(3, 1, 1), nn.ReLU()
     ).requires_grad_(False)

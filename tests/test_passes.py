@@ -72,7 +72,6 @@ def same_as_autograd(network: nn.Module, seen: torch.Tensor, slope: torch.Tensor
 @pytest.mark.parametrize(("t_max", "streams"), [(1, 4), (3, 2)])
 def test_a_chain_is_autograd(case: str, t_max: int, streams: int) -> None:
     """Outputs while acting, kept outputs and all gradients; twice, because memory is used again."""
-    torch.manual_seed(0)
     name, spec, pixels, dueling, norm = NETWORKS[case]
     network = make_network(Config(network=name, pixels=pixels, dueling=dueling, norm=norm), spec)  # type: ignore[arg-type]
     for module in network.modules():
@@ -99,7 +98,6 @@ def test_a_chain_is_autograd(case: str, t_max: int, streams: int) -> None:
 @pytest.mark.parametrize("case", NETWORKS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_refreshed_passes_are_those_of_the_parameters_now(case: str, dtype: torch.dtype) -> None:
-    torch.manual_seed(0)
     name, spec, pixels, dueling, norm = NETWORKS[case]
     network = make_network(Config(network=name, pixels=pixels, dueling=dueling, norm=norm), spec)  # type: ignore[arg-type]
     seen, slope = observations(spec, 1, 4), torch.randn(1, 4, 3)
@@ -132,7 +130,6 @@ def test_refreshed_passes_are_those_of_the_parameters_now(case: str, dtype: torc
 def test_first_convolutions_of_any_kind(
     kernel: int | tuple[int, int], stride: int, sides: tuple[int, int], pixels: type[Pixels], t_max: int
 ) -> None:
-    torch.manual_seed(0)
     first = nn.Conv2d(4, 3, kernel, stride)
     features = nn.Sequential(pixels(), first, nn.ReLU(), nn.Conv2d(3, 2, 3, 2), nn.ReLU(), FlattenPixels())
     spec = EnvSpec("screens", (*sides, 4), "uint8", ("a", "b", "c"), stack=4)
@@ -151,7 +148,6 @@ def test_first_convolutions_of_any_kind(
 @pytest.mark.parametrize("by_hand", [True, False])
 @pytest.mark.parametrize("streams", [1, 8, MOST_ROWS_IN_FLOAT32])
 def test_bfloat16_is_float32_with_less_precision(network: str, norm: str, by_hand: bool, streams: int) -> None:
-    torch.manual_seed(0)
     spec = SCREENS if network == "nips" else VECTOR
     module = make_network(Config(network=network, norm=norm), spec)  # type: ignore[arg-type]
     seen, slope = observations(spec, 2, streams), torch.randn(2, streams, 3)
@@ -174,7 +170,6 @@ def test_bfloat16_is_float32_with_less_precision(network: str, norm: str, by_han
 @pytest.mark.parametrize(("inputs", "outputs"), [(1, 1), (7, 3), (64, 5), (2592, 256)])
 def test_a_single_row_in_bfloat16_is_that_row_of_many(inputs: int, outputs: int) -> None:
     """In float32 inside, as torch has it, so to the last bit but where a sum in another order rounds otherwise."""
-    torch.manual_seed(0)
     module = nn.Linear(inputs, outputs)
     rounded = {parameter: parameter.detach().bfloat16() for parameter in module.parameters()}
     layer, rows = FullyConnected(module, rounded), torch.randn(4, inputs).bfloat16()
@@ -190,7 +185,6 @@ def test_a_single_row_in_bfloat16_is_that_row_of_many(inputs: int, outputs: int)
 
 def test_layers_in_any_order_in_bfloat16() -> None:
     """Without a rectifier between them, one of them first, one twice."""
-    torch.manual_seed(0)
     image, spec = nn.Conv2d(4, 3, 5, 2), EnvSpec("screens", (16, 16, 4), "uint8", ("a", "b", "c"), stack=4)
     rectified = nn.Linear(5, 8)
     rectified.bias.data = torch.tensor([9.0, -9.0] * 4)  # the rectifier cannot decide otherwise for a rounded sum
@@ -219,7 +213,6 @@ def test_layers_in_any_order_in_bfloat16() -> None:
 @pytest.mark.parametrize("after", [nn.Flatten, nn.ReLU])
 @pytest.mark.parametrize("convolutions", [False, True])
 def test_the_last_layer_that_learns_is_exact_whatever_follows_it(after: type[nn.Module], convolutions: bool) -> None:
-    torch.manual_seed(0)
     spec, layers = VECTOR, [nn.Linear(5, 8), nn.Linear(8, 3)]
     if convolutions:
         spec = EnvSpec("screens", (8, 8, 4), "uint8", ("a", "b", "c"), stack=4)
@@ -238,7 +231,6 @@ def test_the_last_layer_that_learns_is_exact_whatever_follows_it(after: type[nn.
 
 def test_normalization_hands_on_whatever_comes_after_it_in_bfloat16() -> None:
     """The last linear layer computes in float32; nothing need be between the two, or after."""
-    torch.manual_seed(0)
     screens = EnvSpec("screens", (8, 8, 4), "uint8", ("a", "b", "c"), stack=4)
     for spec, modules in (
         (VECTOR, [nn.Linear(5, 8), nn.LayerNorm(8), nn.Linear(8, 3)]),
@@ -256,7 +248,6 @@ def test_normalization_hands_on_whatever_comes_after_it_in_bfloat16() -> None:
 
 def test_a_pass_that_keeps_nothing_changes_nothing_of_the_one_that_was_kept() -> None:
     """With one filter an image lies in memory in both orders at once; the layers behind it may take either."""
-    torch.manual_seed(0)
     norm = nn.LayerNorm([8, 6, 6])
     norm.weight.data += 0.5 * torch.randn_like(norm.weight)
     network = nn.Sequential(
@@ -275,7 +266,6 @@ def test_a_pass_that_keeps_nothing_changes_nothing_of_the_one_that_was_kept() ->
 
 
 def test_heads_of_different_widths_with_nothing_that_learns_before_them() -> None:
-    torch.manual_seed(0)
     value = nn.Sequential(nn.Linear(5, 16), nn.ReLU(), nn.Linear(16, 1))
     advantage = nn.Sequential(nn.Linear(5, 32), nn.ReLU(), nn.Linear(32, 3))
     network = nn.Sequential(nn.Flatten(), Dueling(value, advantage))
@@ -289,7 +279,6 @@ def test_heads_of_different_widths_with_nothing_that_learns_before_them() -> Non
 
 
 def test_a_layer_without_parameters_may_stand_twice_and_linear_ones_on_many_axes() -> None:
-    torch.manual_seed(0)
     relu = nn.ReLU()
     rows = EnvSpec("rows", (4, 5), "float32", ("a", "b", "c"))
     norm = nn.LayerNorm(8)

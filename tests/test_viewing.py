@@ -143,7 +143,6 @@ class Tiny(nn.Module):
 
 @pytest.mark.parametrize("policy", [False, True])
 def test_saliency_is_the_gradient_by_finite_differences(policy: bool) -> None:
-    torch.manual_seed(0)
     network = Tiny(4).requires_grad_(False)
     observation = np.random.default_rng(0).integers(0, 255, (6, 6, 2), np.uint8)
     gradient = input_gradient(network, observation, 1, policy)

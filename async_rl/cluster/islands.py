@@ -54,7 +54,7 @@ class Islands:
         progress: Progress,
         say: Callable[[str], None],
     ):
-        self._cluster, self._config, self._table, self._say = cluster, config, table, say
+        self._config, self._table, self._say = config, table, say
         self._settings = cluster.settings
         self._errors = run_dir / "errors"
         self._restarted_before = progress.restarted

@@ -26,22 +26,20 @@ def interquartile_mean(scores: np.ndarray, axis: int = 0) -> np.ndarray:
 
 
 def stratified_bootstrap(
-    strata: Sequence[np.ndarray], random: np.random.Generator, confidence: float = 0.95, samples: int = SAMPLES
+    strata: Sequence[np.ndarray], random: np.random.Generator, samples: int = SAMPLES
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Percentile interval of the interquartile mean over all runs of all strata.
+    """Percentile interval, of 95 %, of the interquartile mean over all runs of all strata.
 
     Each sample draws as many runs as there are, with replacement, within each stratum apart; a run is drawn with all
     its points. Source: Agarwal et al. 2021, section 4.2.
 
     Args:
         strata: for each game the scores of its runs at each point, [runs of this game, points].
-        confidence: of the interval, between 0 and 1.
 
     Returns:
         Lower and upper end, [points] float64 each.
     """
     drawn = [scores[random.integers(len(scores), size=(samples, len(scores)))] for scores in strata]
     means = interquartile_mean(np.concatenate(drawn, axis=1), axis=1)  # [samples, points]
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(means, [tail, 1 - tail], axis=0)
+    low, high = np.quantile(means, [0.025, 0.975], axis=0)
     return low, high

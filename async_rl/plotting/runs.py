@@ -11,7 +11,7 @@ import numpy as np
 
 from async_rl.checking import reason
 from async_rl.config import Config
-from async_rl.config_file import to_toml
+from async_rl.config_file import to_values
 from async_rl.run_directory import CLUSTER, CONFIG, sessions
 from async_rl.types import UserError
 
@@ -81,7 +81,7 @@ def read_run(directory: Path) -> Run:
 
 def _settings(directory: Path) -> dict[str, Any]:
     """Without the checks of `async_rl.config_file.from_toml`: runs of other versions can be drawn, too."""
-    settings = tomllib.loads(to_toml(Config())) | _toml(directory / CONFIG)
+    settings = to_values(Config()) | _toml(directory / CONFIG)
     spread = _toml(directory / CLUSTER) if (directory / CLUSTER).exists() else {}
     return settings | (spread if spread.get("islands", 1) != 1 else {})
 

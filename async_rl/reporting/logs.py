@@ -1,6 +1,5 @@
 """The files that a run leaves behind: ``metrics.csv``, ``episodes.csv`` and TensorBoard events."""
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -50,29 +49,19 @@ class Logs:
         self._tensorboard.close()
 
 
-def _warn(message: str) -> None:
-    warnings.warn(message, RuntimeWarning, stacklevel=2)
-
-
 def open_logs(
-    run_dir: Path,
-    settings: Mapping[str, object],
-    resume_at_steps: int | None = None,
-    say: Callable[[str], None] = _warn,
+    run_dir: Path, settings: Mapping[str, object], resume_at_steps: int | None, say: Callable[[str], None]
 ) -> Logs:
-    """Open the logs of a run in its directory, which is made if there is none.
+    """Open the logs of a run in its directory.
 
     Args:
-        run_dir: where ``metrics.csv``, ``episodes.csv`` and the event files are.
+        run_dir: where ``metrics.csv``, ``episodes.csv`` and the event files are. It is not made: where it has gone, so
+            has its disk.
         settings: the configuration by name, for TensorBoard.
         resume_at_steps: T of the checkpoint from which the run goes on. What was logged beyond it is moved aside
             (CSV) or hidden (TensorBoard). None: a new run; all that another one has logged there is moved aside.
         say: takes one line when a log cannot be written, and one when it can be again.
-
-    Raises:
-        OSError: the directory cannot be made.
     """
-    run_dir.mkdir(parents=True, exist_ok=True)
     last_step = NEW_RUN if resume_at_steps is None else resume_at_steps
     episodes_path = run_dir / "episodes.csv"
     episodes = CsvLog(episodes_path, GAME_COLUMNS, last_step, say)
