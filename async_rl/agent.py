@@ -75,8 +75,10 @@ class Agent:
             random: source of all chance; default: a fresh one at each call.
 
         Raises:
-            ValueError: an epsilon above 0 for an a3c network.
+            ValueError: an epsilon that is no probability, or above 0 for an a3c network.
         """
+        if not 0 <= epsilon <= 1:
+            raise ValueError(f"epsilon is a probability, between 0 and 1, got {epsilon}.")
         if epsilon and self.has_policy:
             raise ValueError(f"an a3c network acts by its policy and has no epsilon, got {epsilon}.")
         outputs = self._outputs(observation)

@@ -84,7 +84,7 @@ def table_rows(config: Config, parameters: int) -> list[Row]:
         Row("phases", (workers, len(PHASES)), "float64", "own worker", "seconds in each of PHASES"),
         Row("exchange", (workers, len(EXCHANGE)), "float64", "own island", "totals of EXCHANGE, at its first worker"),
         Row("heartbeat", (workers,), "float64", "own worker", "time.monotonic() of the last sign of life, seconds"),
-        Row("preparing", (workers,), "float64", "own worker", "time.monotonic() of its last new environment, seconds"),
+        Row("environments_at", (workers,), "float64", "own worker", "the same, of one made, begun or stepped"),
         Row("games", (workers, GAMES_RING, len(GAME_FIELDS)), "float64", "own worker", "ring of finished games"),
         Row("games_written", (workers,), "int64", "own worker", "games ever put into the ring"),
         Row("random_states", (workers, streams, 2, STATE_SIZE), "uint64", "own worker", "emulator, policy generators"),
@@ -153,11 +153,13 @@ def make_parts(config: Config, index: int, incarnation: int, table: SharedTable,
     _restore_generators(emulators, policies, table["random_states"][index])
     stopwatch, start = Stopwatch(), (index, incarnation, first_step)  # T where the session began, see `seeding`
 
-    def prepared() -> None:
-        """Show a sign of life: to make an environment, or to begin its first game, may take seconds."""
-        table["preparing"][index] = time.monotonic()
+    environments_at = table["environments_at"]
 
-    streams = Streams((make_environment(config, generator, stopwatch) for generator in emulators), prepared)
+    def goes_on() -> None:
+        """Show a sign of life: to make an environment, to begin a game, and even a step, may take seconds."""
+        environments_at[index] = time.monotonic()
+
+    streams = Streams((make_environment(config, generator, stopwatch) for generator in emulators), goes_on)
     spec, algorithm = streams.spec, make_algorithm(config)
     network, shared = make_network(config, spec), table.tensor("parameters")
     parameters = shared.clone() if algorithm.copies_parameters else shared

@@ -205,26 +205,26 @@ def _published(name: str, config: Config, shape: tuple[int, ...], actions: int, 
 
 
 def _users_own(name: str, spec: EnvSpec, outputs: int, seed: int) -> nn.Module:
-    """What the user's function makes, tried on one observation."""
+    """What the user's function makes, tried on two observations as it will be used: its outputs are differentiated."""
     try:
         with others_seeded(seed):  # a module may seed or draw as it is imported
             function = import_function(name)
-        with others_seeded(seed):
+        with others_seeded(seed), torch.inference_mode(False), torch.enable_grad():
             network = function(spec.observation_shape, outputs)
             before = _buffers(network)
-            made = network(torch.zeros(1, *spec.observation_shape, dtype=getattr(torch, spec.observation_dtype)))
+            made = network(torch.zeros(2, *spec.observation_shape, dtype=getattr(torch, spec.observation_dtype)))
         with others_seeded(seed + 1):
             drawn = _different(before, _buffers(function(spec.observation_shape, outputs))) if before else []
-        shape = tuple(made.shape)
         changed = _different(_buffers(network), before)
     except UserError:
         raise
-    except Exception as error:  # others' code: anything may come
+    except (Exception, SystemExit) as error:  # others' code: anything may come
         raise UserError(f"--network {name} failed on {spec.name}: {one_line(error)}.") from error
-    if not isinstance(network, nn.Module) or shape != (1, outputs) or made.dtype != torch.float32:
+    got = f"{list(made.shape)} {made.dtype}" if isinstance(made, Tensor) else type(made).__name__
+    if not isinstance(network, nn.Module) or got != f"[2, {outputs}] torch.float32":
         raise UserError(
             f"--network {name} must give a torch module [B, *{spec.observation_shape}] -> [B, {outputs}] float32, "
-            f"got {type(network).__name__} -> {shape} {made.dtype}."
+            f"got {type(network).__name__} -> {got} with B = 2."
         )
     if changed:
         raise UserError(
@@ -239,6 +239,11 @@ def _users_own(name: str, spec: EnvSpec, outputs: int, seed: int) -> nn.Module:
     parameters = list(network.parameters())
     if any(x.dtype != torch.float32 for x in parameters) or not any(x.requires_grad for x in parameters):
         raise UserError(f"--network {name} must have parameters to learn, all of them float32.")
+    if not made.requires_grad:
+        raise UserError(
+            f"--network {name} gives outputs that cannot be differentiated in its parameters: is there a detach() or a "
+            "no_grad() in its forward?"
+        )
     return network
 
 

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from multiprocessing import util
 from multiprocessing.connection import wait
-from multiprocessing.process import parent_process
+from multiprocessing.process import current_process, parent_process
 from typing import NoReturn
 
 FORK_SECONDS = 5.0
@@ -72,6 +72,7 @@ def leave() -> NoReturn:
 def worker_dies_with_parents() -> None:
     """For a worker: end it as soon as the launcher or the fork server is gone."""
     killed_with_parent()
+    current_process()._config["daemon"] = False  # type: ignore[attr-defined]  # its environments may start processes
     launcher, fork_server = parent_process(), os.getppid()
     if _fork_server is not None and fork_server != _fork_server:  # as above
         os._exit(1)

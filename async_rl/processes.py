@@ -29,8 +29,8 @@ POLL_SECONDS = 0.2
 FRUITLESS_STARTS = 5
 """Starts in a row after which a worker is given up that never came far."""
 
-FRUITFUL_SEGMENTS = 10
-"""Segments after which a start has not been in vain."""
+FRUITFUL_GRADIENTS = 10
+"""Gradients after which a start has not been in vain; steps that only fill a replay memory are no fruit."""
 
 REFRESHER_SECONDS = 2.0
 """Silence after which another worker refreshes the target; twice as long the next time, as steps may be that slow."""
@@ -47,7 +47,7 @@ class Member:
         self.index = index
         self.incarnation = incarnation
         self.fruitless_starts = 0
-        self.steps_at_start = -1  # never started
+        self.gradients_at_start = -1  # never started
         self.heartbeat_at_start = float("nan")
         self.process: BaseProcess | None = None  # None: not started, ended, or given up
         self.in_system: psutil.Process | None = None  # the same, or its predecessor, as the system sees it
@@ -144,7 +144,7 @@ class WorkerProcesses:
         for member in self._members:
             member.due &= not self._done
         for member in filter(self._can_start, self._members):
-            if member.steps_at_start >= 0:
+            if member.gradients_at_start >= 0:
                 states = self._table["random_states"][member.index]
                 states.fill(np.iinfo(states.dtype).max)  # as if never written: the new incarnation draws its own
             self._start(member)
@@ -179,6 +179,10 @@ class WorkerProcesses:
     def _alive(self) -> list[tuple[Member, BaseProcess]]:
         return [(member, member.process) for member in self._members if member.process is not None]
 
+    def _gradients(self, member: Member) -> int:
+        """What its slot's workers have made so far, those that were not finite included."""
+        return int(self._table["updates"][member.index] + self._table["dropped"][member.index])
+
     @staticmethod
     def _can_start(member: Member) -> bool:
         return member.due and member.gone and time.monotonic() >= member.not_before
@@ -186,9 +190,9 @@ class WorkerProcesses:
     def _start(self, member: Member) -> None:
         member.due, member.killed_for = False, ""
         member.error_file = errors.file_for(self._error_dir, member.index, member.incarnation)
-        member.steps_at_start = int(self._table["steps"][member.index])
+        member.gradients_at_start = self._gradients(member)
         member.heartbeat_at_start = time.monotonic()
-        for name in ("heartbeat", "preparing"):  # the time to start up counts, too
+        for name in ("heartbeat", "environments_at"):  # the time to start up counts, too
             self._table[name][member.index] = member.heartbeat_at_start
         own = (member.index, member.incarnation, self._table, self._absolute_error_dir / member.error_file.name)
         process = self._context.Process(  # type: ignore[attr-defined]
@@ -228,11 +232,13 @@ class WorkerProcesses:
         now = self._listening.listen()
         fork_server.go_on()
         for member, process in self._alive():
-            signs = (float(self._table[name][member.index]) for name in ("heartbeat", "preparing"))
+            signs = (float(self._table[name][member.index]) for name in ("heartbeat", "environments_at"))
             last = max(*signs, self._listening.since)
             if now - last > self._config.heartbeat_seconds and not member.killed_for:
-                hint = f" in {self._config.env}, whose step may never end" if ":" in self._config.env else ""
-                member.killed_for = f"was silent for {self._config.heartbeat_seconds:.0f} s{hint}"
+                member.killed_for = f"was silent for {self._config.heartbeat_seconds:.0f} s"
+                if ":" in self._config.env:
+                    member.killed_for += f" in {self._config.env}, whose step may never end, or need more"
+                    member.killed_for += " --heartbeat-seconds"
                 process.kill()
 
     def _cause(self, member: Member, code: int | None) -> str | None:
@@ -261,8 +267,7 @@ class WorkerProcesses:
         if self._done:
             self._say(f"worker {member.index} {cause}, when all was done")
             return
-        fruits = int(self._table["steps"][member.index]) - member.steps_at_start
-        fruitless = fruits < FRUITFUL_SEGMENTS * self._config.steps_per_segment
+        fruitless = self._gradients(member) < member.gradients_at_start + FRUITFUL_GRADIENTS
         member.fruitless_starts = member.fruitless_starts + 1 if fruitless else 0
         if member.fruitless_starts >= FRUITLESS_STARTS:
             self._say(f"worker {member.index} {cause}; given up, {FRUITLESS_STARTS} starts in a row were in vain")

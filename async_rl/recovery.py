@@ -51,8 +51,16 @@ def told(config: Config, saved: Checkpoint | None, diverged_at_steps: int) -> st
     )
 
 
-def told_end(config: Config, again: bool) -> str:
-    """One line about a divergence after which there is no going back: the second one, or without the checkpoints."""
+def told_end(config: Config, again: bool, by_environment: bool) -> str:
+    """One line about a divergence after which there is no going back.
+
+    It is the second one, or the checkpoints are out of reach, or another learning rate would not mend it.
+    """
+    if by_environment:
+        return (
+            f"error: no gradient is finite any more, as rewards or observations of {config.env} are not: the "
+            "environment has to be mended, nothing can be learnt from such numbers"
+        )
     what = "again" if again else "while its directory is out of reach"
     return (
         f"error: training has diverged {what}, at the learning rate {config.lr:.3g}: parameters or gradients are not "

@@ -145,7 +145,7 @@ class Supervisor:
         self._health = Health(config, table, stored_bytes(spec), terminal.say)
         self._checkpoint_outage = Outage("checkpoints", terminal.say, "the last one is kept")
         self._signals = Signals()
-        self._divergence = Divergence(config, table, terminal.say)
+        self.divergence = Divergence(config, table, terminal.say)
 
     def run(self) -> Ending:
         """Train until T is reached, a signal comes, or no worker is left; every process is gone afterwards."""
@@ -183,7 +183,7 @@ class Supervisor:
     @property
     def diverged(self) -> bool:
         """Whether the numbers are no longer finite; nothing has been saved since."""
-        return self._divergence.diverged
+        return self.divergence.diverged
 
     @property
     def progress(self) -> Progress:
@@ -240,7 +240,7 @@ class Supervisor:
     def _log(self) -> None:
         self._logs.report(self._report(self._log_meter))
         self._health.look(self._workers.pids)
-        self._divergence.look()
+        self.divergence.look()
 
     def _report(self, meter: Meter) -> Report:
         report = meter.read(self._logs.statistics, self._workers.stepping, self._workers.restarted)
@@ -257,7 +257,7 @@ class Supervisor:
 
         Where evaluations are made, they pick the best one.
         """
-        self._divergence.look()
+        self.divergence.look()
         if self.diverged:
             return
         statistics = self._logs.statistics
@@ -288,7 +288,7 @@ class Supervisor:
         if self._nothing_left:
             storage.write(path, (self._run_dir / checkpoint.LATEST).read_bytes())
             return
-        self._divergence.look()
+        self.divergence.look()
         if self.diverged:
             raise UserError("the numbers are no longer finite.")
         self._write(path)

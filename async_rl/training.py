@@ -36,7 +36,7 @@ class Result:
         run_dir: where everything is.
         ending: finished, failed, or stopped by a signal, see `Ending`.
         total_steps: T.
-        mean_score: of the last 100 games; NaN where none ended.
+        mean_score: of the last 100 games; NaN where none ended, or where a reward was not finite.
     """
 
     run_dir: Path
@@ -115,12 +115,13 @@ class _Run:
             self.terminal.say(sentence)
         ending = supervisor.run()
         again = recovery.used(run_dir)
-        if supervisor.diverged and ending is Ending.FAILED and not again and os.path.isdir(run_dir):
+        curable = supervisor.diverged and not supervisor.divergence.by_environment
+        if curable and ending is Ending.FAILED and not again and os.path.isdir(run_dir):
             again = True
             supervisor = self.session_after(supervisor, run_dir)
             ending = supervisor.run()
         if supervisor.diverged and ending is Ending.FAILED:
-            self.terminal.say(recovery.told_end(self.config, again))
+            self.terminal.say(recovery.told_end(self.config, again, supervisor.divergence.by_environment))
         if ending is Ending.FAILED and isinstance(self.terminal, reporting.Quiet):
             self.terminal.explain()
         return ending

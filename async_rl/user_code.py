@@ -44,14 +44,15 @@ def import_function(name: str) -> Callable[..., Any]:
                 "it, or add that folder to PYTHONPATH."
             ) from None
         raise UserError(f"importing {module_name} needs the module {error.name!r}, which is missing.") from error
-    except Exception as error:  # others' code
+    except (Exception, SystemExit) as error:  # others' code
         raise UserError(f"importing {module_name} raised {one_line(error)}.") from error
-    function = getattr(module, function_name, None)
-    if function is None:
+    if not hasattr(module, function_name):
         near = difflib.get_close_matches(function_name, vars(module), n=1)
         hint = f"; did you mean {near[0]}?" if near else "."
+        if module_name == "__main__":  # another one in every command
+            hint = ": it was in the script that was started then; commands find it in a module of its own."
         raise UserError(f"the module {module_name} has no function {function_name!r}{hint}")
-    if not callable(function):
+    if not callable(function := getattr(module, function_name)):
         raise UserError(f"{name} must be a function, got {type(function)}.")
     return function
 

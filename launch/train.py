@@ -174,7 +174,7 @@ def train_by(
         run_dir, init_from = (run_dir, init_from) if resume is None else (None, None)
     place = make_workers or on_this_machine
     result = train(config, run_dir, resume, init_from, make_workers=place)
-    score = "no game has ended yet" if math.isnan(result.mean_score) else f"mean score {result.mean_score:.2f}"
+    score = "no game has a score yet" if math.isnan(result.mean_score) else f"mean score {result.mean_score:.2f}"
     tell(f"{result.ending.name.lower()} at T = {result.total_steps:,}, {score}")
     if result.resumable:
         more = f" --steps {2 * result.total_steps}" if result.total_steps >= config.steps else ""

@@ -51,6 +51,23 @@ class SlowToBegin(Base):
         return super().reset(seed=seed, options=options)
 
 
+class SlowToStep(Base):
+    """Each of its steps takes half a second."""
+
+    def step(self, action: int) -> Any:
+        time.sleep(0.5)
+        return super().step(action)
+
+
+class StartsAProcess(Base):
+    """As those that have a simulation of their own beside them."""
+
+    def __init__(self) -> None:
+        own = multiprocessing.Process(target=time.sleep, args=(0,), daemon=True)
+        own.start()
+        own.join()
+
+
 class NoActions(gymnasium.Env[np.ndarray, int]):
     """It forgets to say what can be done in it."""
 
@@ -234,6 +251,12 @@ class OddReward(Base):
     def step(self, action: int) -> Any:
         seen, reward, *rest = super().step(action)
         return seen, float("inf") if self.steps == 4 else reward, *rest
+
+
+class NeverFinite(Base):
+    def step(self, action: int) -> Any:
+        seen, _, *rest = super().step(action)
+        return seen, float("nan"), *rest
 
 
 class OddObservation(Base):

@@ -4,7 +4,9 @@ import itertools
 import math
 import random
 import re
+import sys
 import textwrap
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ import torch
 from conftest import make_worker, rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -245,10 +247,14 @@ def test_a_loss_of_ones_own_is_written_as_the_learner_says(segment: Segment) -> 
     returns, outputs = torch.full_like(segment.reward, 0.5), Linear(1)(segment.observation)
     by_hand = make_algorithm(Config()).learner.loss_gradient(outputs.detach(), returns, segment)
     _, lines = str(Learner.loss_gradient.__doc__).split("::")
-    names = {"torch": torch, "taken": taken, "outputs": outputs, "returns": returns, "segment": segment}
-    exec(textwrap.dedent(lines), names)
-    torch.testing.assert_close(names["gradient"], by_hand.gradient)
-    torch.testing.assert_close(names["errors"].detach(), by_hand.errors)
+    names = {"torch": torch, "taken": taken, "LossGradient": LossGradient}
+    exec(f"def loss_gradient(outputs, returns, segment):\n{textwrap.indent(textwrap.dedent(lines), '    ')}", names)
+    own = names["loss_gradient"](outputs, returns, segment)
+    torch.testing.assert_close(own.gradient, by_hand.gradient)
+    torch.testing.assert_close(own.errors, by_hand.errors)
+    assert not own.errors.requires_grad  # as replay takes them
+    sums = [(each.value, each.td_loss) for each in (own, by_hand)]
+    torch.testing.assert_close(*map(torch.tensor, sums))
 
 
 @settings(max_examples=40)
@@ -652,6 +658,33 @@ def users_mistake(observation_shape: tuple[int, ...], outputs: int) -> nn.Module
     return nn.Sequential(nn.Flatten(), nn.LazyLinear(outputs + 1))
 
 
+def users_batch_of_one(observation_shape: tuple[int, ...], outputs: int) -> nn.Module:
+    return nn.Sequential(nn.Flatten(0), nn.Unflatten(0, (1, -1)), nn.Linear(*observation_shape, outputs))
+
+
+class Answering(nn.Linear):
+    """It gives its outputs in another form."""
+
+    def __init__(self, inputs: int, outputs: int, form: Callable[[Tensor], object]):
+        super().__init__(inputs, outputs)
+        self.form = form
+
+    def forward(self, observation: Tensor) -> object:  # type: ignore[override]
+        return self.form(super().forward(observation))
+
+
+def users_tuple(observation_shape: tuple[int, ...], outputs: int) -> nn.Module:
+    return Answering(*observation_shape, outputs, lambda values: (values, None))
+
+
+def users_detached(observation_shape: tuple[int, ...], outputs: int) -> nn.Module:
+    return Answering(*observation_shape, outputs, Tensor.detach)
+
+
+def users_exit(observation_shape: tuple[int, ...], outputs: int) -> nn.Module:
+    sys.exit("no licence")
+
+
 def test_whatever_draws_it_a_network_comes_from_the_seed_and_leaves_no_trace(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -710,10 +743,20 @@ def test_a_network_of_the_users_own() -> None:
     spec = EnvSpec("vector", (3,), "float32", ("a", "b"))
     network = make_network(Config(network=f"{__name__}:users_network"), spec)
     assert [tuple(p.shape) for p in network.parameters()] == [(2, 3), (2,)]
-    with pytest.raises(UserError, match=r"must give a torch module .* got Sequential -> \(1, 3\)"):
+    with pytest.raises(UserError, match=r"must give a torch module .* got Sequential -> \[2, 3\]"):
         make_network(Config(network=f"{__name__}:users_mistake"), spec)
     with pytest.raises(UserError, match=r"changes its buffer 1\.running_\w+ in every pass, as batch normalisation"):
         make_network(Config(network=f"{__name__}:users_batch_norm"), spec)
+    for name, why in (
+        ("users_batch_of_one", "failed on vector: RuntimeError: mat1 and mat2"),
+        ("users_tuple", r"must give a torch module .* got Answering -> tuple"),
+        ("users_detached", "outputs that cannot be differentiated in its parameters"),
+        ("users_exit", "failed on vector: SystemExit: no licence"),
+    ):
+        with pytest.raises(UserError, match=why):
+            make_network(Config(network=f"{__name__}:{name}"), spec)
+    with torch.inference_mode():  # as of a program that only uses what was trained
+        make_network(Config(network=f"{__name__}:users_network"), spec)
     with pytest.raises(UserError, match="changes its buffer late in every pass"):
         make_network(Config(network=f"{__name__}:users_late_buffer"), spec)
     with pytest.raises(UserError, match="draws its buffer frequencies at random; it is not saved"):

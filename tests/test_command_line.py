@@ -311,7 +311,7 @@ def test_how_to_go_on_is_said_as_a_shell_understands_it(tmp_path: Path, in_proce
     run_dir, output = tmp_path / "my run", tmp_path / "card.md"
     code, told, _ = in_process(main, "--env", "catch", "--steps", "1", "--workers", "1", "--run-dir", str(run_dir))
     assert code == 0 and f"go on with: python -m launch.async --resume '{run_dir}' --steps 32\n" in told
-    assert "no game has ended yet" in told and "nan" not in told
+    assert "no game has a score yet" in told and "nan" not in told
     card._run(card.Options(run_dir, output))
     text = output.read_text(encoding="utf-8")
     assert f"launch.evaluate '{run_dir}'" in text and f'load("{run_dir}")' in text

@@ -24,7 +24,7 @@ from async_rl.config_file import to_toml
 from async_rl.divergence import Divergence
 from async_rl.envs import describe
 from async_rl.lock import locked
-from async_rl.processes import WorkerProcesses
+from async_rl.processes import FRUITLESS_STARTS, WorkerProcesses
 from async_rl.seeding import stream_generators
 from async_rl.signals import Signals, StopAtOnceError, signal_name
 from async_rl.supervisor import Ending
@@ -475,11 +475,26 @@ def test_a_worker_that_was_started_again_does_not_go_on_with_the_chance_of_the_d
     monkeypatch.setattr(workers, "_start", started.append)
     table["random_states"].fill(5)
     dead = workers._members[1]
-    dead.steps_at_start = 0
+    dead.gradients_at_start = 0
     workers._let_go(dead, "died")
     workers.watch(0)
     assert started == [dead] and dead.incarnation == 1
     assert (table["random_states"][1] == 2**64 - 1).all() and (table["random_states"][0] == 5).all()
+
+
+def test_steps_that_only_fill_a_replay_memory_are_no_fruit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that fails at each first batch of its memory would begin again for ever."""
+    config = Config(env="catch", workers=1)
+    table, said = make_table(config, describe(config)), list[str]()
+    workers = WorkerProcesses(config, table, tmp_path, (), 0, said.append)
+    monkeypatch.setattr(workers, "_start", lambda member: None)
+    (member,) = workers._members
+    for row, given_up in (("updates", False), ("dropped", False), ("steps", True)):
+        for _ in range(FRUITLESS_STARTS):
+            member.gradients_at_start = workers._gradients(member)
+            table[row][0] += 5_000
+            workers._let_go(member, "died")
+        assert ("given up" in said[-1]) is given_up
 
 
 @pytest.mark.parametrize("row", ["parameters", "target", "mean_square"])

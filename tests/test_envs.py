@@ -242,6 +242,8 @@ def test_an_out_of_date_version_is_made_without_a_warning(capfd: pytest.CaptureF
         ("math:squirt", "the module math has no function 'squirt'; did you mean sqrt?"),
         ("math:pi", "must be a function, got"),
         ("math:sqrt", "math:sqrt() raised TypeError: "),
+        ("sys:exit", "sys:exit() raised SystemExit."),
+        ("__main__:Mine", "no function 'Mine': it was in the script that was started then; commands find it in"),
         ("builtins:dict", "must return a gymnasium.Env or an environment of async_rl.types, got <class 'dict'>"),
     ],
 )

@@ -183,6 +183,8 @@ def test_an_agent_takes_one_observation_or_many() -> None:
     np.testing.assert_array_equal(agent.value(many), values.max(axis=1))
     np.testing.assert_array_equal(agent.act(many), values.argmax(axis=1))
     assert agent.act(many[2]) == values[2].argmax() and not any(p.requires_grad for p in agent.network.parameters())
+    with pytest.raises(ValueError, match="epsilon is a probability, between 0 and 1, got 2"):
+        agent.act(many, epsilon=2)
     actions = agent.act(np.repeat(many[:1], 4000, axis=0), epsilon=0.5, random=np.random.default_rng(1))
     assert np.mean(actions == values[0].argmax()) == pytest.approx(0.75, abs=0.03)
     assert torch.is_grad_enabled()

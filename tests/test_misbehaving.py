@@ -216,10 +216,29 @@ def test_environments_that_are_slow_to_make_and_to_begin_are_no_silence(tmp_path
     assert not said
 
 
+def test_streams_that_are_slow_together_are_no_silence(tmp_path: Path, said: list[str]) -> None:
+    config = Config(env=env("SlowToStep"), workers=1, envs_per_worker=10, t_max=1, steps=10, heartbeat_seconds=4)
+    assert train(config, tmp_path / "run", quiet=True).ending is Ending.FINISHED
+    assert not said
+
+
+def test_an_environment_may_start_processes(tmp_path: Path, said: list[str]) -> None:
+    config = Config(env=env("StartsAProcess"), workers=1, steps=100)
+    assert train(config, tmp_path / "run", quiet=True).ending is Ending.FINISHED
+    assert not said
+
+
+def test_no_learning_rate_is_blamed_for_numbers_of_the_environment(tmp_path: Path, said: list[str]) -> None:
+    config = Config(env=env("NeverFinite"), workers=1, envs_per_worker=1, steps=10**6, report_seconds=0.1)
+    assert train(config, tmp_path / "run", quiet=True).ending is Ending.FAILED
+    assert "the environment has to be mended" in said[-1] and not any("learning rate" in line for line in said)
+
+
 def test_an_endless_step_is_found_by_its_silence(tmp_path: Path, said: list[str]) -> None:
     config = Config(env=env("Endless"), workers=1, steps=1000, heartbeat_seconds=1)
     assert train(config, tmp_path / "run", quiet=True).ending is Ending.FAILED
-    assert said[0] == f"worker 0 was silent for 1 s in {env('Endless')}, whose step may never end; started again"
+    why = "whose step may never end, or need more --heartbeat-seconds"
+    assert said[0] == f"worker 0 was silent for 1 s in {env('Endless')}, {why}; started again"
 
 
 def test_odd_numbers_are_said_and_training_goes_on(tmp_path: Path, said: list[str]) -> None:

@@ -455,8 +455,8 @@ def spoilt(name: str, change: Callable[[str], str]) -> Callable[[Path], None]:
         (spoilt("config.toml", lambda text: text + f"x = {'9' * 5000}"), "config.toml is damaged"),
         (spoilt("episodes.csv", lambda text: "x" * 140_000 + text), "episodes.csv is damaged: field larger"),
         (lambda run: (run / "config.toml").unlink(), "is no run directory: cannot read config.toml"),
-        (lambda run: (run / "episodes.csv").unlink(), "has no finished game yet"),
-        (spoilt("episodes.csv", lambda text: text.splitlines()[0] + "\n"), "has no finished game yet"),
+        (lambda run: (run / "episodes.csv").unlink(), "has no finished game with a score yet"),
+        (spoilt("episodes.csv", lambda text: text.splitlines()[0] + "\n"), "has no finished game with a score yet"),
         (spoilt("episodes.csv", lambda text: text + "1,2\n"), "episodes.csv is damaged: .* changed from 7 to 2"),
         (spoilt("episodes.csv", lambda text: text.replace("\n", "\nx", 2)), "episodes.csv is damaged: .*'x"),
         (spoilt("episodes.csv", lambda text: text + "nan,1,1,1,1,1,1\n"), "damaged: a number in it is not finite"),
@@ -526,7 +526,8 @@ def test_runs_without_games_are_left_out_and_named(toys: list[Path], tmp_path: P
     (silent / "episodes.csv").unlink()
     done = command(toys[0], silent, "--output", tmp_path / "curves.png")
     assert done.returncode == 0 and "one-step-q: 1 run," in done.stdout
-    assert done.stderr == f"left out: the run {silent} has no finished game yet; let it train a while longer.\n"
+    why = "has no finished game with a score yet; let it train a while longer"
+    assert done.stderr == f"left out: the run {silent} {why}.\n"
 
 
 def test_bad_input_ends_with_code_2_and_one_line(tmp_path: Path) -> None:

@@ -102,6 +102,8 @@ class Learner(Protocol):
             outputs = outputs.detach().requires_grad_()
             errors = returns - taken(outputs, segment.action)
             (gradient,) = torch.autograd.grad((segment.weight * errors**2).sum(), outputs)
+            errors = errors.detach()
+            return LossGradient(gradient, errors, float((returns - errors).sum()), float((errors**2).sum()))
         """
 
 

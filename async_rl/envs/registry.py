@@ -151,7 +151,7 @@ def _from_gymnasium(name: str, random: np.random.Generator, render: bool) -> Env
         near = _nearest(name)
         hint = f"did you mean {' or '.join(near)}?" if near else "try pong, CartPole-v1 or catch."
         raise UserError(f"unknown game {name!r}; {hint}") from None
-    except Exception as error:  # made by others' code: anything may come
+    except (Exception, SystemExit) as error:  # made by others' code: anything may come
         raise UserError(f"Gymnasium cannot make {name}: {one_line(error)}.") from error
     return _adapted(environment, environment.spec.id if environment.spec else name, random)
 
@@ -171,7 +171,7 @@ def _from_function(name: str, random: np.random.Generator) -> Environment:
         made = import_function(name)()
     except UserError:
         raise
-    except Exception as error:  # made by others' code: anything may come
+    except (Exception, SystemExit) as error:  # made by others' code: anything may come
         raise UserError(f"{name}() raised {one_line(error)}.") from error
     if isinstance(getattr(made, "spec", None), EnvSpec) and hasattr(made, "reset") and hasattr(made, "step"):
         check_spec(made.spec, name)
@@ -190,5 +190,5 @@ def _adapted(environment: "gymnasium.Env[Any, Any]", name: str, random: np.rando
         return Checked(GymnasiumEnvironment(environment, name, random))
     except UserError:
         raise
-    except Exception as error:  # its spaces, or the names of its actions, are others' code, too
+    except (Exception, SystemExit) as error:  # its spaces, or the names of its actions, are others' code, too
         raise UserError(f"{name} raised {one_line(error)} where its spaces and actions were looked at.") from error

@@ -21,7 +21,7 @@ class Streams:
 
     Args:
         environments: E environments, which may be made as they are asked for; each is reset here.
-        prepared: called after each is made, and after each is reset.
+        goes_on: called after each is made, after each is reset, and after each step of one.
 
     Raises:
         UserError: their specs differ.
@@ -33,12 +33,13 @@ class Streams:
         finished: the games that ended in the last step, by cut or by their own end.
     """
 
-    def __init__(self, environments: Iterable[Environment], prepared: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, environments: Iterable[Environment], goes_on: Callable[[], None] = lambda: None) -> None:
         made = []
         for environment in environments:
             made.append(environment)
-            prepared()
+            goes_on()
         self.environments = tuple(made)
+        self._goes_on = goes_on
         self.spec = self.environments[0].spec
         _require_equal([environment.spec for environment in self.environments])
         count = len(self.environments)
@@ -53,7 +54,7 @@ class Streams:
         self._lengths = [0] * count
         for environment, observation in zip(self.environments, self._seen, strict=True):
             environment.reset(observation)
-            prepared()
+            goes_on()
 
     @property
     def odd_steps(self) -> int:
@@ -88,8 +89,10 @@ class Streams:
             self.continues[stream] = not outcome.over
             self._scores[stream] += outcome.reward
             self._lengths[stream] += 1
+            self._goes_on()
             if outcome.over:
                 self._start_anew(stream)
+                self._goes_on()
 
     def _start_anew(self, stream: int) -> None:
         self.finished.append(FinishedGame(stream, self._scores[stream], self._lengths[stream]))

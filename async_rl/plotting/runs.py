@@ -61,7 +61,7 @@ def read_run(directory: Path) -> Run:
     known = np.isfinite(games["score"])  # of a game with a reward that was no number it is not
     games = {name: column[known] for name, column in games.items()}
     if not len(games["score"]):
-        raise NoGamesError(f"the run {directory} has no finished game yet; let it train a while longer.")
+        raise NoGamesError(f"the run {directory} has no finished game with a score yet; let it train a while longer.")
     if not all(np.isfinite(column).all() for column in games.values()):
         raise UserError(f"{directory / 'episodes.csv'} is damaged: a number in it is not finite.")
     recorded = sessions(directory)
