@@ -65,7 +65,7 @@ def model_card(
     """
     config, spec = saved.config, saved.spec
     title = f"# {game_title(spec.name)}, {method_of(config)}, T = {saved.total_steps:,}"
-    sections = [title, _summary(saved), "## Scores", *_scores(run_dir, evaluations, spec.name)]
+    sections = [title, _summary(saved), "## Scores", *_scores(run_dir, config, evaluations, spec.name)]
     sections += ["## Learning curve", *_curve(curve, picture)]
     sections += ["## Use", _use(run_dir, config), "## How it was made", *_sessions(run_dir), _settings(config)]
     return "\n\n".join(sections) + "\n"
@@ -95,10 +95,9 @@ def _summary(saved: SavedNetwork) -> str:
     return markdown_table(("", ""), rows)
 
 
-def _scores(run_dir: Path, evaluations: Sequence[Evaluation], game: str) -> list[str]:
+def _scores(run_dir: Path, config: Config, evaluations: Sequence[Evaluation], game: str) -> list[str]:
     if not evaluations:
-        evaluate = f"python -m launch.evaluate {shlex.quote(str(run_dir))}"
-        sections = [f"Not evaluated yet: `{evaluate}`, and then make this card anew."]
+        sections = [f"Not evaluated yet: `{_evaluate(run_dir, config)}`, and then make this card anew."]
     else:
         header = ("T", "mean", "standard error", "median", "best", "steps per game", "human-normalised", "protocol")
         sections = [markdown_table(header, [_score_row(one) for one in evaluations])]
@@ -136,12 +135,16 @@ def _curve(curve: Curve | None, picture: str | None) -> list[str]:
     return [f"{words}:", table]
 
 
+def _evaluate(run_dir: Path, config: Config) -> str:
+    trust = " --trust-code" if code_named(config.env, config.network) else ""
+    return f"python -m launch.evaluate {shlex.quote(str(run_dir))}{trust}"
+
+
 def _use(run_dir: Path, config: Config) -> str:
-    shell, python = shlex.quote(str(run_dir)), json.dumps(str(run_dir), ensure_ascii=False)
-    if code_named(config.env, config.network):
-        shell, python = f"{shell} --trust-code", f"{python}, trust_code=True"
+    python = json.dumps(str(run_dir), ensure_ascii=False)
+    python += ", trust_code=True" if code_named(config.env, config.network) else ""
     return (
-        f"```sh\npython -m launch.evaluate {shell}\n```\n\n"
+        f"```sh\n{_evaluate(run_dir, config)}\n```\n\n"
         f"```python\nfrom async_rl import load\n\nagent = load({python})\naction = agent.act(observation)\n```"
     )
 

@@ -29,6 +29,8 @@ from async_rl.types import UserError
 CHECKPOINTS = "checkpoints"
 """The folder of a run in which its checkpoints are."""
 
+_OF_RUNS = ("config.toml", "cluster.toml", "run.json", "metrics.csv", "episodes.csv", "evaluations.csv")
+
 DESCRIPTION = "async_rl"
 SUM = "sha256"
 
@@ -91,9 +93,10 @@ def write_result(path: Path, content: bytes) -> None:
     """Write what a person asked for, and make the folder it is in if need be.
 
     Raises:
-        UserError: it cannot be written; what was there is there.
+        UserError: it cannot be written, or is a file that a run keeps itself; what was there is there.
     """
     try:
+        _spare_runs(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         target = Path(os.path.realpath(path))  # links stay
         if target.exists() and not target.is_file():  # a device, such as /dev/null, is not to be replaced
@@ -108,9 +111,10 @@ def require_writable(path: Path) -> None:
     """Say, before the work for it is done, that there can be no such file; the folder it is in is made if need be.
 
     Raises:
-        UserError: so it is.
+        UserError: so it is, or a run keeps such a file itself.
     """
     try:
+        _spare_runs(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
@@ -120,6 +124,15 @@ def require_writable(path: Path) -> None:
             beside.touch()
     except (OSError, ValueError) as error:
         raise UserError(f"cannot write {path}: {reason(error)}.") from None
+
+
+def _spare_runs(path: Path) -> None:
+    """Raise UserError for a file without which a run would have no past, or could not go on."""
+    target = Path(os.path.realpath(path))
+    in_checkpoints = target.parent.name == CHECKPOINTS
+    run_dir = target.parent.parent if in_checkpoints else target.parent
+    if (in_checkpoints or target.name in _OF_RUNS) and (run_dir / "config.toml").exists():
+        raise UserError(f"{path} is what the run in {run_dir} keeps itself; choose another name.")
 
 
 def _link(path: Path, second: Path) -> None:

@@ -57,10 +57,8 @@ def main() -> None:
 
 def _run(options: Options) -> None:
     command.check_run(options.run)
-    if options.output is not None:
-        if options.output.suffix.lower() not in ("", ".json"):
-            raise UserError(f"--output is a JSON file: expected a name that ends in .json, got {options.output.name}.")
-        require_writable(options.output)
+    if options.output is not None and options.output.suffix.lower() not in ("", ".json"):
+        raise UserError(f"--output is a JSON file: expected a name that ends in .json, got {options.output.name}.")
     fork_server.prepare_ahead(Config(env="catch"))  # it imports torch while this process does
     from async_rl.match import evaluate
     from launch.progress import Progress
@@ -71,6 +69,8 @@ def _run(options: Options) -> None:
         options.epsilon,
         **{name: getattr(options, name) for name in ("episodes", "no_ops", "sticky", "max_episode_frames", "seed")},
     )
+    output = options.output or default_path(options.run, saved.total_steps)
+    require_writable(output)
     with Progress() as progress:
 
         def show(match: "Match") -> None:
@@ -78,7 +78,6 @@ def _run(options: Options) -> None:
             progress.tell(f"{saved.spec.name}, games", match.finished_games, options.episodes, f"{match.steps:,} steps")
 
         evaluation = evaluate(saved, protocol, options.workers, lambda message: print(message, file=sys.stderr), show)
-    output = options.output or default_path(options.run, saved.total_steps)
     try:
         write(evaluation, output)
     finally:  # the figures are worth something even where they cannot be written

@@ -27,12 +27,13 @@ def main() -> None:
 
 def _run(options: Options) -> None:
     command.check_run(options.run)
-    if options.output.suffix not in (".safetensors", ".pt"):
+    ending = options.output.suffix.lower()
+    if ending not in (".safetensors", ".pt"):
         raise UserError(f"--output must end in .safetensors or .pt, got {options.output}.")
     from async_rl.export import metadata, write_network  # torch takes seconds to import
 
     saved = options.read_network()
-    if options.output.suffix == ".pt":
+    if ending == ".pt":
         from async_rl.traced import write_torchscript
 
         difference = write_torchscript(saved, options.output)

@@ -14,6 +14,7 @@ from async_rl.plotting.picture import COLOURS, Axis, check_output, draw
 from async_rl.plotting.points import Curve, choose_bin_steps, make_curve
 from async_rl.plotting.runs import NoGamesError, Run, read_run
 from async_rl.plotting.table import write_csv
+from async_rl.storage import require_writable
 from async_rl.types import UserError
 from launch import command
 
@@ -66,7 +67,10 @@ def _plot(options: Options) -> None:
     draw(curves, groups[0].games, options.x, options.output)
     if options.csv is not None:
         write_csv(curves, options.csv)
-    for curve in curves:
+    for group, curve in zip(groups, curves, strict=True):
+        if curve.total_steps[-1] + bin_steps < (longest := max(run.total_steps[-1] for run in group.runs)):
+            end = f"{curve.total_steps[-1]:,.0f} steps, as far as all of its runs have come; one has {longest:,.0f}"
+            print(f"{curve.label} is drawn up to {end}", file=sys.stderr)
         print(_line(curve))
     print(f"written: {options.output}" + (f" and {options.csv}" if options.csv else ""))
 
@@ -89,6 +93,10 @@ def _read(directories: Sequence[Path]) -> list[Run]:
 
 def _check(options: Options) -> None:
     check_output(options.output)
+    if options.csv is not None:
+        if options.csv.resolve() == options.output.resolve():
+            raise UserError(f"--csv and --output are the same file, {options.csv}; name two.")
+        require_writable(options.csv)
     if not options.runs:
         raise UserError("name at least one run directory, such as runs/*.")
     if options.bin_steps is not None and options.bin_steps < 1:

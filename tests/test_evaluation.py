@@ -238,6 +238,9 @@ def test_figures_are_printed_even_where_they_cannot_be_written(
         _run(Options(run=tmp_path, episodes=2, output=tmp_path / "scores.csv"))
     with pytest.raises(UserError, match=r"cannot write /proc/nowhere\.json"):
         _run(Options(run=tmp_path, episodes=2, output=Path("/proc/nowhere.json")))
+    (tmp_path / "evaluations").touch()
+    with pytest.raises(UserError, match=r"cannot write .*/evaluations/T.*: File exists"):
+        _run(Options(run=tmp_path, episodes=2))
     assert "mean score" not in capsys.readouterr().out  # no game was played in vain
     monkeypatch.setattr(storage.os, "fsync", Mock(side_effect=OSError(errno.ENOSPC, "No space left on device")))
     with pytest.raises(UserError, match=r"cannot write .*/late\.json: No space left on device"):

@@ -493,6 +493,8 @@ def test_numbers_of_a_record_that_no_float_holds_are_not_known(toys: list[Path],
         (("RUN", "--output", "curves.jpg"), "must end in .png or .svg, got curves.jpg"),
         (("RUN", "--output", "/proc/curves.png"), "cannot write /proc/curves.png"),
         (("RUN", "--csv", "/proc/curves.csv"), "cannot write /proc/curves.csv"),
+        (("RUN", "--csv", "GAMES"), "episodes.csv is what the run in"),
+        (("RUN", "--csv", "PICTURE"), "--csv and --output are the same file"),
         (("RUN", "--bin-steps", "0"), "--bin-steps must be at least 1"),
         (("RUN", "OTHER", "--labels", "a", "a"), "--labels must be different names"),
         (("RUN", "--labels", ""), "--labels must be printable, not empty"),
@@ -511,6 +513,7 @@ def test_bad_input_is_refused_in_one_sentence(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     known = {"RUN": str(toys[0]), "OTHER": str(toys[2])}
+    known |= {"GAMES": str(toys[0] / "episodes.csv"), "PICTURE": str(tmp_path / "c.png")}
     line = ["--output", str(tmp_path / "c.png"), *(known.get(word, word) for word in arguments)]
     if "RUN" not in arguments:
         line = [*arguments, *line[:2]]
@@ -519,6 +522,18 @@ def test_bad_input_is_refused_in_one_sentence(
         plot.main()
     told = capsys.readouterr().err
     assert ended.value.code == 2 and message in told and told.count("\n") == 1
+
+
+def test_that_a_short_run_ends_the_line_of_all_is_said(toys: list[Path], tmp_path: Path) -> None:
+    short = copied(toys[1], tmp_path)
+    spoilt("episodes.csv", lambda text: "".join(text.splitlines(keepends=True)[:100]))(short)
+    done = command(toys[0], short, "--bin-steps", 500, "--output", tmp_path / "curves.png")
+    assert done.returncode == 0 and "one-step-q: 2 runs," in done.stdout
+    (end,) = re.findall(r"at ([\d,]+) steps", done.stdout)
+    why = "as far as all of its runs have come; one has"
+    assert done.stderr.startswith(f"one-step-q is drawn up to {end} steps, {why}")
+    whole = command(toys[0], toys[1], "--bin-steps", 500, "--output", tmp_path / "curves.png")
+    assert whole.stderr == ""
 
 
 def test_runs_without_games_are_left_out_and_named(toys: list[Path], tmp_path: Path) -> None:

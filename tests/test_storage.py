@@ -445,3 +445,20 @@ def test_games_of_a_checkpoint_are_on_record_before_it_is_there(
     config = Config(env="catch", workers=1, envs_per_worker=1, t_max=64, steps=10**9, checkpoint_seconds=1)
     assert train(config, tmp_path / "run", quiet=True).ending is Ending.TERMINATED
     assert len(missing) == 3 and all(0 <= steps < 9 for steps in missing)  # of the game that is running
+
+
+@pytest.mark.parametrize("name", ["config.toml", "run.json", "episodes.csv", "checkpoints/latest.safetensors"])
+def test_what_a_run_keeps_itself_is_not_overwritten_with_results(name: str, tmp_path: Path) -> None:
+    run_dir, link = tmp_path / "run", tmp_path / "link"
+    for folder in (run_dir, run_dir / "checkpoints", tmp_path / "other"):
+        folder.mkdir()
+    for own in ("config.toml", name):
+        (run_dir / own).write_text("kept")
+    link.symlink_to(run_dir / name)
+    for path in (run_dir / name, link):
+        for write in (storage.require_writable, lambda path: storage.write_result(path, b"new")):
+            with pytest.raises(UserError, match=f"is what the run in {run_dir} keeps itself"):
+                write(path)
+    assert (run_dir / name).read_text() == "kept"
+    storage.write_result(run_dir / "points.csv", b"new")
+    storage.write_result(tmp_path / "other" / Path(name).name, b"new")  # there is no run
