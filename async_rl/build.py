@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -152,14 +153,8 @@ def make_parts(config: Config, index: int, incarnation: int, table: SharedTable,
     emulators, policies = stream_generators(config.seed, index, incarnation, config.envs_per_worker)
     _restore_generators(emulators, policies, table["random_states"][index])
     stopwatch, start = Stopwatch(), (index, incarnation, first_step)  # T where the session began, see `seeding`
-
-    environments_at = table["environments_at"]
-
-    def goes_on() -> None:
-        """Show a sign of life: to make an environment, to begin a game, and even a step, may take seconds."""
-        environments_at[index] = time.monotonic()
-
-    streams = Streams((make_environment(config, generator, stopwatch) for generator in emulators), goes_on)
+    environments = (make_environment(config, generator, stopwatch) for generator in emulators)
+    streams = Streams(environments, _sign_of_life(table, index))
     spec, algorithm = streams.spec, make_algorithm(config)
     network, shared = make_network(config, spec), table.tensor("parameters")
     parameters = shared.clone() if algorithm.copies_parameters else shared
@@ -189,6 +184,17 @@ def make_parts(config: Config, index: int, incarnation: int, table: SharedTable,
         policy_generators=policies,
         stopwatch=stopwatch,
     )
+
+
+def _sign_of_life(table: SharedTable, index: int) -> Callable[[], None]:
+    """What a worker's streams call: to make an environment, to begin a game, and even a step, may take seconds."""
+    environments_at = table["environments_at"]
+
+    def show() -> None:
+        """Now is the time."""
+        environments_at[index] = time.monotonic()
+
+    return show
 
 
 def _target(config: Config, spec: EnvSpec, table: SharedTable, dtype: torch.dtype) -> Passes:

@@ -4,6 +4,7 @@
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -226,6 +227,20 @@ def _users_own(name: str, spec: EnvSpec, outputs: int, seed: int) -> nn.Module:
             f"--network {name} must give a torch module [B, *{spec.observation_shape}] -> [B, {outputs}] float32, "
             f"got {type(network).__name__} -> {got} with B = 2."
         )
+    _require_fixed_buffers(name, changed, drawn)
+    parameters = list(network.parameters())
+    if any(x.dtype != torch.float32 for x in parameters) or not any(x.requires_grad for x in parameters):
+        raise UserError(f"--network {name} must have parameters to learn, all of them float32.")
+    if not made.requires_grad:
+        raise UserError(
+            f"--network {name} gives outputs that cannot be differentiated in its parameters: is there a detach() or a "
+            "no_grad() in its forward?"
+        )
+    return network
+
+
+def _require_fixed_buffers(name: str, changed: Sequence[str], drawn: Sequence[str]) -> None:
+    """Raise UserError for buffers that passes have changed, or that another seed would draw otherwise."""
     if changed:
         raise UserError(
             f"--network {name} changes its buffer {changed[0]} in every pass, as batch normalisation does; workers do "
@@ -236,15 +251,6 @@ def _users_own(name: str, spec: EnvSpec, outputs: int, seed: int) -> nn.Module:
             f"--network {name} draws its buffer {drawn[0]} at random; it is not saved, and another --seed would change "
             "what was learnt: draw it from a generator of its own, torch.Generator().manual_seed(0)."
         )
-    parameters = list(network.parameters())
-    if any(x.dtype != torch.float32 for x in parameters) or not any(x.requires_grad for x in parameters):
-        raise UserError(f"--network {name} must have parameters to learn, all of them float32.")
-    if not made.requires_grad:
-        raise UserError(
-            f"--network {name} gives outputs that cannot be differentiated in its parameters: is there a detach() or a "
-            "no_grad() in its forward?"
-        )
-    return network
 
 
 def _different(one: dict[str, Tensor], other: dict[str, Tensor]) -> list[str]:

@@ -56,10 +56,8 @@ def sample(options: Options, interval: int) -> Sample:
         run_dir = Path(folder) / "run"
         run = ClusterRun(run_dir, [*flags, "--report-seconds", "1", "--run-dir", str(run_dir)])
         try:
-            run.wait_for(
-                lambda: table.last(run.run_dir / "metrics.csv", "workers_alive") == options.islands,
-                "steps of all islands",
-            )
+            metrics = run_dir / "metrics.csv"
+            run.wait_for(lambda: table.last(metrics, "workers_alive") == options.islands, "steps of all islands")
             time.sleep(5.0)  # emulators, first passes and first exchanges
             before, processes = run.reports()[-1], [p for p in run.family() if titled(p, "ray::Island")]
             used, start = _processor_seconds(processes), time.monotonic()
