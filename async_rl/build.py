@@ -85,7 +85,7 @@ def table_rows(config: Config, parameters: int) -> list[Row]:
         Row("phases", (workers, len(PHASES)), "float64", "own worker", "seconds in each of PHASES"),
         Row("exchange", (workers, len(EXCHANGE)), "float64", "own island", "totals of EXCHANGE, at its first worker"),
         Row("heartbeat", (workers,), "float64", "own worker", "time.monotonic() of the last sign of life, seconds"),
-        Row("environments_at", (workers,), "float64", "own worker", "the same, of one made, begun or stepped"),
+        Row("environments_at", (workers,), "float64", "own worker", "the same, as one was made, begun or stepped"),
         Row("games", (workers, GAMES_RING, len(GAME_FIELDS)), "float64", "own worker", "ring of finished games"),
         Row("games_written", (workers,), "int64", "own worker", "games ever put into the ring"),
         Row("random_states", (workers, streams, 2, STATE_SIZE), "uint64", "own worker", "emulator, policy generators"),

@@ -148,7 +148,7 @@ class Config:
 
     # The run.
     heartbeat_seconds: float = 60.0
-    """Seconds without a step of any of its environments after which a worker is taken for dead and started anew."""
+    """Seconds of silence, without a step of an environment, after which a worker is taken for dead and started anew."""
     checkpoint_seconds: float = 300.0
     """Seconds between two checkpoints."""
     evaluate_every: int = 0

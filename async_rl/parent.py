@@ -62,6 +62,11 @@ def patient(fork: Callable[[], int]) -> Callable[[], int]:
     return fork_in_time
 
 
+def allow_children() -> None:
+    """For a worker: let its environments start processes, which multiprocessing denies to daemons."""
+    current_process()._config["daemon"] = False  # type: ignore[attr-defined]
+
+
 def leave() -> NoReturn:
     """End a worker as multiprocessing does, but without waiting for threads of others' code that never end."""
     util._exit_function()  # type: ignore[attr-defined]
@@ -72,7 +77,6 @@ def leave() -> NoReturn:
 def worker_dies_with_parents() -> None:
     """For a worker: end it as soon as the launcher or the fork server is gone."""
     killed_with_parent()
-    current_process()._config["daemon"] = False  # type: ignore[attr-defined]  # its environments may start processes
     launcher, fork_server = parent_process(), os.getppid()
     if _fork_server is not None and fork_server != _fork_server:  # as above
         os._exit(1)

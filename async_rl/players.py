@@ -23,7 +23,7 @@ from async_rl.config import Config
 from async_rl.envs import close_or_leave, make_environment
 from async_rl.evaluation import Protocol
 from async_rl.export import SavedNetwork
-from async_rl.parent import leave, worker_dies_with_parents
+from async_rl.parent import allow_children, leave, worker_dies_with_parents
 from async_rl.seeding import evaluation_generators, seed_others
 from async_rl.shared import SharedTable
 from async_rl.signals import let_others_be_terminated
@@ -108,6 +108,7 @@ def player_process(
         error_file: gets what was wrong, one sentence in its first line; the exit code is 1 then.
     """
     worker_dies_with_parents()
+    allow_children()
     let_others_be_terminated()
     os.nice(niceness)
     torch.set_num_threads(1)

@@ -19,10 +19,7 @@ from async_rl.config_file import to_toml
 from async_rl.cores import available_cores, processor_name
 from async_rl.types import EnvSpec, UserError
 
-RECORD = "run.json"
-CONFIG = "config.toml"
-CLUSTER = "cluster.toml"
-"""How a run on many machines is spread over them; others have no such file."""
+CONFIG, RECORD, CLUSTER = storage.CONFIG, storage.RECORD, storage.CLUSTER
 
 _PACKAGES = ("async_rl", "torch", "numpy", "gymnasium", "ale-py", "opencv-python-headless")
 

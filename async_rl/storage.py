@@ -29,7 +29,10 @@ from async_rl.types import UserError
 CHECKPOINTS = "checkpoints"
 """The folder of a run in which its checkpoints are."""
 
-_OF_RUNS = ("config.toml", "cluster.toml", "run.json", "metrics.csv", "episodes.csv", "evaluations.csv")
+CONFIG, RECORD, CLUSTER = "config.toml", "run.json", "cluster.toml"
+"""Files of a run: its settings, what its sessions were, and how it is spread over machines; most have no such one."""
+
+_OF_RUNS = (CONFIG, RECORD, CLUSTER, "metrics.csv", "episodes.csv", "evaluations.csv")
 
 DESCRIPTION = "async_rl"
 SUM = "sha256"
@@ -131,7 +134,7 @@ def _spare_runs(path: Path) -> None:
     target = Path(os.path.realpath(path))
     in_checkpoints = target.parent.name == CHECKPOINTS
     run_dir = target.parent.parent if in_checkpoints else target.parent
-    if (in_checkpoints or target.name in _OF_RUNS) and (run_dir / "config.toml").exists():
+    if (in_checkpoints or target.name in _OF_RUNS) and (run_dir / CONFIG).exists():
         raise UserError(f"{path} is what the run in {run_dir} keeps itself; choose another name.")
 
 

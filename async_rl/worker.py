@@ -22,7 +22,7 @@ from async_rl.config import Config
 from async_rl.cores import pin_worker, take_long_turns
 from async_rl.envs import close_or_leave
 from async_rl.optimizers import limit_norm
-from async_rl.parent import leave, worker_dies_with_parents
+from async_rl.parent import allow_children, leave, worker_dies_with_parents
 from async_rl.schedules import epsilons, learning_rate
 from async_rl.seeding import seed_others, state_of
 from async_rl.shared import SharedTable
@@ -244,6 +244,7 @@ def worker_process(
     ``first_step`` is T at the start of the session. An error is left in ``error_file``, and the exit code is 1.
     """
     worker_dies_with_parents()
+    allow_children()
     let_others_be_terminated()
     pin_worker(index, config.pin)
     if crowded:

@@ -87,6 +87,7 @@ class ClusterRun(Run):
         """Wait until each of two islands, of one worker each, has finished so many more games."""
 
         def finished() -> Counter[int]:
+            """Games of each island so far."""
             return Counter(int(game["worker"]) for game in table.read(self.run_dir / "episodes.csv"))
 
         before = finished()

@@ -45,7 +45,7 @@ def measure(options: Options, workers: int) -> dict[str, float]:
         run_dir = Path(folder) / "run"
         flags = {"env": options.env, "workers": workers, "envs-per-worker": options.envs_per_worker}
         started = time.monotonic()
-        run = start({**flags, "report-seconds": 0.2}, run_dir, None)
+        run = start(flags | {"report-seconds": 0.2}, run_dir, None)
         try:
             launcher = psutil.Process(run.pid)
             while table.last(run_dir / "metrics.csv", "workers_alive") < workers:

@@ -381,3 +381,10 @@ def test_streams_before_the_first_step(build: Callable[[], Environment]) -> None
     assert observed(streams).any() and not streams.finished
     assert streams.reward.dtype == streams.discount.dtype == np.float32
     assert np.isnan(streams.reward).all() and np.isnan(streams.discount).all()
+
+
+def test_a_module_that_leaves_as_it_is_imported_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "leaves_at_once.py").write_text("import sys; sys.exit()", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UserError, match=r"importing leaves_at_once raised SystemExit\."):
+        make("leaves_at_once:game")

@@ -120,6 +120,7 @@ def test_the_file_is_small_and_says_what_it_is(tmp_path: Path, capsys: pytest.Ca
     assert load(path).spec == load(tmp_path).spec
     for output, message in (
         ("agent.zip", "must end in .safetensors or .pt"),
+        ("/proc/agent.PT", "cannot write /proc/"),
         ("/proc/agent.pt", "cannot write /proc/"),
     ):
         with pytest.raises(UserError, match=message):
@@ -269,6 +270,7 @@ def test_a_card_holds_what_is_known_of_a_run(tmp_path: Path, toy_run: Path) -> N
     trusting = model_card(run_dir, own, curve, None, [replace(result, scores=(1.0,), lengths=(9,))])
     assert f"launch.evaluate {run_dir} --trust-code" in trusting and ", trust_code=True)" in trusting
     assert "nan" not in trusting and "trust" not in model_card(run_dir, saved, curve, None, [])
+    assert model_card(run_dir, own, curve, None, []).count(" --trust-code") == 2  # how to evaluate it, and to use it
     numbers = model_card(run_dir, saved, curve, None, [result])
     assert f"| {curve.score[0]:,.2f} |" in numbers and "3 whole games, epsilon 0.05, seed 0" in numbers
     evaluation.write(result, evaluation.default_path(run_dir, result.total_steps))
