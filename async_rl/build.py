@@ -150,9 +150,10 @@ def unread_games(table: SharedTable, worker: int, read: int) -> tuple[np.ndarray
 
 def make_parts(config: Config, index: int, incarnation: int, table: SharedTable, first_step: int = 0) -> Parts:
     """The parts of worker ``index``; random states that a checkpoint left in the table win over those of the seed."""
-    emulators, policies = stream_generators(config.seed, index, incarnation, config.envs_per_worker)
+    start = (index, incarnation, first_step)  # T where the session began, see `seeding`
+    emulators, policies = stream_generators(config.seed, *start, config.envs_per_worker)
     _restore_generators(emulators, policies, table["random_states"][index])
-    stopwatch, start = Stopwatch(), (index, incarnation, first_step)  # T where the session began, see `seeding`
+    stopwatch = Stopwatch()
     environments = (make_environment(config, generator, stopwatch) for generator in emulators)
     streams = Streams(environments, _sign_of_life(table, index))
     spec, algorithm = streams.spec, make_algorithm(config)

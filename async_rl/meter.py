@@ -71,6 +71,7 @@ class Meter:
             workers_restarted=workers_restarted,
             dropped_gradients=int(self._table["dropped"].sum()),
             steps_goal=self._config.steps,
+            games_averaged=statistics.games_averaged,
             exchange_bytes_per_step=_ratio(sent, steps) if exchanges else math.nan,
             exchange_seconds=_ratio(exchanging, exchanges),
             exchange_share=_ratio(exchanging, seconds * islands) if exchanges else math.nan,

@@ -1,10 +1,10 @@
 """Random numbers: one seed for the run, one independent generator for each stream and purpose.
 
-``SeedSequence(seed)`` -> worker -> stream -> {emulator, policy} for each incarnation of the worker, so that no two
-streams ever play the same game, and a worker that was started again does not repeat itself. The final epsilon of a
-stream does not depend on the incarnation: whoever takes over a slot explores as its predecessor did. Checkpoints hold
-the states of the streams' generators. What is drawn from a replay memory or for minibatches, or by others' code without
-a generator of its own, depends on the worker, its incarnation and T at the start of the session.
+``SeedSequence(seed)`` -> worker -> stream -> {emulator, policy}, and so for replay memories, minibatches and others'
+code without a generator of its own: for each incarnation of a worker and each T at which a session began, so that no
+two streams ever play the same game, and neither a worker that was started again nor one that a resumed run has anew
+repeats what was drawn before. The final epsilon of a stream depends on neither: whoever takes over a slot explores as
+its predecessor did. Checkpoints hold the states of the streams' generators.
 """
 
 import random
@@ -20,7 +20,7 @@ _FINAL_EPSILON, _NETWORK, _EMULATOR, _POLICY, _LEARNING_RATE, _REPLAY, _EVALUATI
 _LOW = 2**64 - 1
 
 SCHEME = {
-    "generators": "Generator(PCG64(SeedSequence(seed, spawn_key=[purpose, worker, stream, incarnation])))",
+    "generators": "Generator(PCG64(SeedSequence(seed, spawn_key=[purpose, worker, stream, incarnation, first_step])))",
     "purposes": {"emulator": _EMULATOR, "policy": _POLICY},
 }
 """How the generators of a stream come from the seed, for the record of a run."""
@@ -56,11 +56,11 @@ def final_epsilon_generator(seed: int, worker: int, stream: int) -> np.random.Ge
 
 
 def stream_generators(
-    seed: int, worker: int, incarnation: int, streams: int
+    seed: int, worker: int, incarnation: int, first_step: int, streams: int
 ) -> tuple[list[np.random.Generator], list[np.random.Generator]]:
     """Generators for the emulators and for the policies of one worker's streams."""
-    emulators = [_generator(seed, _EMULATOR, worker, stream, incarnation) for stream in range(streams)]
-    policies = [_generator(seed, _POLICY, worker, stream, incarnation) for stream in range(streams)]
+    emulators = [_generator(seed, _EMULATOR, worker, stream, incarnation, first_step) for stream in range(streams)]
+    policies = [_generator(seed, _POLICY, worker, stream, incarnation, first_step) for stream in range(streams)]
     return emulators, policies
 
 

@@ -261,7 +261,7 @@ class Supervisor:
         if self.diverged:
             return
         statistics = self._logs.statistics
-        score = statistics.mean_score if statistics.games >= GAMES_AVERAGED else None
+        score = statistics.mean_score if statistics.games_averaged == GAMES_AVERAGED else None
         better = score is not None and np.isfinite(score) and (self._best_score is None or score > self._best_score)
         best_before, self._best_score = self._best_score, score if better else self._best_score
         latest, best = self._run_dir / checkpoint.LATEST, self._run_dir / checkpoint.BEST

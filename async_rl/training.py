@@ -214,7 +214,8 @@ def _seeds(config: Config, progress: Progress) -> dict[str, Any]:
     """What the seed makes of this session: enough to seed each generator of each stream again."""
     epsilons = {f"worker {index}": final_epsilons(config, index).tolist() for index in range(config.workers)}
     first = [*progress.incarnations, *[0] * config.workers][: config.workers]
-    return {"seed": config.seed, "final_epsilons": epsilons, "incarnations": first} | seeding.SCHEME
+    start = {"seed": config.seed, "first_step": progress.total_steps, "incarnations": first}
+    return start | {"final_epsilons": epsilons} | seeding.SCHEME
 
 
 def _require_nothing_other(resume: str | Path | None, other: str | Path | None) -> None:

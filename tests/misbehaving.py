@@ -259,6 +259,20 @@ class NeverFinite(Base):
         return seen, float("nan"), *rest
 
 
+class SeldomFinite(Base):
+    """The rewards of five games of six are not numbers."""
+
+    games = 0
+
+    def reset(self, **options: Any) -> Any:
+        self.games += 1
+        return super().reset(**options)
+
+    def step(self, action: int) -> Any:
+        seen, reward, *rest = super().step(action)
+        return seen, reward if self.games % 6 == 0 else float("nan"), *rest
+
+
 class OddObservation(Base):
     """What is seen after each game's fourth step is not a number."""
 

@@ -455,15 +455,15 @@ def test_two_resumes_from_one_checkpoint_give_the_same_bits(tmp_path: Path) -> N
 def test_the_record_is_enough_to_seed_every_stream_again(tmp_path: Path) -> None:
     run_dir = train(Config(env="catch", workers=2, seed=5, steps=500, envs_per_worker=3), tmp_path / "r", quiet=True)
     seeds = run_directory.sessions(run_dir.run_dir)[0]["seeds"]
-    assert seeds["incarnations"] == [0, 0] and seeds["seed"] == 5
+    assert seeds["incarnations"] == [0, 0] and seeds["seed"] == 5 and seeds["first_step"] == 0
     for worker, incarnation in enumerate(seeds["incarnations"]):
-        emulators, policies = stream_generators(5, worker, incarnation, 3)
+        emulators, policies = stream_generators(5, worker, incarnation, seeds["first_step"], 3)
         for purpose, generators in (("emulator", emulators), ("policy", policies)):
             for stream, generator in enumerate(generators):
-                key = [seeds["purposes"][purpose], worker, stream, incarnation]
+                key = [seeds["purposes"][purpose], worker, stream, incarnation, seeds["first_step"]]
                 again = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seeds["seed"], spawn_key=key)))
                 assert again.bit_generator.state == generator.bit_generator.state
-    assert seeds["generators"].endswith("spawn_key=[purpose, worker, stream, incarnation])))")
+    assert seeds["generators"].endswith("spawn_key=[purpose, worker, stream, incarnation, first_step])))")
 
 
 def test_a_worker_that_was_started_again_does_not_go_on_with_the_chance_of_the_dead_one(

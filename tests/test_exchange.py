@@ -1,5 +1,6 @@
 """The maths of the exchange between islands, without Ray: rules, numbers on the wire, pushes that count once."""
 
+import contextlib
 import math
 import random
 import struct
@@ -251,10 +252,11 @@ def test_steps_never_go_back() -> None:
     assert common.copy().steps.tolist() == [40] and common.copy().parameters.tolist() == [2]
 
 
-def test_two_islands_see_each_others_steps_and_staleness() -> None:
+@pytest.mark.parametrize("rule", RULES)
+def test_two_islands_see_each_others_steps_and_staleness(rule: str) -> None:
     store = Unreliable(np.zeros(3, dtype=np.float32), 2, 2, 1, 0, random.Random(0))
     store.loss = 0.0
-    exchange, table = island(store)
+    exchange, table = island(store, rule)
     exchange.start()
     table["steps"][0] = 100
     exchange.once()
@@ -263,8 +265,37 @@ def test_two_islands_see_each_others_steps_and_staleness() -> None:
     exchange.once()
     assert table["steps"].tolist() == [200, 70] and table.total_steps() == 270
     exchanges, sent, _, staleness = table["exchange"][0]
-    assert (exchanges, sent, staleness) == (2, 2 * 2 * 3 * 4, 70)
-    np.testing.assert_array_equal(table["parameters"], 1)
+    # elastic asks before it cuts off its change, which so knows of the others' steps; and 1 stands 0.45 away then
+    vectors, unknown, parameters = (3, 0, 0.45) if rule == "elastic" else (2, 70, 1)
+    assert (exchanges, sent, staleness) == (2, 2 * vectors * 3 * 4, unknown)
+    np.testing.assert_allclose(table["parameters"], parameters)
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("harm", ["push lost", "holder filled from an old copy"])
+def test_what_is_still_on_its_way_is_not_sent_twice(rule: str, harm: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the end island and common parameters are where they are if nothing happens."""
+
+    def refuse(parts: list[tuple[int, Push]]) -> list[Pulled]:
+        raise UnavailableError
+
+    def play(harm: str) -> tuple[list[float], list[float]]:
+        store = Unreliable(np.zeros(4, dtype=np.float32), 2, 2, count=2, island=0, random=random.Random(0))
+        store.loss = 0.0
+        exchange, table = island(store, rule)
+        exchange.start()
+        table["parameters"].fill(1)
+        for number in range(3):
+            if harm.startswith("holder") and number == 2:
+                store.lose_one()
+            with monkeypatch.context() as patch, contextlib.suppress(UnavailableError):
+                if harm == "push lost" and number == 1:
+                    patch.setattr(store, "push", refuse)
+                exchange.once()
+        exchange.once()
+        return table["parameters"].tolist(), store.whole().tolist()
+
+    np.testing.assert_allclose(play(harm), play("none"), atol=1e-6)
 
 
 @pytest.mark.parametrize(

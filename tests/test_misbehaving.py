@@ -16,6 +16,7 @@ from misbehaving import Own
 
 from async_rl import Config, UserError, load, reporting, train
 from async_rl.build import make_parts, make_table
+from async_rl.checkpoint import read
 from async_rl.envs import Streams, describe, make_environment
 from async_rl.envs.checked import check_spec
 from async_rl.health import Health
@@ -184,6 +185,16 @@ def test_a_game_without_a_finite_score_counts_but_not_in_the_mean() -> None:
     for score in (1.0, float("nan"), 3.0):
         statistics._count(score, 10)
     assert (statistics.games, statistics.mean_score, statistics.best_score) == (3, 2.0, 3.0)
+    assert statistics.games_averaged == 2
+
+
+def test_the_mean_of_a_few_games_with_a_score_makes_no_network_the_best(tmp_path: Path) -> None:
+    """120 games of ten steps in a single stream, of which 20 have a score."""
+    config = Config(env=env("SeldomFinite"), workers=1, envs_per_worker=1, steps=1200)
+    result = train(config, tmp_path / "run", quiet=True)
+    assert result.mean_score == 10
+    saved = read(tmp_path / "run")
+    assert len(rows(tmp_path / "run" / "episodes.csv")) == 120 and saved.progress.best_score is None
 
 
 @pytest.fixture

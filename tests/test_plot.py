@@ -194,6 +194,8 @@ def test_bins_are_round_and_hold_some_games() -> None:
     groups = group_runs([run_of(1, scores=[0.0] * 10_000)])
     assert choose_bin_steps(groups) == 2000  # 50 points of 100,000 steps
     assert choose_bin_steps(group_runs([run_of(1, scores=[0.0] * 200)])) == 200  # 10 points of 20 games
+    few = [choose_bin_steps(group_runs([run_of(1, scores=[0.0] * games)])) for games in (1, 3, 11, 60, 110)]
+    assert few == [2, 5, 20, 100, 200]  # at least five points, though there are fewer games in each
 
 
 def test_a_run_that_has_only_begun_is_not_drawn_where_it_has_never_been() -> None:

@@ -48,6 +48,7 @@ SAMPLE = Report(
     workers_restarted=1,
     dropped_gradients=0,
     steps_goal=10_000_000,
+    games_averaged=87,
     phases={phase: 1.5 + number for number, phase in enumerate(PHASES)},
 )
 COLUMNS = ("total_steps", "value")
@@ -95,7 +96,7 @@ def test_csv_holds_each_row_as_soon_as_it_is_written(tmp_path: Path) -> None:
     assert [tuple(map(float, row.values())) for row in episodes] == games
     assert tuple(episodes[0]) == Game._fields
     first, second = rows_of(tmp_path / "metrics.csv")
-    elsewhere = ("steps_goal", "evaluated_score", "evaluated_steps", "phases")
+    elsewhere = ("steps_goal", "games_averaged", "evaluated_score", "evaluated_steps", "phases")
     expected = {name: value for name, value in vars(sample).items() if name not in elsewhere}
     expected |= {f"{phase}_microseconds": 1.5 + number for number, phase in enumerate(PHASES)}
     assert {name: float(value) for name, value in first.items()} == expected and list(first) == list(expected)

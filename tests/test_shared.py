@@ -90,11 +90,11 @@ def test_generator_states_survive_as_numbers() -> None:
 
 def test_every_stream_has_random_numbers_of_its_own() -> None:
     drawn = []
-    for worker, incarnation in [(0, 0), (1, 0), (0, 1)]:
-        for generators in seeding.stream_generators(7, worker, incarnation, 3):
+    for worker, incarnation, first_step in [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 500)]:
+        for generators in seeding.stream_generators(7, worker, incarnation, first_step, 3):
             drawn += [generator.random() for generator in generators]
-    assert len(set(drawn)) == 3 * 2 * 3
-    first, again = (seeding.stream_generators(7, 2, 1, 2)[0][1].random() for _ in range(2))
+    assert len(set(drawn)) == 4 * 2 * 3
+    first, again = (seeding.stream_generators(7, 2, 1, 0, 2)[0][1].random() for _ in range(2))
     assert first == again
 
 

@@ -132,18 +132,20 @@ class Exchange:
             ReplacedError: another incarnation is at work.
             DivergedError: the parameters are not finite; nothing of that has been sent.
         """
-        start, before = time.monotonic(), self._elsewhere
+        start, moved = time.monotonic(), 0
         if not self._rule.follows:
-            self._take(self._store.pull())
+            pulled = self._store.pull()
+            moved += _bytes(pulled)
+            self._take(pulled)
+        before = self._elsewhere
         full = sum(push.change.nbytes for push in self._pending) >= MOST_PENDING_BYTES
         if not full:
             self._pending.append(self._cut())
-        sent = self._pending[-1].change.nbytes
         pulled = self._deliver()
+        moved += self._pending[-1].change.nbytes + _bytes(pulled)
         self._take(pulled)
-        sent += sum(piece.nbytes for part in pulled for piece in part.parameters)
         staleness = max(0, self._elsewhere - before)
-        self._table["exchange"][self._workers.start] += (1, sent, time.monotonic() - start, staleness)
+        self._table["exchange"][self._workers.start] += (1, moved, time.monotonic() - start, staleness)
         return not full
 
     def _due(self) -> bool:
@@ -192,7 +194,7 @@ class Exchange:
 
     def _take(self, pulled: list[Pulled]) -> None:
         """Go along with what the common parameters have become, and forget the pushes that a copy has."""
-        common = _whole(pulled)
+        common = self._with_pending(pulled)
         if self._rule.follows:
             np.subtract(common, self._view, out=self._view)
             np.add(self._theta, self._view, out=self._theta)
@@ -203,6 +205,15 @@ class Exchange:
         while self._pending and self._pending[0].key <= kept:
             self._pending.popleft()
 
+    def _with_pending(self, pulled: list[Pulled]) -> np.ndarray:
+        """The common parameters with all that this island has sent, whether it has arrived yet or not."""
+        common = _whole(pulled)
+        for part, shard in zip(self._parts, pulled, strict=True):
+            for push in self._pending:
+                if push.key > shard.key:
+                    common[part] += decode(push.change[part])
+        return common
+
     def _note_steps(self, steps: np.ndarray) -> None:
         """Write the steps of all other islands' workers into the table, so that T counts them."""
         rows = self._table["steps"]
@@ -211,6 +222,10 @@ class Exchange:
 
     def _own_steps(self) -> int:
         return int(self._table["steps"][self._workers].sum())
+
+
+def _bytes(pulled: list[Pulled]) -> int:
+    return sum(piece.nbytes for shard in pulled for piece in shard.parameters)
 
 
 def _whole(pulled: list[Pulled]) -> np.ndarray:

@@ -50,13 +50,13 @@ class Curve:
 
 
 def choose_bin_steps(groups: Sequence[Group]) -> int:
-    """Steps of a bin: 1, 2 or 5 times a power of ten, by `MOST_POINTS` and `GAMES_PER_POINT`; at least five bins."""
+    """Steps of a bin: 1, 2 or 5 times a power of ten, by `MOST_POINTS` and `GAMES_PER_POINT`; if T is 5, five bins."""
     runs = [run for group in groups for run in group.runs]
     longest = max(run.total_steps[-1] for run in runs)
     games = max(GAMES_PER_POINT * run.total_steps[-1] / len(run.scores) for run in runs)
-    wanted = min(max(longest / MOST_POINTS, games), longest / 5)
-    power = 10 ** math.floor(math.log10(max(wanted, 1)))
-    return next(step for step in (power, 2 * power, 5 * power, 10 * power) if step >= wanted)
+    steps = [digit * 10**power for power in range(19) for digit in (1, 2, 5)]
+    fitting = [step for step in steps if step <= max(longest / 5, 1)]
+    return next((step for step in fitting if step >= max(longest / MOST_POINTS, games)), fitting[-1])
 
 
 def make_curve(group: Group, bin_steps: int, random: np.random.Generator, by_epsilon: bool = False) -> Curve:

@@ -61,6 +61,8 @@ class Report:
     """Gradients dropped because they were not finite, so far."""
     steps_goal: int
     """Steps after which the run is finished; for progress and remaining time, not a column of ``metrics.csv``."""
+    games_averaged: int
+    """Games of which ``mean_score`` is the mean, 100 at most; not a column either."""
     evaluated_score: float = math.nan
     """Mean score of the last evaluation of this session, which has a file of its own; NaN before the first."""
     evaluated_steps: int = 0
@@ -82,17 +84,12 @@ class Report:
         """Fraction of the run that is done, from 0 to 1."""
         return min(1.0, self.total_steps / self.steps_goal) if self.steps_goal > 0 else 1.0
 
-    @property
-    def games_averaged(self) -> int:
-        """Of which ``mean_score`` is the mean."""
-        return min(self.games, GAMES_AVERAGED)
-
     def row(self) -> list[float]:
         """The numbers of `REPORT_COLUMNS`."""
         return [*(getattr(self, name) for name in _FIELDS), *(self.phases.get(phase, math.nan) for phase in PHASES)]
 
 
-_ELSEWHERE = ("steps_goal", "evaluated_score", "evaluated_steps", "phases")
+_ELSEWHERE = ("steps_goal", "games_averaged", "evaluated_score", "evaluated_steps", "phases")
 _FIELDS = tuple(field.name for field in dataclasses.fields(Report) if field.name not in _ELSEWHERE)
 REPORT_COLUMNS = (*_FIELDS, *(f"{phase}_microseconds" for phase in PHASES))
 GAME_COLUMNS = Game._fields
@@ -137,6 +134,11 @@ class EpisodeStatistics:
         """Count finished games, in the order given."""
         for game in games:
             self._count(game.score, game.length)
+
+    @property
+    def games_averaged(self) -> int:
+        """Number of games of which `mean_score` is the mean: those without a score do not count."""
+        return len(self._scores)
 
     @property
     def mean_score(self) -> float:
