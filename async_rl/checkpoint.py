@@ -177,6 +177,7 @@ def restore(checkpoint: Checkpoint, table: SharedTable, config: Config, spec: En
         table["largest_reward"].fill(checkpoint.arrays["largest_reward"].max())
     if config.uses_target:
         table["target_refreshes"][0] = table.total_steps() // config.target_interval
-    saved = checkpoint.arrays["random_states"]
-    workers, streams = (min(a, b) for a, b in zip(saved.shape[:2], table["random_states"].shape[:2], strict=True))
-    table["random_states"][:workers, :streams] = saved[:workers, :streams]
+    if checkpoint.config.seed == config.seed:  # else all streams begin with what the new one gives them
+        saved = checkpoint.arrays["random_states"]
+        workers, streams = (min(a, b) for a, b in zip(saved.shape[:2], table["random_states"].shape[:2], strict=True))
+        table["random_states"][:workers, :streams] = saved[:workers, :streams]

@@ -3,8 +3,8 @@
 The help of the command line, the keys of the TOML files in ``configs/`` and the record in a run directory are all made
 from the fields of `Config`. [1] is Mnih et al. 2016, "Asynchronous Methods for Deep Reinforcement Learning", arXiv
 1602.01783; [2] is Mnih et al. 2015, "Human-level control through deep reinforcement learning"; [3] is Gallici et al.
-2024, "Simplifying deep temporal difference learning" (PQN), arXiv 2407.04811. *step*: one decision in one emulator;
-*frame*: one emulator frame, four a step on Atari.
+2024 (PQN), arXiv 2407.04811; [4] is Schaul et al. 2016, "Prioritized experience replay", arXiv 1511.05952. *step*: one
+decision in one emulator; *frame*: one emulator frame, four a step on Atari.
 """
 
 import dataclasses
@@ -110,7 +110,7 @@ class Config:
     faster in it (with AMX; AMD's with AVX512-BF16) and the network is one of those above, or of their layers, with
     100,000 parameters or more; else float32. [1]: float32."""
 
-    # Replay; a worker keeps its own share of it, as in Gorila (Nair et al. 2015). [4]: Schaul et al. 2016.
+    # Replay; a worker keeps its own share of it, as in Gorila (Nair et al. 2015).
     replay: int = 0
     """Steps that the replay memories of all workers hold together, 7.1 kB each on Atari; 0: learn online. A worker
     that is started again begins with an empty one, and so does a run that is resumed. [1]: 0; [2]: 1,000,000."""
@@ -122,7 +122,7 @@ class Config:
     50,000."""
     prioritized: bool = False
     """Replay: draw steps in proportion to their TD error to the power 0.6, with importance weights whose exponent rises
-    from 0.4 to 1 over the run. [4], arXiv 1511.05952."""
+    from 0.4 to 1 over the run. [4]."""
 
     # Exploration.
     exploration: Literal["drawn", "ladder"] = "drawn"

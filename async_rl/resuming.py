@@ -31,13 +31,13 @@ def has_only_begun(run_dir: Path) -> bool:
         return False
 
 
-def settings(run_or_checkpoint: Path) -> Config:
+def settings(run_or_checkpoint: str | Path) -> Config:
     """The settings with which a run goes on: those of its latest checkpoint, or of its ``config.toml`` if it has none.
 
     Raises:
         UserError: there is no run, or it cannot be read.
     """
-    if has_only_begun(run_or_checkpoint):
+    if has_only_begun(run_or_checkpoint := Path(run_or_checkpoint)):
         return from_toml(run_or_checkpoint / run_directory.CONFIG)
     return checkpoint.read(run_or_checkpoint).config
 
@@ -66,6 +66,27 @@ def on_one_machine(run_dir: Path) -> bool:
     return not os.path.exists(run_dir / run_directory.CLUSTER)
 
 
+def began_with(run_dir: Path, init_from: Path | None) -> bool:
+    """Whether a run began with the network of that run or file, or, with None, with one of its own."""
+    donor = _donor(run_dir)
+    return donor is None if init_from is None else donor is not None and donor.is_relative_to(init_from)
+
+
+def require_not_lost(run_dir: Path) -> None:
+    """Raise UserError if a run without a checkpoint had one when it began: that of another run's network."""
+    if (donor := _donor(run_dir)) is not None:
+        raise UserError(
+            f"{run_dir} began with the network of {donor}, and its checkpoints are gone; start a new run with "
+            f"--init-from {shlex.quote(str(donor))}."
+        )
+
+
+def _donor(run_dir: Path) -> Path | None:
+    """The file with whose network a run began, as it is on record."""
+    first = next(iter(run_directory.sessions(run_dir)), {}).get("init_from")
+    return Path(str(first["path"])) if isinstance(first, dict) and "path" in first else None
+
+
 def newest(config: Config, runs: Path, fits: Fits = on_one_machine) -> Path | None:
     """The run of the same configuration that was started or resumed last; None if there is none.
 
@@ -83,14 +104,14 @@ def in_directory(config: Config, run_dir: Path, fits: Fits = on_one_machine) -> 
     """``run_dir`` if it holds a run of the same configuration, None if it holds no run.
 
     Raises:
-        UserError: its run has other settings, or is damaged.
+        UserError: its run is another one, or damaged.
     """
     if not os.path.exists(run_dir / run_directory.CONFIG):
         return None
     if not (is_run_of(config, run_dir) and fits(run_dir)):
         raise UserError(
-            f"{run_dir} holds a run of other settings, or a damaged one; go on with it by --resume "
-            f"{shlex.quote(str(run_dir))} alone, or choose another --run-dir."
+            f"{run_dir} holds a run of other settings or another --init-from, or a damaged one; go on with it by "
+            f"--resume {shlex.quote(str(run_dir))} alone, or choose another --run-dir."
         )
     return run_dir
 

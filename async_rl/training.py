@@ -85,6 +85,8 @@ def train(
     run = _Run(config, spec, donor, quiet, make_workers)
     new = run_dir or run_directory.default_run_dir(config, spec)
     directory = run_directory.make_run_dir(Path(new)) if resume is None else Path(resume)
+    if resume is not None and not os.path.exists(directory / run_directory.CONFIG):
+        checkpoint.read(directory)  # lest a lock be left in what is no run
     with locked(directory):
         if resume is None:
             run_directory.make_run_dir(directory)  # once more: another launcher may have been a moment faster
@@ -111,6 +113,8 @@ class _Run:
         if self._donor is not None and saved is None:  # lest a run killed before its first checkpoint forget it
             self._save(run_dir, Progress())
         supervisor = self.session(run_dir, saved, saved.progress if saved else Progress())
+        if resumed and saved is None:
+            self.terminal.say(f"{run_dir} has no checkpoint: it begins anew at T = 0")
         for sentence in self._said_of_going_on(saved) if saved else advice(self.config):
             self.terminal.say(sentence)
         ending = supervisor.run()
@@ -131,6 +135,7 @@ class _Run:
         if run_dir.is_file():
             raise UserError(f"a run is resumed by its directory, {run_dir} is a file.")
         if resuming.has_only_begun(run_dir):
+            resuming.require_not_lost(run_dir)
             return None
         saved = checkpoint.read(run_dir)
         checkpoint.restore(saved, self.table, self.config, self._spec, self._layout)

@@ -30,8 +30,8 @@ GAMES = 100
 
 LOST = {
     "worker": "its running games",
-    "island": "its running games, its changes since its last push",
-    "machine": "its running games, its changes since its last push",
+    "island": "its running games, those of its last 0.2 s, its changes since its last push",
+    "machine": "its running games, those of its last 0.2 s, its changes since its last push",
     "holder": "nothing",
     "partition": "nothing; of games that an island has finished meanwhile only the newest 4,096 are on record",
 }

@@ -31,6 +31,8 @@ class ClusterCommand(ClusterSettings, Command):
     def __post_init__(self) -> None:
         Command.__post_init__(self)
         ClusterSettings.__post_init__(self)
+        if self.address is not None and not self.address.strip():
+            raise UserError("--address must be host:port or auto, got nothing; leave it out to start a cluster here.")
 
 
 def parse(arguments: list[str]) -> ClusterCommand:

@@ -120,21 +120,28 @@ def run(command: Callable[[], int | None]) -> NoReturn:
         print("interrupted", file=sys.stderr)
         code = 128 + signal.SIGINT
     except OSError as error:
-        if error.errno not in (errno.EPIPE, errno.ENOSPC):
+        if not _is_over(error):
             raise
-        if error.errno == errno.ENOSPC:  # else whoever read the output, such as head, has seen enough
-            print(f"error: cannot write the output: {reason(error)}.", file=sys.stderr)
         _write_no_more()
         code = 1
     sys.exit(code)
 
 
 def tell(line: str) -> None:
-    """Print what is or was done; if nobody reads the output any more, it is done all the same."""
+    """Print what is or was done; if nobody reads the output any more, or its disk is full, it is done all the same."""
     try:
         print(line, flush=True)
-    except BrokenPipeError:
+    except OSError as error:
+        if not _is_over(error):
+            raise
         _write_no_more()
+
+
+def _is_over(error: OSError) -> bool:
+    """Whether no output can be written any more; a full disk is told, but who has closed a pipe has seen enough."""
+    if error.errno == errno.ENOSPC:
+        print(f"error: cannot write the output: {reason(error)}.", file=sys.stderr)
+    return error.errno in (errno.EPIPE, errno.ENOSPC)
 
 
 def _write_no_more() -> None:

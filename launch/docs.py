@@ -4,6 +4,7 @@ import importlib
 import pkgutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import async_rl
 from async_rl.checking import reason
@@ -32,17 +33,23 @@ def _write(options: Options) -> None:
         import pdoc
     except ImportError:
         raise UserError("the pages need pdoc: pip install pdoc.") from None
-    names = [f"async_rl.{module.name}" for module in pkgutil.iter_modules(async_rl.__path__)]
-    for name in names:
-        importlib.import_module(name)
+    names = ["async_rl", *(module.name for module in pkgutil.walk_packages(async_rl.__path__, "async_rl."))]
     for name in async_rl.__all__:
         setattr(async_rl, name, getattr(async_rl, name))  # pdoc asks for what is there, not for what would come
+    for module in map(importlib.import_module, names):
+        _list_modules(module)
     pdoc.render.configure(docformat="google")
     try:
-        pdoc.pdoc("async_rl", *names, output_directory=options.output)
+        pdoc.pdoc("async_rl", output_directory=options.output)
     except OSError as error:
         raise UserError(f"cannot write into {options.output}: {reason(error)}.") from None
     print(f"written: {options.output / 'index.html'}")
+
+
+def _list_modules(package: Any) -> None:
+    """Name the modules of a package in its ``__all__``, if it has one: pdoc leads to no others then."""
+    if hasattr(package, "__path__") and hasattr(package, "__all__"):
+        package.__all__ = [*package.__all__, *(module.name for module in pkgutil.iter_modules(package.__path__))]
 
 
 if __name__ == "__main__":

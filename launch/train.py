@@ -42,9 +42,9 @@ class Command(Config):
     """TOML file with settings that differ from the defaults, such as those in configs/; flags win over it."""
     resume: PathOrNone = None
     """Directory of a run to go on with, from its latest checkpoint and with its settings; flags win over them. Or auto,
-    for batch systems: the run in --run-dir, or the newest under runs/, with the same settings, a new one if there is
-    none; --steps, --pin, --profile, --evaluate-every, --evaluate-episodes and the intervals in seconds may differ
-    then."""
+    for batch systems: the run in --run-dir, or the newest under runs/, with the same settings and --init-from, a new
+    one if there is none; --steps, --pin, --profile, --evaluate-every, --evaluate-episodes and the intervals in seconds
+    may differ then."""
     init_from: PathOrNone = None
     """Run, checkpoint or exported network that a new run starts from, of another game perhaps: what fits by name and
     shape is taken, what does not is listed."""
@@ -104,11 +104,15 @@ def read_over(defaults: AnyCommand, program: str, arguments: list[str]) -> AnyCo
     """The command that the arguments mean over ``defaults``; --lr goes in the place of a range that a file names.
 
     Raises:
-        UserError: both are on the command line, a value is out of range, or `require_trust`.
+        UserError: words that exclude each other, a value out of range, or `require_trust`.
         SystemExit: see `parse`.
     """
     command = read_arguments(type(defaults), program, arguments, defaults)
     require_trust(command, arguments)
+    if command.resume not in (None, AUTO) and command.run_dir is not None:
+        raise UserError("--resume and --run-dir exclude each other: a resumed run goes on in its own directory.")
+    if command.resume not in (None, AUTO) and command.init_from is not None:
+        raise UserError("--resume and --init-from exclude each other: a resumed run has its own network.")
     typed = {argument.partition("=")[0].replace("_", "-") for argument in arguments}
     if command.lr_range is None or "--lr" not in typed:
         return command
@@ -133,12 +137,20 @@ def settings(config: Config) -> dict[str, Any]:
     return {field.name: getattr(config, field.name) for field in dataclasses.fields(Config)}
 
 
-def _found(config: Config, run_dir: Path | None, fits: "Fits | None") -> tuple[Config, Path | None]:
+def _found(
+    config: Config, run_dir: Path | None, init_from: Path | None, fits: "Fits | None"
+) -> tuple[Config, Path | None]:
     """Settings and directory of the run of --resume auto, in ``run_dir`` if given; no directory: there is none yet."""
     from async_rl import resuming
 
-    fits = fits or resuming.on_one_machine
-    found = resuming.in_directory(config, run_dir, fits) if run_dir else resuming.newest(config, Path("runs"), fits)
+    def fits_all(run_dir: Path) -> bool:
+        """Whether it is spread as this one would be, and began with the same network."""
+        return (fits or resuming.on_one_machine)(run_dir) and resuming.began_with(run_dir, init_from)
+
+    if run_dir is not None:
+        found = resuming.in_directory(config, run_dir, fits_all)
+    else:
+        found = resuming.newest(config, Path("runs"), fits_all)
     tell(f"--resume auto: {'a new run' if found is None else f'going on with {found}'}")
     return (config, None) if found is None else (resuming.continued(config, found), found)
 
@@ -159,10 +171,6 @@ def train_by(
         fits: for --resume auto, see `async_rl.resuming.newest`; default: runs on a single machine.
         module: of ``launch``, with which the run goes on.
     """
-    if command.resume not in (None, AUTO) and command.run_dir is not None:
-        raise UserError("--resume and --run-dir exclude each other: a resumed run goes on in its own directory.")
-    if command.resume not in (None, AUTO) and command.init_from is not None:
-        raise UserError("--resume and --init-from exclude each other: a resumed run has its own network.")
     config, resume = config or Config(**settings(command)), command.resume
     run_dir, init_from = command.run_dir, command.init_from
     fork_server.prepare_ahead(config)
@@ -170,7 +178,7 @@ def train_by(
     from async_rl.training import train  # torch takes seconds to import; bad input and --help should not wait
 
     if resume == AUTO:
-        config, resume = _found(config, run_dir, fits)
+        config, resume = _found(config, run_dir, init_from, fits)
         run_dir, init_from = (run_dir, init_from) if resume is None else (None, None)
     place = make_workers or on_this_machine
     result = train(config, run_dir, resume, init_from, make_workers=place)

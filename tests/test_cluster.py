@@ -40,6 +40,7 @@ from async_rl.envs import describe
 from async_rl.processes import FRUITLESS_STARTS
 from benchmarks.cluster_partition import Partitioned, why_not
 from benchmarks.cluster_runs import ClusterRun, Machines, complete, toy
+from launch.cluster import parse
 
 pytestmark = [pytest.mark.faults, pytest.mark.xdist_group("cluster")]  # one cluster at a time
 
@@ -291,6 +292,21 @@ def test_an_exchange_that_fails_ends_the_island() -> None:
 def test_an_address_that_is_no_name_is_said() -> None:
     with pytest.raises(UserError, match=r"no Ray cluster answers at --address 10\.0\.0\.\.1:6379"):
         connection._require_answer("10.0.0..1:6379")
+
+
+def test_an_address_that_is_empty_is_refused() -> None:
+    with pytest.raises(UserError, match="--address must be host:port or auto, got nothing"):
+        parse(["--address", ""])
+
+
+def test_a_sigterm_while_ray_starts_has_the_exit_code_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def init(**options: object) -> None:
+        """What Ray's own handler does."""
+        sys.exit(signal.SIGTERM)
+
+    monkeypatch.setattr(connection.ray, "init", init)
+    with pytest.raises(SystemExit, match="143"):
+        connection._connect(None, 1)
 
 
 class Scripted:

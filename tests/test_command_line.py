@@ -383,6 +383,41 @@ def test_resume_auto_starts_from_a_network_only_where_it_starts(
     assert code == 0 and "--resume auto: a new run" in out and "started from the network of" in out, error
     code, out, error = in_process(main, *flags, "200")
     assert code == 0 and "--resume auto: going on with runs/" in out and "started from" not in out, error
+    code, out, error = in_process(main, *flags[:2], *flags[4:], "200")
+    assert code == 0 and "--resume auto: a new run" in out, error  # it has not begun with that network
+    (tmp_path / "other.safetensors").write_bytes((toy_run / checkpoint.LATEST).read_bytes())
+    code, out, error = in_process(main, *flags[:3], "other.safetensors", *flags[4:], "200")
+    assert code == 0 and "--resume auto: a new run" in out and "started from the network of other" in out, error
+
+
+def test_a_run_that_has_lost_its_checkpoints_says_so(tmp_path: Path, toy_run: Path, in_process: InProcess) -> None:
+    small = ("--env", "catch", "--workers", "1", "--steps", "100", "--run-dir")
+    for run_dir, donor in ((tmp_path / "own", ()), (tmp_path / "other", ("--init-from", str(toy_run)))):
+        assert in_process(main, *small, str(run_dir), *donor)[0] == 0
+        shutil.rmtree(run_dir / "checkpoints")
+    code, out, error = in_process(main, "--resume", str(tmp_path / "own"))
+    assert code == 0 and f"{tmp_path / 'own'} has no checkpoint: it begins anew at T = 0" in out, error
+    code, out, error = in_process(main, "--resume", str(tmp_path / "other"))
+    assert code == 2 and f"began with the network of {toy_run / checkpoint.LATEST}, and its checkpoints are" in error
+    assert f"start a new run with --init-from {toy_run / checkpoint.LATEST}." in error
+
+
+def test_no_lock_is_left_in_what_is_no_run(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is not a run with a checkpoint"):
+        train(Config(env="catch", workers=1), resume=tmp_path, quiet=True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_resumed_run_goes_on_with_the_chance_of_another_seed(tmp_path: Path, toy_run: Path) -> None:
+    played = []
+    for seed in (0, 1, 2):
+        run_dir = shutil.copytree(toy_run, tmp_path / str(seed))
+        config = dataclasses.replace(resuming.settings(str(run_dir)), seed=seed, steps=6000)
+        train(config, resume=run_dir, quiet=True)
+        played.append([(row["total_steps"], row["score"]) for row in rows(run_dir / "episodes.csv")])
+    before = len(rows(toy_run / "episodes.csv"))
+    assert played[0][:before] == played[1][:before] == played[2][:before]
+    assert len({tuple(games[before:]) for games in played}) == 3
 
 
 def test_resume_auto_means_the_run_in_the_directory_that_is_given(in_process: InProcess, tmp_path: Path) -> None:
@@ -454,6 +489,14 @@ def test_a_training_is_not_in_vain_if_nobody_reads_its_output_to_the_end(tmp_pat
         done = subprocess.run(["bash", "-c", piped], cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT_SECONDS)
         assert (done.returncode, done.stdout.count("\n"), done.stderr) == (0, lines, "")
         assert checkpoint.read(tmp_path / "run").progress.total_steps >= steps
+
+
+def test_a_run_whose_output_finds_a_full_disk_is_finished_all_the_same(tmp_path: Path) -> None:
+    flags = ("--env", "catch", "--workers", "1", "--run-dir", str(tmp_path / "run"), "--steps", "3000")
+    line = shlex.join(command(*flags))
+    done = subprocess.run(["bash", "-c", f"{line} > /dev/full"], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0 and done.stderr == "error: cannot write the output: No space left on device.\n"
+    assert checkpoint.read(tmp_path / "run").progress.total_steps >= 3000
 
 
 class Instantly:

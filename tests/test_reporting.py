@@ -305,8 +305,10 @@ def test_tensorboard_events_are_read_back(tmp_path: Path) -> None:
     assert set(events.Tags()["scalars"]) == {
         *("charts/episodic_return", "charts/episodic_length", "charts/mean_score_100", "charts/steps_per_second"),
         *(f"phases/{phase}_microseconds" for phase in PHASES),
-        *("charts/frames_per_second", "charts/epsilon_max", "charts/learning_rate", "losses/td_loss"),
-        *("losses/q_values", "losses/gradient_norm", "workers/alive", "workers/restarted"),
+        *("charts/frames_per_second", "charts/epsilon_min", "charts/epsilon_max", "charts/learning_rate"),
+        *("charts/games", "charts/best_score", "losses/td_loss", "losses/q_values", "losses/gradient_norm"),
+        *("losses/updates", "losses/target_refreshes", "losses/dropped_gradients"),
+        *("workers/alive", "workers/restarted"),
     }
     assert scalar(tmp_path, "charts/episodic_return") == [(100, -19.0)]  # no game ended in the second interval
     assert scalar(tmp_path, "charts/episodic_length") == [(100, 800.0)]

@@ -1,5 +1,6 @@
 """What can be shown from a fresh clone: the run of Pong that the project ships, and the pages about the library."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -35,4 +36,11 @@ def test_pages_about_the_library_are_made_without_a_warning(tmp_path: Path) -> N
     done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=200)
     assert (done.returncode, done.stderr) == (0, "")
     assert "Play whole games" in (tmp_path / "async_rl.html").read_text(encoding="utf-8")
-    assert (tmp_path / "async_rl" / "returns.html").is_file()
+    modules = [file.with_suffix("") for file in Path("async_rl").rglob("*.py") if file.name != "__init__.py"]
+    found, unread = set[Path](), [tmp_path / "async_rl.html"]
+    while unread:  # from link to link, as a reader
+        page = unread.pop()
+        found.add(page.resolve())
+        links = re.findall(r'href="([^"#:]+\.html)', page.read_text(encoding="utf-8"))
+        unread += {path for path in ((page.parent / link).resolve() for link in links) if path not in found}
+    assert {(tmp_path / module).with_suffix(".html") for module in modules} <= found

@@ -80,4 +80,4 @@ def test_hyper_parameters_stand_beside_the_score(address: str) -> None:
     names = [info["name"] for info in experiment["hparamInfos"]]
     assert names[:5] == ["algorithm", "env", "lr", "optimizer", "seed"] and "profile" not in names
     tags = {info["name"]["tag"] for info in experiment["metricInfos"]}
-    assert tags == {"charts/mean_score_100", "charts/steps_per_second"}
+    assert tags == {"charts/mean_score_100"}

@@ -114,6 +114,8 @@ def _connect(address: str | None, cpus: int) -> None:
         ) from None
     except (RuntimeError, ValueError, OSError, AssertionError) as error:
         raise UserError(f"cannot use Ray{f' at {address}' if address else ''}: {versions.short(error)}") from None
+    except SystemExit:  # Ray's answer to a SIGTERM meanwhile
+        raise SystemExit(128 + signal.SIGTERM) from None
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -24,8 +24,8 @@ PENDING_REPORTS = 1_000
 LEAST_FREE_BYTES = 1 << 20
 """Free space on the disk below which events wait in memory."""
 
-_METRICS = ("charts/mean_score_100", "charts/steps_per_second")
-"""Columns of the HPARAMS page beside the settings; the last value of each run."""
+_METRICS = ("charts/mean_score_100",)
+"""Columns of the HPARAMS page beside the settings: the last value of each run."""
 
 _COMPARED = ("algorithm", "env", "lr", "optimizer", "seed")
 """Settings that the HPARAMS page shows without being asked; all others can be ticked there."""
@@ -124,13 +124,19 @@ def scalars(report: Report, games: Sequence[Game]) -> dict[str, float]:
         "charts/episodic_return": sum(game.score for game in games) / len(games) if games else math.nan,
         "charts/episodic_length": sum(game.length for game in games) / len(games) if games else math.nan,
         "charts/mean_score_100": report.mean_score,
+        "charts/best_score": report.best_score,
+        "charts/games": report.games,
         "charts/steps_per_second": report.steps_per_second,
         "charts/frames_per_second": report.frames_per_second,
+        "charts/epsilon_min": report.epsilon_min,
         "charts/epsilon_max": report.epsilon_max,
         "charts/learning_rate": report.lr,
         "losses/td_loss": report.td_loss,
         "losses/q_values": report.q_value,
         "losses/gradient_norm": report.gradient_norm,
+        "losses/updates": report.updates,
+        "losses/target_refreshes": report.target_refreshes,
+        "losses/dropped_gradients": report.dropped_gradients,
         "workers/alive": report.workers_alive,
         "workers/restarted": report.workers_restarted,
         "exchange/bytes_per_step": report.exchange_bytes_per_step,
