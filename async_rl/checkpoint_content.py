@@ -127,7 +127,8 @@ def _decode(path: Path, content: bytes, names: Callable[[Config], tuple[str, ...
         wanted = names(config)
         if set(arrays) == {"parameters"} < set(wanted):
             raise UserError(
-                f"{path} holds only the network, to play with; training needs a checkpoint or the directory of a run."
+                f"{path} holds only the network, to play with or to start a new run from (--init-from); a run goes on "
+                "from its own directory."
             )
         layout = {str(name): _sizes(shape) for name, shape in description["layout"].items()}
         arrays = {name: arrays[name].copy() for name in wanted}  # they are views of ``content``, read only

@@ -77,7 +77,8 @@ def train(
     """
     fork_server.prepare_ahead(checked("config", config, Config))
     config = with_drawn_learning_rate(config)
-    _require_nothing_other(resume, run_dir or init_from)
+    if resume is not None:
+        _require_run(Path(resume), run_dir or init_from)
     _require_precision(config)
     spec = describe(config)
     _require_room(config, spec, here=make_workers is on_this_machine)
@@ -85,8 +86,6 @@ def train(
     run = _Run(config, spec, donor, quiet, make_workers)
     new = run_dir or run_directory.default_run_dir(config, spec)
     directory = run_directory.make_run_dir(Path(new)) if resume is None else Path(resume)
-    if resume is not None and not os.path.exists(directory / run_directory.CONFIG):
-        checkpoint.read(directory)  # lest a lock be left in what is no run
     with locked(directory):
         if resume is None:
             run_directory.make_run_dir(directory)  # once more: another launcher may have been a moment faster
@@ -223,10 +222,12 @@ def _seeds(config: Config, progress: Progress) -> dict[str, Any]:
     return start | {"final_epsilons": epsilons} | seeding.SCHEME
 
 
-def _require_nothing_other(resume: str | Path | None, other: str | Path | None) -> None:
-    """Raise UserError for an ``other`` directory or network of a resumed run."""
-    if resume is not None and other is not None:
+def _require_run(resume: Path, other: str | Path | None) -> None:
+    """Raise UserError for an ``other`` directory or network of a resumed run, and where there is none to resume."""
+    if other is not None:
         raise UserError("a resumed run goes on in its own directory and with its own network: leave out any other.")
+    if not os.path.exists(resume / run_directory.CONFIG):
+        checkpoint.read(resume)  # says what is there instead
 
 
 def _require_precision(config: Config) -> None:

@@ -174,12 +174,15 @@ def train_by(
     config, resume = config or Config(**settings(command)), command.resume
     run_dir, init_from = command.run_dir, command.init_from
     fork_server.prepare_ahead(config)
+    from async_rl import resuming
     from async_rl.supervisor import on_this_machine
     from async_rl.training import train  # torch takes seconds to import; bad input and --help should not wait
 
     if resume == AUTO:
         config, resume = _found(config, run_dir, init_from, fits)
         run_dir, init_from = (run_dir, init_from) if resume is None else (None, None)
+    elif resume is not None and make_workers is None and not resuming.on_one_machine(resume):
+        tell("goes on on this machine alone, where it was spread over islands")
     place = make_workers or on_this_machine
     result = train(config, run_dir, resume, init_from, make_workers=place)
     score = "no game has a score yet" if math.isnan(result.mean_score) else f"mean score {result.mean_score:.2f}"
