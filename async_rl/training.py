@@ -77,8 +77,7 @@ def train(
     """
     fork_server.prepare_ahead(checked("config", config, Config))
     config = with_drawn_learning_rate(config)
-    if resume is not None:
-        _require_run(Path(resume), run_dir or init_from)
+    _require_run(resume, run_dir or init_from)
     _require_precision(config)
     spec = describe(config)
     _require_room(config, spec, here=make_workers is on_this_machine)
@@ -222,12 +221,14 @@ def _seeds(config: Config, progress: Progress) -> dict[str, Any]:
     return start | {"final_epsilons": epsilons} | seeding.SCHEME
 
 
-def _require_run(resume: Path, other: str | Path | None) -> None:
+def _require_run(resume: str | Path | None, other: str | Path | None) -> None:
     """Raise UserError for an ``other`` directory or network of a resumed run, and where there is none to resume."""
+    if resume is None:
+        return
     if other is not None:
         raise UserError("a resumed run goes on in its own directory and with its own network: leave out any other.")
-    if not os.path.exists(resume / run_directory.CONFIG):
-        checkpoint.read(resume)  # says what is there instead
+    if not os.path.exists(Path(resume) / run_directory.CONFIG):
+        checkpoint.read(Path(resume))  # says what is there instead
 
 
 def _require_precision(config: Config) -> None:
