@@ -127,8 +127,8 @@ def _decode(path: Path, content: bytes, names: Callable[[Config], tuple[str, ...
         wanted = names(config)
         if set(arrays) == {"parameters"} < set(wanted):
             raise UserError(
-                f"{path} holds only the network, to play with or to start a new run from (--init-from); a run goes on "
-                "from its own directory."
+                f"{path} holds only the network, to play with or to start a new run from (--init-from), not what "
+                "training goes on from."
             )
         layout = {str(name): _sizes(shape) for name, shape in description["layout"].items()}
         arrays = {name: arrays[name].copy() for name in wanted}  # they are views of ``content``, read only

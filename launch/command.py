@@ -120,9 +120,7 @@ def run(command: Callable[[], int | None]) -> NoReturn:
         print("interrupted", file=sys.stderr)
         code = 128 + signal.SIGINT
     except OSError as error:
-        if not _is_over(error):
-            raise
-        _write_no_more()
+        _write_no_more(error)
         code = 1
     sys.exit(code)
 
@@ -132,20 +130,18 @@ def tell(line: str) -> None:
     try:
         print(line, flush=True)
     except OSError as error:
-        if not _is_over(error):
-            raise
-        _write_no_more()
+        _write_no_more(error)
 
 
-def _is_over(error: OSError) -> bool:
-    """Whether no output can be written any more; a full disk is told, but who has closed a pipe has seen enough."""
+def _write_no_more(error: OSError) -> None:
+    """Give up the output, of which Python would write what is left at its end; an ``error`` of other causes is raised.
+
+    A full disk is told, but who has closed a pipe, such as head, has seen enough.
+    """
+    if error.errno not in (errno.EPIPE, errno.ENOSPC):
+        raise error
     if error.errno == errno.ENOSPC:
         print(f"error: cannot write the output: {reason(error)}.", file=sys.stderr)
-    return error.errno in (errno.EPIPE, errno.ENOSPC)
-
-
-def _write_no_more() -> None:
-    """Give up the output, of which Python would write what is left at its end."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

@@ -402,6 +402,18 @@ def test_a_run_that_has_lost_its_checkpoints_says_so(tmp_path: Path, toy_run: Pa
     assert f"start a new run with --init-from {toy_run / checkpoint.LATEST}." in error
 
 
+def test_a_run_of_islands_that_goes_on_on_one_machine_says_so(
+    tmp_path: Path, toy_run: Path, in_process: InProcess
+) -> None:
+    run_dir = shutil.copytree(toy_run, tmp_path / "run")
+    said = "goes on on this machine alone, where it was spread over islands"
+    code, out, error = in_process(main, "--resume", str(run_dir), "--steps", "3100")
+    assert code == 0 and said not in out, error
+    (run_dir / "cluster.toml").write_text("islands = 2\n", encoding="utf-8")
+    code, out, error = in_process(main, "--resume", str(run_dir), "--steps", "3200")
+    assert code == 0 and said in out, error
+
+
 def test_no_lock_is_left_in_what_is_no_run(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is not a run with a checkpoint"):
         train(Config(env="catch", workers=1), resume=tmp_path, quiet=True)
