@@ -35,13 +35,16 @@ _EFFECTS: tuple[tuple[tuple[str, ...], Callable[[Config], object], str], ...] = 
 
 
 def advice(config: Config) -> list[str]:
-    """What to say of those of `_EFFECTS` that differ from the defaults in vain, and of n-step methods of one step."""
+    """What to say of those of `_EFFECTS` that differ from the defaults in vain, and of what is seldom meant."""
     said = []
     for names, effective, case in _EFFECTS:
         if not effective(config) and (vain := [flag(name) for name in names if config.changes(name)]):
             said.append(f"no effect {case}: {', '.join(vain)}")
     if config.algorithm in ("n-step-q", "a3c") and config.t_max == 1:
         said.append(f"{config.algorithm} with --t-max 1 learns from single steps; Mnih et al. 2016 have --t-max 5")
+    together = config.workers * config.steps_per_segment
+    if config.uses_target and together > config.target_interval:
+        said.append(f"the target is refreshed once in a segment of all workers, {together:,} steps, at most")
     if config.optimizer == "adam" and not config.changes("rms_decay"):
         said.append(f"adam with --rms-decay {config.rms_decay}; 0.999 is usual")
     return said

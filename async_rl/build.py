@@ -89,7 +89,7 @@ def table_rows(config: Config, parameters: int) -> list[Row]:
         Row("games", (workers, GAMES_RING, len(GAME_FIELDS)), "float64", "own worker", "ring of finished games"),
         Row("games_written", (workers,), "int64", "own worker", "games ever put into the ring"),
         Row("random_states", (workers, streams, 2, STATE_SIZE), "uint64", "own worker", "emulator, policy generators"),
-        Row("target_refreshes", (1,), "int64", "the refresher", "refreshes of the target so far"),
+        Row("target_refreshes", (1,), "int64", "the refresher", "multiples of its interval at the last one"),
         Row("refresher", (1,), "int64", "supervisor", "the worker whose duty it is to refresh the target"),
         Row("stop", (1,), "int64", "supervisor", "1: workers end after the segment they are in"),
     ]

@@ -59,7 +59,7 @@ class Protocol:
     def describe(self, atari: bool) -> str:
         """The protocol in words; what only Atari games have is left out of other games."""
         words = [
-            f"{self.episodes} whole games",
+            f"{self.episodes} whole game" + "s" * (self.episodes > 1),
             "actions drawn from the policy" if self.epsilon is None else f"epsilon {self.epsilon:g}",
         ]
         if atari:

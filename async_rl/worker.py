@@ -200,7 +200,7 @@ class Worker:
         self._lap("report")
 
     def _refresh_target(self) -> None:
-        """Set theta^- to theta, once in every ``target_interval`` steps."""
+        """Set theta^- to theta, once in every ``target_interval`` steps, but after each of its own segments at most."""
         refreshes = self._table["target_refreshes"]
         if self._total_steps >= (refreshes[0] + 1) * self._config.target_interval:
             np.copyto(self._table["target"], self._table["parameters"])

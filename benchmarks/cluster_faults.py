@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import tyro
 
 from async_rl import checkpoint
-from benchmarks import table
+from benchmarks import command_line, table
 from benchmarks.cluster_partition import Partitioned, wait_for, why_not
 from benchmarks.cluster_runs import ClusterRun, Machines, toy
 from benchmarks.endurance_launcher import lost_seconds
@@ -52,7 +51,7 @@ class Options:
     """How long a machine is cut off."""
     seed: int = 0
     """Of chance."""
-    output: Path | None = Path("benchmarks") / "results" / "cluster_faults.csv"
+    output: Path | None = None
     """CSV file for the results."""
 
 
@@ -156,9 +155,8 @@ def hurt(fault: str, options: Options) -> tuple[str, int, int, str]:
     return (fault + end, options.times, options.times, LOST.get(fault, driver))
 
 
-def main() -> None:
+def hurt_all(options: Options) -> None:
     """Hurt, print the table and write the CSV file."""
-    options = tyro.cli(Options, prog="python -m benchmarks.cluster_faults")
     print_row(HEADER)
     rows = []
     for fault in options.faults:
@@ -168,6 +166,11 @@ def main() -> None:
         rows.append(hurt(fault, options))
         print_row(rows[-1])
         table.write(options.output, HEADER, rows)
+
+
+def main() -> None:
+    """Run the command."""
+    command_line.run(Options, "benchmarks.cluster_faults", hurt_all)
 
 
 if __name__ == "__main__":

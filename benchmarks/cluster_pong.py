@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import tyro
-
 from async_rl.config_file import from_toml
+from async_rl.parent import killed_with_parent
 from async_rl.run_directory import CONFIG
-from benchmarks import table
+from async_rl.types import UserError
+from benchmarks import command_line, table
 from benchmarks.scaling_plot import COLOURS
 
 BIN_STEPS = 200_000
@@ -82,10 +82,15 @@ def arms(options: Options) -> list[tuple[Arm, tuple[int, ...]]]:
 
 
 def train(options: Options, arm: Arm, seed: int) -> None:
-    """Begin a run, or go on with it; raises SystemExit with its exit code if it fails or is stopped."""
+    """Begin a run, or go on with it.
+
+    Raises:
+        SystemExit: it failed or was stopped, with its exit code.
+        UserError: its directory holds a run of another length.
+    """
     run_dir = arm.run_dir(options, seed)
     if (run_dir / CONFIG).exists() and (steps := from_toml(run_dir / CONFIG).steps) != options.steps:
-        raise SystemExit(f"{run_dir} holds a run of {steps:,} steps; move it away, or choose another --runs")
+        raise UserError(f"{run_dir} holds a run of {steps:,} steps; move it away, or choose another --runs.")
     if table.last(run_dir / "metrics.csv", "total_steps") >= options.steps:
         return
     print(f"{arm.name}, seed {seed}", flush=True)
@@ -95,10 +100,15 @@ def train(options: Options, arm: Arm, seed: int) -> None:
         rule = ("--rule", arm.rule, "--exchange-interval", arm.interval) if arm.rule else ()
         many = ("--islands", arm.islands, "--workers", arm.workers, *rule)
         flags = ("--env", "pong", "--steps", options.steps, "--seed", seed, *many, "--run-dir", run_dir)
-    run = subprocess.Popen([sys.executable, "-m", "launch.cluster", *map(str, flags)])
+    command = [sys.executable, "-m", "launch.cluster", *map(str, flags)]
+    run = subprocess.Popen(command, preexec_fn=killed_with_parent)
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # the run gets Ctrl-C, too, and saves before it ends
-    code = run.wait()
-    signal.signal(signal.SIGINT, before)
+    try:
+        code = run.wait()
+    finally:
+        signal.signal(signal.SIGINT, before)
+        run.terminate()  # where it is still there, as after a SIGTERM for this process, it saves, too
+        run.wait()
     if code:
         raise SystemExit(code)
 
@@ -141,20 +151,26 @@ def _line(panel: object, rows: Sequence[tuple[object, ...]], colour: str, **styl
     panel.plot(middles, means, color=colour, **style)  # type: ignore[attr-defined]
 
 
-def main() -> None:
+def compare(options: Options) -> None:
     """Train what is not finished, print the table, and write CSV and PNG."""
-    options = tyro.cli(Options, prog="python -m benchmarks.cluster_pong")
     runs = [(arm, seed) for arm, seeds in arms(options) for seed in seeds]
     for arm, seed in () if options.only_results else runs:
         train(options, arm, seed)
     rows = [row for arm, seed in runs for row in scores(options, arm, seed)]
+    if not rows:
+        raise UserError(f"no run in {options.runs} has finished games.")
     print("".join(f"{title:>12}" for title in HEADER))
     for row in rows:
         print("".join(f"{value!s:>12}" for value in row))
     if options.output is not None:
-        table.write(options.output.with_suffix(".csv"), HEADER, rows)
+        table.write(options.output, HEADER, rows)
         names = [(arm.name, arm.setting) for arm, _ in arms(options)]
         draw(rows, names, options.output.with_suffix(".png"))
+
+
+def main() -> None:
+    """Run the command."""
+    command_line.run(Options, "benchmarks.cluster_pong", compare)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from typing import Any
 
 import psutil
 
+from async_rl.parent import killed_with_parent
 from benchmarks import table
 from benchmarks.endurance_run import Run
 
@@ -103,7 +104,14 @@ def toy(run_dir: Path, *more: str) -> list[str]:
 def complete(arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
     """Run ``launch.cluster`` to its end."""
     command = [sys.executable, "-m", "launch.cluster", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+    pipe = subprocess.PIPE
+    run = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, preexec_fn=killed_with_parent)
+    try:
+        output, errors = run.communicate(timeout=300)
+    finally:
+        run.terminate()  # where it is still there; it ends its cluster before it ends
+        run.communicate()
+    return subprocess.CompletedProcess(command, run.returncode, output, errors)
 
 
 def titled(process: psutil.Process, title: str) -> bool:

@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import tyro
 
-from benchmarks import table
+from benchmarks import command_line, table
 from benchmarks.cluster_model import Costs, shards_needed, simulate
 from benchmarks.cluster_runs import complete
 from benchmarks.scaling_plot import COLOURS
@@ -44,8 +43,8 @@ class Options:
     """Prediction: speed of an island of 16 workers."""
     most_islands: int = 1_000
     """Prediction: up to how many."""
-    output: Path = Path("benchmarks") / "results" / "cluster_scale"
-    """Results, as .csv and .png."""
+    output: Path | None = None
+    """Results, with .csv and .png."""
 
 
 def measured(options: Options, islands: int) -> Row:
@@ -107,9 +106,8 @@ def holder_costs() -> tuple[float, float]:
     return float(np.median(calls)), float(np.median(rules))
 
 
-def main() -> None:
-    """Measure, predict, and write CSV and PNG."""
-    options = tyro.cli(Options, prog="python -m benchmarks.cluster_scale")
+def measure_all(options: Options) -> None:
+    """Measure, predict, print the table, and write CSV and PNG."""
     runs = [measured(options, islands) for islands in options.islands]
     checks = [predicted("model of the run", like(run, options.interval), int(str(run[2])), 1) for run in runs]
     per_byte, rule = holder_costs()
@@ -126,8 +124,9 @@ def main() -> None:
                 rows.append(predicted("shards as needed", costs, islands, shards))
     for row in rows:
         print("  ".join(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row))
-    table.write(options.output.with_suffix(".csv"), HEADER, rows)
-    draw(rows, options.output.with_suffix(".png"))
+    if options.output is not None:
+        table.write(options.output, HEADER, rows)
+        draw(rows, options.output.with_suffix(".png"))
 
 
 def draw(rows: Sequence[Row], path: Path) -> None:
@@ -164,6 +163,11 @@ def draw(rows: Sequence[Row], path: Path) -> None:
         axis.grid(alpha=0.3)
         axis.legend(fontsize=10)
     figure.savefig(path, dpi=100)
+
+
+def main() -> None:
+    """Run the command."""
+    command_line.run(Options, "benchmarks.cluster_scale", measure_all)
 
 
 if __name__ == "__main__":

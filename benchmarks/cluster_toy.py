@@ -10,15 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import tyro
-
 from async_rl import Config
 from async_rl.cluster.connection import connected
 from async_rl.cluster.islands import Islands
 from async_rl.cluster.settings import ClusterSettings
 from async_rl.config_file import from_toml
 from async_rl.supervisor import MakeWorkers, on_this_machine
-from benchmarks import table
+from benchmarks import command_line, table
 from benchmarks.toy import steps_to_learn
 
 HEADER = ("islands", "workers", "rule", "interval", "wire", "median", "least", "most", "seeds", "ratio")
@@ -50,9 +48,8 @@ def needed(options: Options, config: Config, make_workers: MakeWorkers) -> list[
     return [steps_to_learn(dataclasses.replace(config, seed=seed), make_workers) for seed in range(options.seeds)]
 
 
-def main() -> None:
+def measure_all(options: Options) -> None:
     """Measure, print the table and write the CSV file."""
-    options = tyro.cli(Options, prog="python -m benchmarks.cluster_toy")
     config = dataclasses.replace(from_toml(CATCH), steps=options.steps, workers=options.islands)
     rows: list[tuple[object, ...]] = []
     base = needed(options, config, on_this_machine)
@@ -75,6 +72,11 @@ def main() -> None:
                     cluster.settings = dataclasses.replace(settings, rule=rule, exchange_interval=interval, wire=wire)
                     steps = needed(options, config, lambda *parts: Islands(cluster, *parts))
                     add(options.islands, 1, rule, interval, wire, steps=steps)
+
+
+def main() -> None:
+    """Run the command."""
+    command_line.run(Options, "benchmarks.cluster_toy", measure_all)
 
 
 if __name__ == "__main__":

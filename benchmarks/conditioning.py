@@ -19,6 +19,7 @@ from async_rl.config import Config
 from async_rl.envs import make_environment
 from async_rl.networks import make_network
 from async_rl.shared import bind_gradients, parameter_count
+from async_rl.types import UserError
 from benchmarks import command_line, table
 
 Pixels = Literal["standardized", "unit"]
@@ -69,6 +70,8 @@ def eigenvalues(network: nn.Module, observations: torch.Tensor) -> torch.Tensor:
 
 def measure_all(options: Options) -> None:
     """Measure, print the table and write the CSV file."""
+    if options.states < RANKS[-1]:
+        raise UserError(f"--states must be at least {RANKS[-1]}, got {options.states}.")
     header = ("game", "pixels", *(f"eigenvalue_{rank}" for rank in RANKS), *(f"ratio_{rank}" for rank in RANKS[1:]))
     rows = []
     print(" ".join(f"{title:>14}" for title in header))

@@ -1,7 +1,6 @@
 """A real run of the command, watched and hurt from outside."""
 
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -17,7 +16,9 @@ import psutil
 
 from async_rl import checkpoint
 from async_rl.checkpoint import Checkpoint
+from async_rl.parent import killed_with_parent
 from benchmarks import table
+from benchmarks.runs import workers_of
 
 HEADER = ("fault", "tried", "survived", "lost")
 """Columns of every table of results."""
@@ -37,7 +38,7 @@ class Options:
     seed: int = 0
     """Of chance in the benchmark; and of the run, unless that has settings of its own."""
     output: Path | None = None
-    """CSV file for the results; default: benchmarks/results/endurance_<name>.csv."""
+    """CSV file for the results."""
 
 
 class Run:
@@ -56,8 +57,9 @@ class Run:
         command = [sys.executable, "-m", self.module, *arguments]
         with self.output.open("ab") as output:
             self._output_before = self.output.stat().st_size
+            environment = os.environ | {_MARK: self._mark}
             self.process = subprocess.Popen(
-                command, stdout=output, stderr=subprocess.STDOUT, env=os.environ | {_MARK: self._mark}
+                command, stdout=output, stderr=subprocess.STDOUT, env=environment, preexec_fn=killed_with_parent
             )
         self.launcher = psutil.Process(self.process.pid)
 
@@ -68,24 +70,8 @@ class Run:
             return output.read().decode("utf-8", "replace")
 
     def workers(self) -> dict[int, psutil.Process]:
-        """Living workers by their index, known by the file for their traceback, which each of them holds open."""
-        found = {}
-        for process in self.family():
-            try:
-                names = [Path(file.path).name for file in process.open_files()]
-            except (psutil.NoSuchProcess, psutil.AccessDenied):
-                continue
-            for name in names:
-                if match := re.fullmatch(r"worker(\d+)\..*txt", name):
-                    found[int(match[1])] = process
-        return found
-
-    def family(self) -> list[psutil.Process]:
-        """Every process that came from the launcher."""
-        try:
-            return self.launcher.children(recursive=True)
-        except psutil.NoSuchProcess:
-            return []
+        """Living workers by their index."""
+        return workers_of(self.launcher)
 
     def left(self) -> list[psutil.Process]:
         """Processes of this run that are still there, whoever is their parent now."""

@@ -18,7 +18,7 @@ import psutil
 from async_rl.config import Config
 from async_rl.run_directory import machine
 from benchmarks import command_line, table
-from benchmarks.runs import start
+from benchmarks.runs import start, workers_of
 
 MIB = 2**20
 
@@ -56,7 +56,7 @@ def measure(options: Options, workers: int) -> dict[str, float]:
             before, since = sum(launcher.cpu_times()[:2]), time.monotonic()
             time.sleep(options.seconds)
             launcher_share = (sum(launcher.cpu_times()[:2]) - before) / (time.monotonic() - since)
-            memory = [w.memory_full_info() for child in launcher.children() for w in child.children()]
+            memory = [worker.memory_full_info() for worker in workers_of(launcher).values()]
         finally:
             run.send_signal(signal.SIGINT)
             run.wait()
@@ -103,7 +103,7 @@ def measure_all(options: Options) -> None:
         print(" ".join(f"{value:>16}" for value in rows[-1].values()), flush=True)
     if options.output is not None:
         named = [(*row.values(), machine()["processor"], machine()["cores"]) for row in rows]
-        table.write(options.output.with_suffix(".csv"), (*rows[0], "processor", "cores"), named)
+        table.write(options.output, (*rows[0], "processor", "cores"), named)
         title = f"{options.env}, {options.envs_per_worker} emulators a worker, {machine()['processor']}"
         draw(rows, f"{title}, {machine()['cores']} cores", options.output.with_suffix(".png"))
 

@@ -12,6 +12,7 @@ and the one with the highest median counts. The peers live in an environment of 
 import contextlib
 import json
 import os
+import shutil
 import signal
 import statistics
 import subprocess
@@ -226,18 +227,20 @@ def report(results: Sequence[Result], options: Options) -> None:
     if options.output is None:
         return
     named = [(options.env, *row, processor, cores) for row in rows]
-    table.write(options.output.with_suffix(".csv"), ("env", *HEADER, "processor", "cores"), named)
+    table.write(options.output, ("env", *HEADER, "processor", "cores"), named)
     title = f"Training steps per second, {options.env}, {processor}, {cores} cores"
     draw(results, title, options.output.with_suffix(".png"))
 
 
 def measure_all(options: Options) -> None:
     """Measure, print the table and write the CSV file and the picture."""
-    if not options.python.exists():
-        raise UserError(f"the peers are not installed: there is no {options.python}. Run `make peers` first.")
     if find_game(options.env) is None:
         raise UserError(f"the peers play Atari games only, and {options.env} is none.")
-    report(run_rounds(contestants(options), options.rounds), options)
+    if not (field := contestants(options)):
+        raise UserError(f"--only must be parts of names such as {REFERENCE!r}, got {' '.join(options.only)}.")
+    if any(not each.name.startswith(OURS) for each in field) and shutil.which(options.python) is None:
+        raise UserError(f"the peers are not installed: there is no {options.python}. Run `make peers` first.")
+    report(run_rounds(field, options.rounds), options)
 
 
 def main() -> None:

@@ -106,7 +106,7 @@ def measure_all(options: Options) -> None:
         named = [(options.env, s, *(round(t[n], 2) for n in columns), options.precision) for s, t in rows.items()]
         header = ("env", "shape", *columns, "precision", "processor", "cores")
         machine_columns = (here["processor"], here["cores"])
-        table.write(options.output.with_suffix(".csv"), header, [(*r, *machine_columns) for r in named])
+        table.write(options.output, header, [(*r, *machine_columns) for r in named])
         draw(rows, title, options.output.with_suffix(".png"))
 
 

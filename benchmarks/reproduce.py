@@ -116,8 +116,8 @@ def _check(options: Options, study: Study) -> None:
             describe(config)
         if options.readme is not None:
             reproduce_tables.around(options.readme, part)
-        if part in ATARI_PARTS:
-            results.require_no_longer(options.output / part, experiments)
+        require = results.require_no_longer if part in ATARI_PARTS else results.require_no_smaller
+        require(options.output / part, experiments)
     make_folder(options.output)
 
 

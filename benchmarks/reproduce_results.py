@@ -3,12 +3,14 @@
 Scores in training are means of 100 whole games in a row, exploration included, as on the panel.
 """
 
+import contextlib
 import dataclasses
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -202,12 +204,16 @@ def read_rows(path: Path) -> list[Row]:
     Raises:
         UserError: it is something else.
     """
-    file = path.with_suffix(".json")
+    with _reading(path.with_suffix(".json")) as written:
+        return [Row(**values) for values in written or ()]
+
+
+@contextlib.contextmanager
+def _reading(file: Path) -> Iterator[Any]:
+    """What a file of results holds, None where there is none; raises `UserError` if it is not what is expected."""
     try:
-        return [Row(**values) for values in json.loads(file.read_text(encoding="utf-8"))]
-    except FileNotFoundError:
-        return []
-    except (OSError, ValueError, TypeError) as error:
+        yield json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise UserError(f"{file} holds no rows ({error}); move it away, or choose another --output.") from None
 
 
@@ -223,6 +229,17 @@ def require_no_longer(path: Path, experiments: Sequence[Experiment]) -> None:
             )
 
 
+def require_no_smaller(path: Path, experiments: Sequence[Experiment]) -> None:
+    """Raise `UserError` where results of a study stand that have more seeds or longer runs than those planned."""
+    steps, seeds = experiments[0].config.steps, {each.config.seed for each in experiments}
+    with _reading(path.with_suffix(".json")) as written:
+        if written is not None and (written["steps"] > steps or not seeds.issuperset(written["seeds"])):
+            raise UserError(
+                f"{path.with_suffix('.json')} has runs of {written['steps']:,} steps, {len(written['seeds'])} seeds; "
+                f"{steps:,} steps, {len(seeds)} seeds would replace them: choose another --output."
+            )
+
+
 def write_rows(rows: Sequence[Row], path: Path) -> list[Row]:
     """Write all columns of all rows, as CSV and as JSON beside it, and give back what is there now.
 
@@ -231,7 +248,7 @@ def write_rows(rows: Sequence[Row], path: Path) -> list[Row]:
     new = {(row.game, row.method, row.seed): row for row in rows}
     kept = [new.pop((row.game, row.method, row.seed), row) for row in read_rows(path)]
     rows = [*kept, *new.values()]
-    table.write(path.with_suffix(".csv"), [field.name for field in dataclasses.fields(Row)],
+    table.write(path, [field.name for field in dataclasses.fields(Row)],
                 [[_rounded(value) for value in dataclasses.astuple(row)] for row in rows])  # fmt: skip
     values = [dataclasses.asdict(row) for row in rows]
     storage.write_result(path.with_suffix(".json"), (json.dumps(values, indent=2) + "\n").encode())
@@ -247,12 +264,13 @@ def write_study(
     path: Path,
 ) -> None:
     """Write the rows of a study as CSV, and as JSON with what made them; what was never reached is null there."""
-    table.write(path.with_suffix(".csv"), columns, rows)
+    table.write(path, columns, rows)
     runs = [sources(study.run_dir(each), each) for each in study.finished(experiments)]
     made = {
         "command": command,
         **{name: sorted({run[name] for run in runs}) for name in ("machine", "commit")},
         "seeds": sorted({each.config.seed for each in experiments}),
+        "steps": experiments[0].config.steps,
         "rows": [
             {
                 name: None if isinstance(value, float) and not math.isfinite(value) else value

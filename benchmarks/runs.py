@@ -3,7 +3,9 @@
 Start-up is left out: what counts lies between a run's reports from the first one in which all workers take steps.
 """
 
+import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,8 +14,11 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import psutil
+
 from async_rl import checkpoint
 from async_rl.checkpoint_content import Progress
+from async_rl.parent import killed_with_parent
 from async_rl.stopwatch import PHASES
 from async_rl.types import UserError
 from benchmarks import table
@@ -54,12 +59,30 @@ def observe_together(
 
 
 def start(settings: Mapping[str, object], run_dir: Path, cores: Sequence[int] | None) -> subprocess.Popen[bytes]:
-    """Start the command, and all its processes, on ``cores``."""
+    """Start the command, and all its processes, on ``cores``; they end with this process, however that ends (Linux)."""
     every = {**settings, "run-dir": run_dir}
     flags = [text for name, value in every.items() for text in (f"--{name}", str(value))]
-    pin = (lambda: os.sched_setaffinity(0, cores)) if cores is not None and hasattr(os, "sched_setaffinity") else None
+
+    def prepare() -> None:
+        """In the new process, before it is the command."""
+        killed_with_parent()
+        if cores is not None and hasattr(os, "sched_setaffinity"):
+            os.sched_setaffinity(0, cores)
+
     command = [sys.executable, "-m", "launch.async", *flags]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, preexec_fn=pin)
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, preexec_fn=prepare)
+
+
+def workers_of(launcher: psutil.Process) -> dict[int, psutil.Process]:
+    """Living workers by their index, known by the file for their traceback, which each of them holds open."""
+    found = {}
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for process in launcher.children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+                for file in process.open_files():
+                    if match := re.fullmatch(r"worker(\d+)\..*txt", Path(file.path).name):
+                        found[int(match[1])] = process
+    return found
 
 
 def saved_progress(run_dir: Path) -> Progress:

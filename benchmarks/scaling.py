@@ -164,7 +164,7 @@ def write(output: Path | None, rows: Sequence[Row], model: Model) -> None:
         return
     here = machine()
     every = [{**line, "processor": here["processor"], "cores": here["cores"]} for line in rows]
-    table.write(output.with_suffix(".csv"), COLUMNS, [[line.get(name, "") for name in COLUMNS] for line in every])
+    table.write(output, COLUMNS, [[line.get(name, "") for name in COLUMNS] for line in every])
     scaling_plot.draw(rows, model, output.with_suffix(".png"))
 
 

@@ -17,7 +17,7 @@ from async_rl import Agent, Config, UserError, load
 from async_rl.envs.atari import Atari
 from async_rl.evaluation import make_protocol
 from benchmarks import table
-from benchmarks.command_line import make_folder
+from benchmarks.command_line import check_output
 from launch import command
 
 ENEMIES = 15
@@ -118,8 +118,7 @@ def measure(options: Options) -> None:
     if agent.spec.name != "beam_rider":
         raise UserError(f"{options.network} plays {agent.spec.name}; sectors are of beam_rider.")
     make_protocol(agent.config, options.epsilon, episodes=options.episodes)  # for its checks
-    if options.output is not None:
-        make_folder(options.output.parent)
+    check_output(options.output)
     torch.set_num_threads(1)
     made = rows(agent, options)
     for cells in (HEADER, *made):

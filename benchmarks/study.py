@@ -120,7 +120,7 @@ def memory_recorded(path: Path) -> Iterator[None]:
         while not over.wait(MEMORY_SECONDS):
             if path.parent.exists():
                 begun = path.exists()
-                with path.open("a", encoding="utf-8") as file:
+                with contextlib.suppress(OSError), path.open("a", encoding="utf-8") as file:
                     file.write(("" if begun else "mib\n") + f"{memory_mib():.1f}\n")
 
     thread = threading.Thread(target=record, daemon=True)

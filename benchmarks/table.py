@@ -7,11 +7,11 @@ from typing import Any
 
 
 def write(path: Path | None, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Write a CSV file, and the directory it is in if need be; nothing if ``path`` is None."""
+    """Write ``path``, with the ending .csv, and the directory it is in if need be; nothing if ``path`` is None."""
     if path is None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8", newline="") as file:
+    with path.with_suffix(".csv").open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([header, *rows])
 
 

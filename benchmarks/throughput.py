@@ -3,7 +3,8 @@
 ``python -m benchmarks.throughput``: real runs of the command in several shapes, and beside each what a step cannot cost
 less than (`benchmarks.floor`). In a round the floor is measured on an idle machine, then every shape runs once; round
 after round, so that a machine whose speed drifts is unfair to none. The table gives medians over rounds, of the ratios
-too: floor divided by measured time, per core. With more workers than cores the time is that of all cores.
+too: floor divided by measured time, per core. With more workers than cores the time is that of all cores, which have
+to be whole ones: a container that may use two and a half counts as three.
 
 Tried and dropped, with one worker on a core of a Zen 4 EPYC, microseconds per step: two or five updates out of one
 segment of 32 or 40 streams, each from its share of the kept passes (8 steps per update: 756 instead of 1,009, 659 at 40
@@ -30,6 +31,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from async_rl.config import Config
 from async_rl.cores import available_cores
@@ -51,8 +53,9 @@ def default_shapes() -> tuple[str, ...]:
     """The paper's shape, the default, and 8, 40 and 160 steps per update; each for 1 worker and for all cores."""
     default = Config()
     own = f"{default.envs_per_worker}x{default.t_max}"
-    one_core = tuple(f"1x{shape}" for shape in ("1x5", own))
-    return one_core + tuple(f"{available_cores()}x{shape}" for shape in ("1x5", own, "8x1", "8x5", "40x1", "40x4"))
+    one_core = [f"1x{shape}" for shape in ("1x5", own)]
+    all_cores = [f"{available_cores()}x{shape}" for shape in ("1x5", own, "8x1", "8x5", "40x1", "40x4")]
+    return tuple(dict.fromkeys(one_core + all_cores))
 
 
 def read_shape(words: str) -> Shape:
@@ -78,7 +81,7 @@ class Options:
     """Seconds that each run is measured for."""
     rounds: int = 3
     """Repetitions of all shapes in turn."""
-    precision: str = "auto"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of the runs; the floor's arithmetic is in float32 in any case."""
     output: Path | None = None
     """Results, with .csv and .png."""
@@ -162,7 +165,7 @@ def measure_all(options: Options) -> None:
         print(" ".join(f"{cell!s:>16}" for cell in cells))
     if options.output is not None:
         named = [(*cells, options.precision, here["processor"], here["cores"]) for cells in rows]
-        table.write(options.output.with_suffix(".csv"), (*HEADER, "precision", "processor", "cores"), named)
+        table.write(options.output, (*HEADER, "precision", "processor", "cores"), named)
         draw(rows, title, options.output.with_suffix(".png"))
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from async_rl import Config, UserError, train
-from async_rl.supervisor import MakeWorkers, on_this_machine
+from async_rl.supervisor import Ending, MakeWorkers, on_this_machine
 from benchmarks import command_line, table
 from benchmarks.reproduce_studies import TOY, learnt
 
@@ -52,9 +52,16 @@ class Options:
 
 
 def steps_to_learn(config: Config, make_workers: MakeWorkers = on_this_machine) -> float:
-    """T at which the score was reached first; infinite where it never was."""
+    """T at which the score was reached first; infinite where it never was.
+
+    Raises:
+        SystemExit: the run failed, or was stopped by a signal, with the exit code of `launch.async`.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        return learnt(train(config, Path(folder) / "run", quiet=True, make_workers=make_workers).run_dir, TOY).steps
+        result = train(config, Path(folder) / "run", quiet=True, make_workers=make_workers)
+        if result.ending is not Ending.FINISHED:
+            raise SystemExit(result.ending.value)
+        return learnt(result.run_dir, TOY).steps
 
 
 def measure_all(options: Options) -> None:

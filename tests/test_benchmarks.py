@@ -2,21 +2,40 @@
 
 import dataclasses
 import importlib
+import math
 import statistics
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
+import psutil
 import pytest
 import torch
-from conftest import ROOT, InProcess, python_m, rows
+from conftest import ROOT, InProcess, gone, python_m, rows, wait_for
 
-from async_rl import Config
+from async_rl import Config, Result
 from async_rl.cores import available_cores
 from async_rl.networks import make_network
 from async_rl.stopwatch import PHASES
+from async_rl.supervisor import Ending
 from async_rl.types import EnvSpec, Outcome
-from benchmarks import cluster_cost, conditioning, footprint, peers, phases, scaling, sectors, throughput, toy
+from benchmarks import (
+    cluster_cost,
+    cluster_faults,
+    cluster_pong,
+    cluster_scale,
+    conditioning,
+    endurance,
+    footprint,
+    peers,
+    phases,
+    scaling,
+    sectors,
+    throughput,
+    toy,
+)
 from benchmarks.floor import operations
 from benchmarks.scaling_model import SCENARIOS, Model, Scenario, fit, refetched
 
@@ -70,9 +89,20 @@ def test_throughput_and_phases_measure_real_runs(tmp_path: Path) -> None:
             ("--network", "benchmarks/results/reproduce/pong.safetensors"),
             "plays pong; sectors are of beam_rider.",
         ),
-        (sectors, ("--output", "README.md/of/it.csv"), "cannot make the directory README.md/of:"),
-        (throughput, ("--output", "README.md/it"), "cannot make the directory README.md:"),
+        (sectors, ("--output", "README.md/of/it.csv"), "cannot write README.md/of/it.csv: Not a directory."),
+        (throughput, ("--output", "README.md/it"), "cannot write README.md/it.csv: "),
+        (throughput, ("--output", "."), "--output must be the name of a file, with the ending .csv or none, got ."),
+        (footprint, ("--output", "v1.5"), "--output must be the name of a file, with the ending .csv or none, got v1."),
         (peers, ("--python", "nowhere/python"), "there is no nowhere/python. Run `make peers` first."),
+        (peers, ("--python", "tests"), "there is no tests. Run `make peers` first."),
+        (peers, ("--only", "no such"), "--only must be parts of names such as 'pfrl A3C 2 processes', got no such."),
+        (conditioning, ("--states", "19"), "--states must be at least 20, got 19."),
+        (cluster_scale, ("--islands",), "--islands needs at least one value."),
+        (cluster_pong, ("--seeds", "-1"), "--seeds must be at least 0, got -1."),
+        (cluster_pong, ("--only-results", "--runs", "nowhere"), "no run in nowhere has finished games."),
+        (cluster_faults, ("--times", "0"), "--times must be at least 1, got 0."),
+        (endurance, ("chaos", "--interval-seconds", "-1"), "--interval-seconds must be above 0, got -1."),
+        (endurance, ("soak", "--run-dir", "benchmarks/results/pong"), "already holds a run; remove it, or choose"),
     ],
 )
 def test_what_cannot_be_measured_is_refused_in_one_sentence(
@@ -86,6 +116,46 @@ def test_what_cannot_be_measured_is_refused_in_one_sentence(
     code, _, error = in_process(benchmark.main, *arguments)
     assert code == 2
     assert len(error.splitlines()) == 1 and error.startswith("error: ") and sentence in error
+
+
+@pytest.mark.parametrize("ending", [Ending.INTERRUPTED, Ending.FAILED])
+def test_a_run_that_did_not_finish_is_no_result(monkeypatch: pytest.MonkeyPatch, ending: Ending) -> None:
+    """Else it would count as one that never learns, and the next would begin."""
+    monkeypatch.setattr(toy, "train", lambda _, run_dir, **more: Result(run_dir, ending, 0, math.nan))
+    with pytest.raises(SystemExit) as ended:
+        toy.steps_to_learn(toy.TOY.base)
+    assert ended.value.code == ending.value
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel ends it")
+def test_a_run_ends_with_the_benchmark_that_is_killed(tmp_path: Path) -> None:
+    """Else it would go on for ten million steps, and whatever is measured next beside it."""
+    script = (
+        "import sys, time; from pathlib import Path; from benchmarks.runs import start; "
+        "print(start({'env': 'catch', 'workers': 1}, Path(sys.argv[1]), None).pid, flush=True); time.sleep(1000)"
+    )
+    killed = subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "run")], stdout=subprocess.PIPE, cwd=ROOT)
+    assert killed.stdout is not None
+    run = psutil.Process(int(killed.stdout.readline()))
+    wait_for((tmp_path / "run" / "metrics.csv").exists, "the run")
+    family = [run, *run.children(recursive=True)]
+    killed.kill()
+    killed.wait()
+    wait_for(lambda: gone(family), "the end of all its processes")
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_anything_is_measured(
+    in_process: InProcess, tmp_path: Path
+) -> None:
+    (tmp_path / "results.csv").mkdir()
+    for benchmark in (conditioning, throughput):
+        code, _, error = in_process(benchmark.main, "--output", str(tmp_path / "results"))
+        assert (code, error) == (2, f"error: cannot write {tmp_path}/results.csv: Is a directory.\n")
+
+
+def test_one_core_measures_no_shape_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(throughput, "available_cores", lambda: 1)
+    assert len(set(throughput.default_shapes())) == len(throughput.default_shapes()) == 6
 
 
 @pytest.mark.parametrize("name", sorted(

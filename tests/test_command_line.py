@@ -588,7 +588,7 @@ def test_an_empty_name_of_a_run_makes_no_new_one(tmp_path: Path, monkeypatch: py
     ],
 )
 def test_settings_that_do_nothing_are_named(said: str, useful: dict[str, Any], settings: dict[str, Any]) -> None:
-    values = {"target_interval": 77, "entropy_weight": 0.5, "final_epsilons": (0.2, 0.3), "clip_gradients": "layer",
+    values = {"target_interval": 3_000, "entropy_weight": 0.5, "final_epsilons": (0.2, 0.3), "clip_gradients": "layer",
               "rms_epsilon": 0.3, "momentum_decay": 0.7, "batch_size": 77, "life_loss_ends_return": False,
               "pixels": "unit"}  # fmt: skip
     name = said.split("--")[-1].replace("-", "_")
@@ -602,6 +602,14 @@ def test_settings_that_do_nothing_are_named(said: str, useful: dict[str, Any], s
 def test_adam_is_asked_for_its_usual_decay() -> None:
     assert advice(Config(optimizer="adam")) == ["adam with --rms-decay 0.99; 0.999 is usual"]
     assert not advice(Config(optimizer="adam", rms_decay=0.999))
+
+
+def test_a_target_that_cannot_be_refreshed_as_often_as_asked_for_is_named() -> None:
+    """It is looked after once in a segment of one worker."""
+    config = Config(workers=32, t_max=5)
+    assert advice(config) == ["the target is refreshed once in a segment of all workers, 2,560 steps, at most"]
+    assert not advice(dataclasses.replace(config, target_interval=2_560))
+    assert not advice(dataclasses.replace(config, algorithm="n-step-q", target="none"))
 
 
 def test_no_preset_has_a_setting_that_does_nothing() -> None:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import InProcess, python_m, rows, wait_for
+from conftest import ROOT, InProcess, python_m, rows, wait_for
 
 from async_rl import Config, UserError, train
 from async_rl.schedules import with_drawn_learning_rate
@@ -172,6 +172,33 @@ def test_results_of_longer_runs_are_not_replaced(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"10,000,000 steps of Pong, one-step Q; a run of 54,000 would replace them"):
         reproduce_results.require_no_longer(path, [planned])
     reproduce_results.require_no_longer(path, reproduce_atari.one_step(["pong"], 2, 54_000, [1]))
+
+
+def test_studies_of_more_seeds_or_longer_runs_are_not_replaced(tmp_path: Path) -> None:
+    path, study = tmp_path / "streams", studies.Study(tmp_path / "runs")
+
+    def planned(seeds: int, steps: int) -> list[Experiment]:
+        return reproduce_studies.streams(reproduce_studies.TOY, range(seeds), steps)
+
+    reproduce_results.require_no_smaller(path, planned(1, 400))
+    reproduce_results.write_study(study, planned(3, 20_000), "command", (), (), path)
+    reproduce_results.require_no_smaller(path, planned(4, 20_000))
+    for fewer in (planned(2, 20_000), planned(3, 19_999)):
+        with pytest.raises(UserError, match=r"streams.json has runs of 20,000 steps, 3 seeds; .* choose another"):
+            reproduce_results.require_no_smaller(path, fewer)
+    path.with_suffix(".json").write_text("{}", encoding="utf-8")
+    with pytest.raises(UserError, match=r"streams.json holds no rows"):
+        reproduce_results.require_no_smaller(path, planned(4, 20_000))
+
+
+@pytest.mark.parametrize("part", ["streams", "robustness", "pong_streams", "pong_robustness"])
+def test_a_smaller_study_does_not_replace_what_the_readme_shows(
+    in_process: InProcess, tmp_path: Path, part: str
+) -> None:
+    shutil.copy(ROOT / reproduce.Options().output / f"{part}.json", tmp_path)
+    less = ("--toy-seeds", "1", "--pong-steps", "4_000", "--output", str(tmp_path), "--runs", str(tmp_path / "runs"))
+    code, _, error = in_process(reproduce.main, "--parts", part, *less)
+    assert code == 2 and "would replace them: choose another --output." in error
 
 
 def test_a_run_whose_last_network_has_not_been_saved_goes_on(tmp_path: Path) -> None:

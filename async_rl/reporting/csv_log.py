@@ -128,5 +128,5 @@ def _step(line: str, header: str) -> int | None:
 
 
 def _number(value: float) -> str:
-    """Integers in full, other numbers with nine digits: enough for every float32 and for milliseconds of a month."""
+    """Integers in full, other numbers with nine digits: enough for every float32."""
     return str(value) if isinstance(value, int) else format(value, ".9g")

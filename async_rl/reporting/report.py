@@ -52,7 +52,7 @@ class Report:
     updates: int
     """Updates of the parameters by all workers so far."""
     target_refreshes: int
-    """Copies of the parameters into the target so far."""
+    """Multiples of the target's interval that T had passed when the parameters were last copied into it."""
     workers_alive: int
     """Worker processes that take steps now; not those that are still starting up."""
     workers_restarted: int
