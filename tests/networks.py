@@ -64,6 +64,10 @@ def counting_rows(shape: tuple[int, ...], outputs: int) -> nn.Module:
     return CountingRows(torch.Size(shape).numel(), outputs)
 
 
+def dropping(shape: tuple[int, ...], outputs: int) -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(*shape, 64), nn.Dropout(0.5), nn.Linear(64, outputs))
+
+
 class Failing(gymnasium.Wrapper):
     """CartPole that breaks in the third step of a game."""
 

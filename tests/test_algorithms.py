@@ -28,6 +28,7 @@ from async_rl.build import final_epsilons, make_parts, make_table
 from async_rl.config import Config
 from async_rl.envs import describe
 from async_rl.networks import make_network
+from async_rl.optimizers import limit_norm
 from async_rl.replay import Proportional
 from async_rl.returns import lambda_returns, taken
 from async_rl.rewards import REWARDS
@@ -830,3 +831,10 @@ def test_the_loop_allocates_nothing_of_the_size_of_the_network(algorithm: str, o
             worker._learn()
             worker._advance()
     assert 0 < allocations.largest < weights
+
+
+def test_short_gradients_stay_as_they_are() -> None:
+    short, long = torch.tensor([0.03, 0.04]), torch.tensor([3.0, 4.0])
+    limit_norm([short, long], 0.1)
+    assert short.tolist() == torch.tensor([0.03, 0.04]).tolist()
+    torch.testing.assert_close(long, torch.tensor([0.06, 0.08]))

@@ -318,3 +318,16 @@ def test_ready_emulators_are_used_once_and_never_with_sticky_actions() -> None:
     assert sticky._ale is not ready and second._ale is not ready
     make_ready_emulators("pong", Config(sticky=0.25), count=1)
     assert not atari._ready["pong", 108_000]
+
+
+def test_a_life_that_is_won_does_not_end_the_return() -> None:
+    environment, observation = started("breakout")
+    environment._lives = 2  # as if three had been won since
+    assert environment.step(0, observation).discount == 1.0
+
+
+def test_a_game_that_is_over_within_its_no_ops_begins_again() -> None:
+    environment, observation = started("pong", no_ops=30, max_episode_frames=5)
+    for _ in range(20):
+        environment.reset(observation)
+        assert not environment._ale.game_over()

@@ -32,7 +32,7 @@ from async_rl.cluster import connection, versions
 from async_rl.cluster.exchange import DivergedError, UnavailableError
 from async_rl.cluster.games import dated_within, put_games
 from async_rl.cluster.holder import RemoteStore
-from async_rl.cluster.island import Collected, Island, Order, _texts
+from async_rl.cluster.island import Collected, Island, Order, _fill, _texts
 from async_rl.cluster.islands import Islands
 from async_rl.cluster.settings import ClusterSettings, changes, is_spread_as, record, recorded
 from async_rl.config_file import to_toml
@@ -564,3 +564,35 @@ def test_islands_begin_with_their_share_of_the_updates_and_again_with_new_chance
     assert (states[0] == 5).all() and (states[1] == 2**64 - 1).all() and (run.table["random_states"] == 5).all()
     run.told(replace(collected(1, (0, 0), 0, "late"), rows={"updates": np.array([90, 90])}))  # of the one before
     assert run.table["updates"].tolist() == [4, 3] and "late" not in run.said
+
+
+def test_an_island_that_begins_late_makes_no_refreshes_of_the_target_that_others_have_made(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its theta^- would be replaced at its first step."""
+    config = Config(env="catch", workers=2, target_interval=500)
+    first = make_table(config, describe(config))["parameters"]
+    store = Unreliable(first, 2, 2, 1, 0, random.Random(0))
+    store.loss = 0.0
+    monkeypatch.setattr("async_rl.cluster.island.WorkerProcesses", Mock(side_effect=InterruptedError))  # no workers
+    rows, vectors = {"steps": np.array([1700])}, {"target": first + 2}
+    island = Island()
+    order = Order(config, ClusterSettings(islands=2), 0, 1, slice(0, 1), (0,), rows, vectors, len(first), {})
+    with pytest.raises(InterruptedError):
+        island._train(order, store)
+    assert island._table is not None and island._table["target_refreshes"].tolist() == [3]
+    island.__ray_shutdown__()
+
+
+def test_an_island_that_begins_counts_its_games_on_from_those_that_the_driver_has(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Else the first of a new incarnation would be taken for ones that have been read."""
+    run = Scripted(monkeypatch, tmp_path)
+    run.table["games_written"][:] = (5, 7)
+    run.told(1)
+    order = run.member.actor.begin.remote.call_args.args[0]
+    assert order.rows["games_written"].tolist() == [5, 7]
+    table = make_table(order.config, describe(order.config))
+    _fill(table, order)
+    assert table["games_written"].tolist() == [5, 7]

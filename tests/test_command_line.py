@@ -25,6 +25,7 @@ from async_rl.checking import flag
 from async_rl.config_file import from_text, from_toml, from_values, to_toml
 from async_rl.cores import available_cores
 from async_rl.precision import FEWEST_PARAMETERS, compute_dtype
+from async_rl.resuming import MAY_DIFFER
 from async_rl.shared import SharedTable
 from async_rl.supervisor import Ending
 from launch import card, cluster
@@ -682,3 +683,13 @@ def test_a_quiet_run_that_fails_says_why(tmp_path: Path, capsys: pytest.CaptureF
     assert train(config, tmp_path / "run", quiet=True).ending is Ending.FAILED
     out, error = capsys.readouterr()
     assert out == "" and "worker 0 ended with exit code 1; given up" in error
+
+
+def test_what_may_differ_with_resume_auto_is_taken_from_the_command_line(toy_run: Path) -> None:
+    own = resuming.settings(toy_run)
+    other = dataclasses.replace(
+        own, steps=9000, report_seconds=3.0, checkpoint_seconds=4.0, heartbeat_seconds=5.0, evaluate_every=600,
+        evaluate_episodes=7, profile=True, pin="none",
+    )  # fmt: skip
+    assert {name for name in vars(own) if getattr(own, name) != getattr(other, name)} == set(MAY_DIFFER)
+    assert resuming.is_run_of(other, toy_run) and resuming.continued(other, toy_run) == other

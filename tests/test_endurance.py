@@ -20,6 +20,7 @@ from conftest import ROOT, Run, gone, python_m, rows, wait_for
 
 from async_rl import Config, checkpoint, errors, recovery, resuming, run_directory, storage, train
 from async_rl.build import make_table
+from async_rl.checkpoint import Checkpoint, Progress
 from async_rl.config_file import to_toml
 from async_rl.divergence import Divergence
 from async_rl.envs import describe
@@ -27,7 +28,8 @@ from async_rl.lock import locked
 from async_rl.processes import FRUITLESS_STARTS, WorkerProcesses
 from async_rl.seeding import stream_generators
 from async_rl.signals import Signals, StopAtOnceError, signal_name
-from async_rl.supervisor import Ending
+from async_rl.supervisor import Ending, on_this_machine
+from async_rl.training import _Run
 from async_rl.types import UserError
 from benchmarks import endurance_chaos, endurance_launcher
 from benchmarks.endurance_chaos import FAULTS, Chaos
@@ -507,3 +509,52 @@ def test_whatever_is_not_finite_is_divergence(row: str) -> None:
     table[row][7] = np.inf
     divergence.look()
     assert divergence.diverged
+
+
+def test_going_back_takes_the_best_score_along_and_draws_other_chance(tmp_path: Path) -> None:
+    config = Config(env="catch", workers=2)
+    now = Progress(900, 50.0, restarted=3, incarnations=(2, 1), best_score=7.0)
+    then = Progress(500, 30.0, restarted=1, incarnations=(1, 0), best_score=4.0)
+    saved = Checkpoint(tmp_path, config, describe(config), {}, then, {})
+    assert recovery.progress_after(saved, now) == Progress(500, 50.0, 3, (3, 2), 4.0)
+    assert recovery.progress_after(None, now) == Progress(0, 50.0, 3, (3, 2), None)
+
+
+@pytest.mark.parametrize("trained", [False, True])
+def test_a_run_that_went_back_has_its_new_learning_rate_on_disk_and_the_network_it_began_with(
+    tmp_path: Path, trained: bool
+) -> None:
+    donor = train(Config(env="catch", workers=1, steps=500, seed=3), tmp_path / "donor", quiet=True).run_dir
+    config, run_dir = Config(env="catch", workers=1, lr=0.5), tmp_path / "run"
+    run_dir.mkdir()
+    spec, network = describe(config), checkpoint.read_network(donor)
+    run = _Run(config, spec, network, True, on_this_machine)
+    supervisor = run.session(run_dir, None, Progress())
+    if trained:
+        run.table["parameters"][:] = 1.0
+        run.table["steps"][0] = 300
+        supervisor._save()
+    expected = run.table["parameters"].copy()
+    assert trained or not np.array_equal(expected, make_table(config, spec)["parameters"])
+    run.table["parameters"].fill(np.nan)
+    run.table["steps"][0] = 400
+    again = run.session_after(supervisor, run_dir)
+    saved = checkpoint.read(run_dir)
+    assert saved.config.lr == 0.25 and saved.progress.total_steps == 300 * trained
+    for array in (saved.arrays["parameters"], run.table["parameters"]):
+        np.testing.assert_array_equal(array, expected)
+    for one in (supervisor, again):
+        one._evaluations.close()
+    run.logs.close()
+
+
+def test_another_sigterm_or_sighup_stops_nothing_at_once_however_late_it_comes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr("async_rl.signals.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("async_rl.signals.time.sleep", lambda seconds: None)
+    with Signals() as signals:
+        for now[0], number in ((10.0, signal.SIGTERM), (20.0, signal.SIGTERM), (30.0, signal.SIGHUP)):
+            signal.raise_signal(number)
+    assert signals.received == signal.SIGTERM

@@ -364,6 +364,7 @@ def test_streams_keep_the_books_of_each_game(tapes: list[list[Outcome]], steps: 
             reward, discount, over = twin.step(int(actions[stream]), after)
             assert segment[step, stream].tolist() == after.tolist()
             assert (streams.reward[stream], streams.discount[stream]) == (reward, discount)
+            assert streams.continues[stream] == (not over)  # a lost life ends the return, a cut the game
             scores[stream] += reward
             lengths[stream] += 1
             now[stream] = after
@@ -388,3 +389,11 @@ def test_a_module_that_leaves_as_it_is_imported_is_named(tmp_path: Path, monkeyp
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(UserError, match=r"importing leaves_at_once raised SystemExit\."):
         make("leaves_at_once:game")
+
+
+def test_balls_fall_in_every_column() -> None:
+    environment, observation, columns = Catch(np.random.default_rng(0)), np.zeros((ROWS, COLUMNS, 1), np.uint8), set()
+    for _ in range(200):
+        environment.reset(observation)
+        columns.add(int(observation[0, :, 0].argmax()))
+    assert columns == set(range(COLUMNS))

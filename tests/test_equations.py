@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from async_rl.config import Config
-from async_rl.networks import Pixels, StandardizedPixels, UnitPixels, make_network
+from async_rl.networks import Pixels, Scale, StandardizedPixels, UnitPixels, make_network
 from async_rl.optimizers import Adam, Momentum, RMSProp
 from async_rl.policies import draw_final_epsilon, epsilon_greedy, softmax_sample
 from async_rl.rounded import Rounded
@@ -144,9 +144,10 @@ def test_the_limit_of_adam_changes_nothing_in_any_sequence_of_gradients(
         assert float(theta) == pytest.approx(expected, rel=1e-3, abs=1e-6)
 
 
-def test_adam_with_a_mean_whose_square_another_worker_has_overwritten_takes_a_bounded_step() -> None:
+@pytest.mark.parametrize("updates", [0, 5, 1000])
+def test_adam_with_a_mean_whose_square_another_worker_has_overwritten_takes_a_bounded_step(updates: int) -> None:
     theta, mean = torch.zeros(2), torch.tensor([0.5, -0.5])
-    Adam(theta, torch.zeros(2), mean, torch.zeros(2), lambda: 1000, 0.9, 0.999, 1e-8).apply(0.01)
+    Adam(theta, torch.zeros(2), mean, torch.zeros(2), lambda: updates, 0.9, 0.999, 1e-8).apply(0.01)
     limit = 0.1 / math.sqrt(0.001 * (1 - 0.81 / 0.999))
     np.testing.assert_allclose(theta.numpy(), [-0.01 * limit, 0.01 * limit], rtol=1e-5)
 
@@ -293,3 +294,9 @@ def test_machine_code_is_kept_only_as_long_as_all_that_it_was_made_of(tmp_path: 
         )
     nearest, cut = str(0x3F81), str(0x3F80)
     assert printed == [[nearest, "0"], [nearest, "1"], [cut, "0"]]
+
+
+def test_bytes_enter_a_small_network_as_numbers_between_0_and_1() -> None:
+    observation = torch.tensor([[0, 51, 255]], dtype=torch.uint8)
+    torch.testing.assert_close(Scale()(observation), torch.tensor([[0.0, 0.2, 1.0]]))
+    assert torch.equal(Scale()(torch.tensor([[3.5]])), torch.tensor([[3.5]]))

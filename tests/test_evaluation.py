@@ -14,8 +14,10 @@ import time
 from collections.abc import Iterator
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 from unittest.mock import Mock
 
+import numpy as np
 import psutil
 import pytest
 from conftest import ROOT, TIMEOUT_SECONDS, gone, python_m, running, wait_for
@@ -25,9 +27,10 @@ from async_rl import Config, UserError, evaluation, fork_server, load, storage
 from async_rl.agent import Agent
 from async_rl.evaluation import Evaluation, Protocol, make_protocol
 from async_rl.match import Match, evaluate
-from async_rl.players import environment_config
+from async_rl.players import Play, environment_config
 from async_rl.published import PUBLISHED, human_normalised
 from async_rl.traced import write_torchscript
+from async_rl.types import Outcome
 from launch.evaluate import Options, _run, text
 
 CARTPOLE = Config(env="CartPole-v1")
@@ -322,3 +325,47 @@ def test_published_scores() -> None:
 
     assert len(PUBLISHED) == 57 and set(PUBLISHED) <= set(game_names())
     assert all(published.human > published.random for published in PUBLISHED.values())
+
+
+CARTPOLE = Config(env="CartPole-v1")
+
+
+def test_figures_are_printed_by_their_names() -> None:
+    result = Evaluation("pong", "x", 7, Protocol(episodes=3), True, (1.0, 2.0, 6.0), (10, 20, 66), 1.0)
+    words = " ".join(text(result, "method").split())
+    for expected in ("mean score 3.00 (standard error 1.53)", "median 2.00", "best 6.00", "steps per game 32",
+                     "human-normalised 0.79"):  # fmt: skip
+        assert expected in words
+
+
+def test_games_are_played_by_the_protocol_of_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    light_run(Config(env="pong"), tmp_path)
+    asked: list[Protocol] = []
+
+    def note(saved: object, protocol: Protocol, *rest: object) -> Match:
+        asked.append(protocol)
+        raise InterruptedError
+
+    monkeypatch.setattr("async_rl.match.evaluate", note)
+    given = {"episodes": 3, "epsilon": 0.25, "no_ops": 4, "sticky": 0.5, "max_episode_frames": 600, "seed": 7}
+    with pytest.raises(InterruptedError):
+        _run(Options(run=tmp_path, **given))  # type: ignore[arg-type]
+    assert asked == [Protocol(**given)]  # type: ignore[arg-type]
+
+
+def test_the_best_checkpoint_is_played_where_it_is_asked_for(tmp_path: Path) -> None:
+    latest = light_run(CARTPOLE, tmp_path)
+    best = tmp_path / "checkpoints" / "best.safetensors"
+    best.write_bytes(latest.path.read_bytes())
+    assert Options(run=tmp_path, checkpoint="best").read_network().path == best
+    assert Options(run=tmp_path).read_network().path == latest.path
+
+
+def test_scores_are_the_games_own_points_and_not_clipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    environment = Mock()
+    environment.step.side_effect = [Outcome(7.0, 1.0, False), Outcome(-0.5, 0.0, False), Outcome(100.0, 0.0, True)]
+    monkeypatch.setattr("async_rl.players.make_environment", lambda config, random: environment)
+    table: Any = {"score": np.full(2, np.nan), "length": np.full(2, -1)}
+    game = Play(1, Config(env="catch"), 0, np.zeros(1), table)
+    assert [game.step(0) for _ in range(3)] == [False, False, True]
+    assert table["score"][1] == 106.5 and table["length"].tolist() == [-1, 3]

@@ -3,6 +3,7 @@
 import signal
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import psutil
 import pytest
@@ -12,7 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from async_rl import Config, checkpoint, evaluation
 from async_rl.checkpoint import BEST, LATEST, Progress
 from async_rl.envs import describe
-from async_rl.evaluation import Protocol, make_protocol
+from async_rl.evaluation import Evaluation, Protocol, make_protocol
 from async_rl.evaluations import COLUMNS, NICENESS, Evaluations, best_mean
 from async_rl.export import read_network
 from async_rl.seeding import evaluation_generators
@@ -163,3 +164,89 @@ def test_the_best_checkpoint_in_training_is_that_of_the_highest_mean_of_100_game
     saved = checkpoint.read(run_dir / LATEST).progress
     assert saved.best_score == 3.0
     assert best_after(saved, 2.0, 4.0) == [50, 70]
+
+
+def a_hundred_games(mean: float) -> list[Game]:
+    return [Game(1, 0.0, 0, 0, mean, 9, 0.1)] * 100
+
+
+def test_scores_in_training_pick_no_network_where_evaluations_do(tmp_path: Path) -> None:
+    config, run_dir = Config(env="catch", workers=1, evaluate_every=10**6), tmp_path / "run"
+    run_dir.mkdir()
+    run = _Run(config, describe(config), None, True, on_this_machine)
+    supervisor = run.session(run_dir, None, Progress())
+    for mean in (1.0, 2.0):
+        run.table["steps"][0] += 10
+        run.logs.games(a_hundred_games(mean))
+        supervisor._save()
+    assert checkpoint.read(run_dir / BEST).progress.total_steps == 10  # the first one, until there is an evaluation
+    supervisor._evaluations.close()
+    run.logs.close()
+
+
+def test_a_best_checkpoint_that_could_not_be_written_is_written_with_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, run_dir = Config(env="catch", workers=1), tmp_path / "run"
+    run_dir.mkdir()
+    run = _Run(config, describe(config), None, True, on_this_machine)
+    supervisor, save, full = run.session(run_dir, None, Progress()), checkpoint.save, [False, True, False]
+
+    def saving(path: Path, content: bytes, first: Path | None = None) -> None:
+        if full.pop(0):
+            raise OSError("no space left")
+        save(path, content, first)
+
+    monkeypatch.setattr(checkpoint, "save", saving)
+    for mean in (1.0, 2.0, 2.0):  # the disk is full in the moment in which the score is the best
+        run.table["steps"][0] += 10
+        run.logs.games(a_hundred_games(mean))
+        supervisor._save()
+    best = checkpoint.read(run_dir / BEST).progress
+    assert (best.total_steps, best.best_score) == (30, 2.0)
+    supervisor._evaluations.close()
+    run.logs.close()
+
+
+def test_of_two_evaluations_with_the_same_mean_the_first_is_the_best(tmp_path: Path) -> None:
+    (tmp_path / BEST).parent.mkdir()
+    done, config = list[Evaluation](), Config(env="catch", evaluate_every=1000)
+    evaluations = Evaluations(config, tmp_path, 0, lambda path: None, done.append, lambda line: None)
+    for total_steps, mean in ((1000, 0.5), (2000, 0.5), (3000, 0.75)):
+        (tmp_path / BEST).with_stem("evaluating").write_text(str(total_steps))
+        result = Evaluation("catch", "x", total_steps, Protocol(episodes=1), False, (mean,), (9,), 1.0)
+        evaluations._seconds = total_steps / 100  # of training, when it was saved
+        evaluations._conclude(Mock(failure=None, evaluation=lambda result=result: result))
+        assert (tmp_path / BEST).read_text() == ("1000" if mean == 0.5 else "3000")
+    evaluations.close()
+    assert [one.total_steps for one in done] == [1000, 2000, 3000]
+    found = [(float(row["seconds"]), float(row["mean"])) for row in rows(tmp_path / "evaluations.csv")]
+    assert found == [(10.0, 0.5), (20.0, 0.5), (30.0, 0.75)]
+
+
+def test_games_are_on_record_in_the_order_in_which_they_ended(tmp_path: Path) -> None:
+    """Of all workers: the last 100 games are the newest."""
+    config, run_dir = Config(env="catch", workers=2), tmp_path / "run"
+    run_dir.mkdir()
+    run = _Run(config, describe(config), None, True, on_this_machine)
+    supervisor = run.session(run_dir, None, Progress())
+    for worker, ends in enumerate(((20, 40), (10, 30))):
+        run.table["games"][worker, :2] = [(end, 0, float(end), 9, 0.1) for end in ends]
+        run.table["games_written"][worker] = 2
+    supervisor._read_games()
+    assert [int(row["total_steps"]) for row in rows(run_dir / "episodes.csv")] == [10, 20, 30, 40]
+    supervisor._evaluations.close()
+    run.logs.close()
+
+
+def test_what_a_run_has_done_is_counted_over_all_sessions(tmp_path: Path) -> None:
+    config, run_dir, before = Config(env="catch", workers=2), tmp_path / "run", Progress(30, 100.0, 5, (2, 1), 4.0)
+    run_dir.mkdir()
+    run = _Run(config, describe(config), None, True, on_this_machine)
+    run.table["steps"][0] = 30
+    supervisor = run.session(run_dir, None, before)
+    supervisor._save()
+    for progress in (supervisor.progress, checkpoint.read(run_dir).progress):
+        assert replace(progress, seconds=100.0) == before and 100.0 <= progress.seconds < 200.0
+    supervisor._evaluations.close()
+    run.logs.close()

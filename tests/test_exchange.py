@@ -340,3 +340,19 @@ def test_two_islands_exchange_by_their_rule(rule: str) -> None:
         np.testing.assert_allclose(stores[0].whole(), common, rtol=1e-5)
         np.testing.assert_allclose(table["parameters"], theta[n], rtol=1e-5)
         assert table["steps"].tolist() == [10 * (turn // 2 + 1), 10 * ((turn + 1) // 2)]
+
+
+def test_at_the_goal_an_island_tells_the_others_at_once() -> None:
+    """The sooner they all know, the fewer steps come after it."""
+    store = Unreliable(np.zeros(3, dtype=np.float32), 2, 2, 1, 0, random.Random(0))
+    store.loss = 0.0
+    exchange, table = island(store, exchange_interval=1000)
+    exchange._steps_goal = 500
+    exchange.start()
+    assert not exchange._due()
+    table["steps"][0] = 499
+    assert not exchange._due()
+    table["steps"][1] = 1  # of the other island, as of the last exchange
+    assert exchange._due()
+    exchange.once()
+    assert not exchange._due()  # nothing is new

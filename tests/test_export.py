@@ -23,7 +23,7 @@ from async_rl.agent import Agent
 from async_rl.build import make_table
 from async_rl.card import model_card, read_curve
 from async_rl.checkpoint import BEST, Checkpoint, Progress, restore
-from async_rl.evaluation import Protocol
+from async_rl.evaluation import Evaluation, Protocol
 from async_rl.export import read_network, write_network
 from async_rl.traced import agreement, random_observations, write_torchscript
 from launch import card, export
@@ -287,3 +287,23 @@ def test_a_card_holds_what_is_known_of_a_run(tmp_path: Path, toy_run: Path) -> N
     for output in (Path("."), tmp_path / "card.png"):
         with pytest.raises(UserError, match=r"--output must end in .md"):
             card._run(card.Options(run_dir, output))
+
+
+def test_a_card_has_each_figure_in_its_column(tmp_path: Path) -> None:
+    result = Evaluation("pong", "x", 7, Protocol(episodes=3), True, (1.0, 2.0, 6.0), (10, 20, 66), 1.0)
+    card = model_card(tmp_path, untrained(Config(env="pong")), None, None, [result])
+    header = "| T | mean | standard error | median | best | steps per game | human-normalised | protocol |"
+    assert header in card and "| 7 | 3.00 | 1.53 | 2.00 | 6.00 | 32 | 0.79 | 3 whole games" in card
+    assert "1,234 steps (4,936 frames)" in card
+
+
+def test_a_trained_network_drops_nothing_out() -> None:
+    agent = Agent(untrained(Config(env="CartPole-v1", network="tests.networks:dropping")))
+    observation = [[0.1, 0.2, 0.3, 0.4]] * 8
+    assert (agent.q_values(observation) == agent.q_values(observation)).all()  # type: ignore[arg-type]
+
+
+def test_games_of_the_gymnasium_environment_follow_from_the_seed_that_is_given() -> None:
+    environment = AsGymnasium(Config(env="catch"))
+    first, again = ([environment.reset(seed=seed)[0].tobytes() for seed in range(60)] for _ in range(2))
+    assert first == again and len(set(first)) == 5  # the columns of the ball

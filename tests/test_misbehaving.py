@@ -18,11 +18,12 @@ from async_rl import Config, UserError, load, reporting, train
 from async_rl.build import make_parts, make_table
 from async_rl.checkpoint import read
 from async_rl.envs import Streams, describe, make_environment
-from async_rl.envs.checked import check_spec
+from async_rl.envs.checked import Checked, check_spec
 from async_rl.health import Health
 from async_rl.replay.memory import Replay
 from async_rl.replay.samplers import Uniform
 from async_rl.supervisor import Ending
+from async_rl.types import Outcome
 from async_rl.worker import Worker
 
 pytestmark = pytest.mark.faults
@@ -334,3 +335,18 @@ def test_growth_is_measured_from_the_first_looks_and_said_once_a_doubling(monkey
     health.look({0: 12, 1: 11})  # one that has just been started, and one that has just ended
     size.clear()
     health.look({0: 12, 1: 11})
+
+
+def test_a_first_observation_that_is_not_finite_makes_the_first_step_worth_nothing() -> None:
+    class OddAtFirst(Own):
+        def reset(self, observation: np.ndarray) -> None:
+            observation[:] = np.nan
+
+        def step(self, action: int, observation: np.ndarray) -> Outcome:
+            observation[:] = 0
+            return Outcome(1.0, 1.0, False)
+
+    environment, observation = Checked(OddAtFirst()), np.zeros(2, np.float32)
+    environment.reset(observation)
+    rewards = [environment.step(0, observation).reward for _ in range(3)]
+    assert np.isnan(rewards[0]) and rewards[1:] == [1.0, 1.0] and environment.odd_steps == 1

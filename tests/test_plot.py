@@ -23,10 +23,11 @@ from async_rl import Config, UserError, train
 from async_rl.card import read_curve
 from async_rl.plotting.groups import group_runs, make_labels
 from async_rl.plotting.intervals import interquartile_mean, stratified_bootstrap
-from async_rl.plotting.picture import _explanation, _reached, draw
-from async_rl.plotting.points import choose_bin_steps, make_curve
+from async_rl.plotting.picture import _explanation, _reached, _x, draw
+from async_rl.plotting.points import Curve, choose_bin_steps, make_curve
 from async_rl.plotting.references import references, spread
 from async_rl.plotting.runs import Run, read_run
+from async_rl.plotting.table import write_csv
 from async_rl.published import PUBLISHED, Point
 from launch import plot
 
@@ -550,3 +551,54 @@ def test_runs_without_games_are_left_out_and_named(toys: list[Path], tmp_path: P
 def test_bad_input_ends_with_code_2_and_one_line(tmp_path: Path) -> None:
     done = command(tmp_path, "--output", tmp_path / "curves.png")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1) and "is no run directory" in done.stderr
+
+
+def test_games_are_the_strata_of_the_band_of_a_curve() -> None:
+    """Each game's runs are alike, so nothing is uncertain, though the games differ."""
+    pong, breakout = PUBLISHED["pong"], PUBLISHED["breakout"]
+    runs = [run_of(seed, "pong", scores=[pong.random] * 2) for seed in (1, 2)]
+    runs += [run_of(seed, "breakout", scores=[breakout.human] * 2) for seed in (1, 2)]
+    (group,) = group_runs(runs)
+    curve = make_curve(group, 10, np.random.default_rng(0))
+    for ends in (curve.score, curve.low, curve.high):
+        assert ends == pytest.approx([0.5, 0.5])
+
+
+def test_time_and_frames_of_several_runs_are_means_over_them() -> None:
+    slow = run_of(1)
+    quick = dataclasses.replace(run_of(2), seconds=slow.seconds / 5, frames_per_step=2.0)
+    (group,) = group_runs([slow, quick])
+    curve = make_curve(group, 20, np.random.default_rng(0))
+    assert curve.seconds == pytest.approx([0.75 * 0.6, 1.75 * 0.6])
+    assert curve.total_frames == pytest.approx([10 * 3, 30 * 3])
+
+
+def test_each_game_has_the_final_epsilon_of_its_stream(tmp_path: Path) -> None:
+    drawn = {"worker 0": [0.1, 0.2], "worker 1": [0.3, 0.4]}
+    sessions = [{"env": "catch", "seeds": {"final_epsilons": drawn}}]
+    (tmp_path / "run.json").write_text(json.dumps({"sessions": sessions}), encoding="utf-8")
+    (tmp_path / "config.toml").write_text('env = "catch"\n', encoding="utf-8")
+    lines = [f"{10 * n},{n},{worker},{stream},1,9,0.5\n" for n, (worker, stream) in enumerate(
+        ((0, 1), (1, 0), (1, 1), (0, 0), (2, 0)))]  # fmt: skip
+    header = "total_steps,seconds,worker,stream,score,length,epsilon\n"
+    (tmp_path / "episodes.csv").write_text(header + "".join(lines), encoding="utf-8")
+    *known, unknown = read_run(tmp_path).final_epsilons.tolist()
+    assert known == [0.2, 0.3, 0.4, 0.1] and np.isnan(unknown)
+
+
+def test_each_column_of_a_table_of_points_is_what_its_name_says(tmp_path: Path) -> None:
+    numbers = [np.array([float(n)]) for n in range(7)]
+    write_csv([Curve("label", 3, *numbers, {0.5: np.array([7.0]), 0.1: np.array([8.0])})], tmp_path / "points.csv")
+    (row,) = rows(tmp_path / "points.csv")
+    columns = ("games", "total_steps", "total_frames", "seconds", "score", "low", "high", "score_epsilon_0.5",
+               "score_epsilon_0.1")  # fmt: skip
+    assert [float(row[column]) for column in columns] == [float(n) for n in range(9)]
+    assert (row["label"], row["runs"], len(row)) == ("label", "3", 11)
+
+
+@pytest.mark.parametrize(
+    ("axis", "values"), [("steps", [10.0, 30.0]), ("frames", [40.0, 120.0]), ("time", [0.75, 1.75])]
+)
+def test_curves_are_drawn_against_what_the_axis_is_named_by(axis: str, values: list[float]) -> None:
+    (group,) = group_runs([run_of(1)])
+    assert _x(make_curve(group, 20, np.random.default_rng(0)), axis).tolist() == values  # type: ignore[arg-type]

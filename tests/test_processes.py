@@ -446,7 +446,8 @@ def test_resume_goes_on_with_the_same_bits_and_logs_nothing_twice(start: Start) 
 
     further = start("--resume", str(run.run_dir), "--steps", str(steps + 5000), name="further")
     assert further.wait() == 0, further.text()
-    assert checkpoint.read(run.run_dir).progress.total_steps >= steps + 5000
+    last = checkpoint.read(run.run_dir).progress
+    assert last.total_steps >= steps + 5000 and last.seconds > first.progress.seconds
     later = rows(run.run_dir / "episodes.csv")
     assert later[: len(games)] == games and len(later) > len(games)
     logged = [int(row["total_steps"]) for row in rows(run.run_dir / "metrics.csv")]
@@ -479,3 +480,34 @@ def test_a_run_can_be_resumed_with_other_workers(start: Start) -> None:
     again = start("--resume", str(run.run_dir), *more, name="again")
     assert again.wait() == 0, again.text()
     assert steps + 1000 <= checkpoint.read(run.run_dir).progress.total_steps < steps + 1020
+
+
+def test_what_former_sessions_have_learnt_is_no_fruit_of_a_worker_that_fails_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a resumed run whose environment is broken would start it again for ever."""
+    config, said = Config(env="catch", workers=1), list[str]()
+    table = make_table(config, describe(config))
+    table["updates"][0] = 10**6
+    workers = processes.WorkerProcesses(config, table, tmp_path, (7,), 3, said.append)
+    assert (workers.incarnations, workers.restarted) == ((7,), 3)
+    monkeypatch.setattr(fork_server, "prepare", lambda config: None)
+    monkeypatch.setattr(fork_server, "start", Mock(side_effect=EOFError))
+    (member,) = workers._members
+    for _ in range(processes.FRUITLESS_STARTS):
+        assert not said or "given up" not in said[-1]
+        workers._start(member)
+    assert "given up" in said[-1] and not workers.any_alive
+    assert (workers.incarnations, workers.restarted) == ((11,), 7)
+
+
+def test_only_starts_in_vain_that_follow_each_other_count(tmp_path: Path) -> None:
+    config, said = Config(env="catch", workers=1), list[str]()
+    table = make_table(config, describe(config))
+    workers = processes.WorkerProcesses(config, table, tmp_path, (), 0, said.append)
+    (member,) = workers._members
+    for fruits in (0, 0, 0, 0, 10, 0, 0, 0, 0):
+        member.gradients_at_start = workers._gradients(member)
+        table["updates"][0] += fruits
+        workers._let_go(member, "died")
+    assert not any("given up" in line for line in said) and member.due

@@ -21,7 +21,8 @@ from async_rl import reporting
 from async_rl.config import Config
 from async_rl.reporting import EpisodeStatistics, Lines, Panel, Quiet, Report
 from async_rl.reporting.csv_log import NEW_RUN, PENDING_ROWS, CsvLog
-from async_rl.reporting.panel import PanelText
+from async_rl.reporting.panel import PanelText, cells
+from async_rl.reporting.tensorboard_log import scalars
 from async_rl.reporting.text import History, Remaining, duration, sparkline
 from async_rl.stopwatch import PHASES
 from async_rl.types import Game
@@ -543,3 +544,61 @@ def test_reporting_is_quiet_where_all_is_well(tmp_path: Path) -> None:
         logs.report(SAMPLE)
         logs.close()
     assert not said
+
+
+def test_large_scores_are_written_in_full(tmp_path: Path) -> None:
+    """Some games have millions of points."""
+    small_log(tmp_path / "a.csv", []).write([(10, 12_345_678.0), (20, 123_456_789.0)])
+    assert (tmp_path / "a.csv").read_text() == "total_steps,value\n10,12345678\n20,123456789\n"
+
+
+TAGS = {
+    "charts/mean_score_100": "mean_score",
+    "charts/best_score": "best_score",
+    "charts/games": "games",
+    "charts/steps_per_second": "steps_per_second",
+    "charts/frames_per_second": "frames_per_second",
+    "charts/epsilon_min": "epsilon_min",
+    "charts/epsilon_max": "epsilon_max",
+    "charts/learning_rate": "lr",
+    "losses/td_loss": "td_loss",
+    "losses/q_values": "q_value",
+    "losses/gradient_norm": "gradient_norm",
+    "losses/updates": "updates",
+    "losses/target_refreshes": "target_refreshes",
+    "losses/dropped_gradients": "dropped_gradients",
+    "workers/alive": "workers_alive",
+    "workers/restarted": "workers_restarted",
+    "exchange/bytes_per_step": "exchange_bytes_per_step",
+    "exchange/seconds": "exchange_seconds",
+    "exchange/share": "exchange_share",
+    "exchange/staleness_steps": "staleness_steps",
+}
+
+
+def test_every_curve_of_tensorboard_is_of_the_number_that_it_is_named_by() -> None:
+    report = dataclasses.replace(SAMPLE, **{name: float(n) for n, name in enumerate(TAGS.values())})
+    expected = {tag: getattr(report, name) for tag, name in TAGS.items()}
+    expected |= {f"phases/{phase}_microseconds": SAMPLE.phases[phase] for phase in PHASES}
+    assert scalars(report, []) == expected
+
+
+def test_panel_and_lines_show_each_number_by_its_name() -> None:
+    report = dataclasses.replace(
+        SAMPLE, mean_score=1.0, games_averaged=2, best_score=3.0, games=4, mean_length_steps=5.0, steps_per_second=6.0,
+        frames_per_second=7.0, updates=8, target_refreshes=9, workers_alive=10, workers_restarted=0, td_loss=11.0,
+        q_value=12.0, gradient_norm=13.0, lr=14.0, epsilon_min=0.15, epsilon_max=0.16,
+    )  # fmt: skip
+    shown = {cell.label: cell.value for cell in cells(report) if cell.label}
+    assert math.isnan(report.evaluated_score) and math.isnan(report.exchange_seconds)
+    assert shown == {
+        "score": "1.0 (last 2)", "best": "3.0", "games": "4", "length": "5 steps", "speed": "6 steps/s", "updates": "8",
+        "targets": "9", "workers": "10", "TD loss": "11", "mean Q": "12", "gradient": "13", "lr": "1.40e+01",
+        "epsilon": "0.15-0.16", "time": "8 min 46 s",
+    }  # fmt: skip
+    stream = io.StringIO()
+    Lines(1.0, stream).show(report)
+    words = " ".join(stream.getvalue().split())
+    for expected in ("6 steps/s", "7 frames/s", "score 1.0 (last 2)", "games 4", "eps 0.15-0.16", "lr 1.4e+01",
+                     "loss 11", "Q 12.00", "|g| 13", "workers 10"):  # fmt: skip
+        assert expected in words

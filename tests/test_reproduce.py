@@ -363,3 +363,19 @@ def test_a_file_without_a_place_for_the_table_is_refused(tmp_path: Path) -> None
     with pytest.raises(UserError, match="no lines"):
         reproduce_tables.fill_in(tmp_path / "README.md", "games", "table")
     assert (tmp_path / "README.md").read_text() == "<!-- reproduce: games -->\nno end\n"
+
+
+def test_a_row_has_the_scores_of_their_times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A game in ten seconds, each with a point more than the one before, and the last three with none."""
+    games = [(100 * number, 10.0 * number, float(number * (number < 398))) for number in range(1, 401)]
+    write_games(tmp_path / "run", games)
+    (tmp_path / "run" / "metrics.csv").write_text("total_steps,seconds\n40000,4000\n", encoding="utf-8")
+    made = dict.fromkeys(("machine", "command", "commit", "started"))
+    monkeypatch.setattr(reproduce_results, "sources", lambda *_: made)
+    experiment = Experiment("run", Config(env="pong", steps=10**6), "method")
+    row = reproduce_results.make_row(Study(tmp_path), experiment, episodes=1)
+    assert row is not None and (row.total_steps, row.hours) == (40_000, 4000 / 3600)
+    assert (row.score_20_minutes, row.score_1_hour) == (120 - 49.5, 360 - 49.5)
+    assert (row.best, row.best_steps) == (397 - 49.5, 39_700)
+    assert row.score == pytest.approx(sum(range(301, 398)) / 100)
+    assert row.evaluation_005 is None and row.human_normalised is None

@@ -462,3 +462,47 @@ def test_what_a_run_keeps_itself_is_not_overwritten_with_results(name: str, tmp_
     assert (run_dir / name).read_text() == "kept"
     storage.write_result(run_dir / "points.csv", b"new")
     storage.write_result(tmp_path / "other" / Path(name).name, b"new")  # there is no run
+
+
+@pytest.mark.parametrize(("workers", "streams"), [(2, 3), (1, 2), (4, 5)])
+def test_random_states_come_back_with_a_checkpoint_for_the_streams_that_there_are(
+    tmp_path: Path, workers: int, streams: int
+) -> None:
+    config = Config(env="catch", workers=2, envs_per_worker=3)
+    spec = describe(config)
+    shapes, table = layout(make_network(config, spec)), make_table(config, spec)
+    states = table["random_states"]
+    states[:] = np.arange(states.size).reshape(states.shape)
+    states[..., -2] = 0  # whether half of a number is left, which has to be 0 or 1
+    (tmp_path / "run").mkdir()
+    content = checkpoint.encode(table, config, spec, shapes, checkpoint.Progress())
+    checkpoint.save(tmp_path / "run" / checkpoint.LATEST, content)
+    other = replace(config, workers=workers, envs_per_worker=streams)
+    fresh = make_table(other, spec)
+    checkpoint.restore(checkpoint.read(tmp_path / "run"), fresh, other, spec, shapes)
+    found = fresh["random_states"]
+    np.testing.assert_array_equal(found[:2, :3], states[:workers, :streams])
+    assert (found[2:] == 2**64 - 1).all() and (found[:, 3:] == 2**64 - 1).all()  # they draw their own
+    again = make_table(replace(other, seed=1), spec)
+    checkpoint.restore(checkpoint.read(tmp_path / "run"), again, replace(other, seed=1), spec, shapes)
+    assert (again["random_states"] == 2**64 - 1).all()
+
+
+def test_what_is_written_is_on_the_disk_before_it_takes_its_place_and_so_is_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As far as a test can know without a power failure."""
+    done, sync, replace_file = list[str](), os.fsync, Path.replace
+
+    def syncing(descriptor: int) -> None:
+        done.append(f"sync {Path(os.readlink(f'/proc/self/fd/{descriptor}')).name}")
+        sync(descriptor)
+
+    def replacing(path: Path, target: Path) -> Path:
+        done.append(f"replace {target.name}")
+        return replace_file(path, target)
+
+    monkeypatch.setattr(os, "fsync", syncing)
+    monkeypatch.setattr(Path, "replace", replacing)
+    storage.write(tmp_path / "latest", b"content")
+    assert done == ["sync latest.tmp", "replace latest", f"sync {tmp_path.name}"]

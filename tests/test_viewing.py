@@ -239,7 +239,7 @@ def test_recorder_sees_every_frame_of_atari_and_nothing_changes_by_it() -> None:
         assert len(scene.pictures) == 4 and np.array_equal(scene.pictures[-1], games[1].screen_rgb())  # type: ignore[attr-defined]
 
 
-def test_play_repeats_with_the_seed_and_adds_up() -> None:
+def test_play_repeats_with_the_seed() -> None:
     agent = untrained(Config(env="catch"))
     first, again = (list(Play(agent, 0.5, 7).moments(20)) for _ in range(2))
     assert [m.action for m in first] == [m.action for m in again] and len(first) == 20 * 9
@@ -445,3 +445,16 @@ def test_an_environment_that_has_changed_is_not_played() -> None:
     agent.config = dataclasses.replace(agent.config, env="Acrobot-v1")
     with pytest.raises(UserError, match="untrained was trained on CartPole-v1 with the observation_shape"):
         Play(agent, 0.0, 0)
+
+
+def test_the_score_of_a_moment_is_what_the_game_has_come_to() -> None:
+    """CartPole gives a point a step; the next game begins at 0."""
+    moments = list(Play(untrained(Config(env="CartPole-v1")), 0.5, 7).moments(2))
+    assert [m.score for m in moments] == [float(m.step) for m in moments] and max(m.score for m in moments) > 5
+
+
+def test_a_policy_is_drawn_from_and_not_only_followed() -> None:
+    moments = list(Play(untrained(Config(env="catch", algorithm="a3c")), 0.0, 0).moments(200))
+    expected = np.mean([m.preferences for m in moments], axis=0)
+    shares = np.bincount([m.action for m in moments], minlength=3) / len(moments)
+    assert shares == pytest.approx(expected, abs=0.05) and expected.min() > 0.1

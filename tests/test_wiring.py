@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -14,9 +15,12 @@ from async_rl.algorithms import LossGradient
 from async_rl.build import GAMES_RING, _experience, final_epsilons, make_parts, make_table, unread_games
 from async_rl.config import Config
 from async_rl.envs import describe
+from async_rl.meter import Clock, Meter
 from async_rl.networks import make_network
 from async_rl.passes import Passes, make_passes
+from async_rl.reporting import EpisodeStatistics
 from async_rl.shared import bind
+from async_rl.stopwatch import PHASES
 from async_rl.types import EnvSpec
 from async_rl.worker import Worker
 
@@ -214,3 +218,106 @@ def test_games_that_are_overwritten_while_they_are_read_are_not_taken(unread: in
     assert following == 100 + unread
     first_whole = 100 + unread + written_meanwhile - GAMES_RING + 1
     assert games[:, 0].tolist() == list(range(max(100, first_whole), following))
+
+
+def test_a_worker_leaves_the_random_states_with_which_it_ends() -> None:
+    """A checkpoint at the end has them, not those of up to a second before: a resume would draw the same again."""
+    worker, table = make_worker(Config(env="catch", workers=1, steps=2000))
+    worker.run()
+    both = worker._parts.emulator_generators, worker._parts.policy_generators
+    for column, generators in enumerate(both):
+        states = [list(seeding.state_of(generator)) for generator in generators]
+        assert table["random_states"][0, :, column].tolist() == states
+
+
+def test_games_are_dated_by_the_steps_of_all_workers_as_they_are_when_they_are_told() -> None:
+    """Not as they were before the segment: a checkpoint meanwhile would have a game whose steps it does not count."""
+    config = Config(env="catch", workers=2, envs_per_worker=2, t_max=9)
+    table = make_table(config, describe(config))
+    worker = Worker(config, 0, table, make_parts(config, 0, 0, table))
+    worker._collect()
+    table["steps"][1] = 500  # of the other worker, meanwhile
+    worker._advance()
+    assert table["games"][0, :2, 0].tolist() == [518.0, 518.0]
+
+
+def test_a_worker_that_was_started_again_counts_on_from_what_is_in_its_slot() -> None:
+    config = Config(env="catch", workers=1)
+    table = make_table(config, describe(config))
+    table["phases"][0], table["odd_steps"][0] = 1000.0, 7  # of the incarnation before
+    Worker(config, 0, table, make_parts(config, 0, 1, table))._advance()
+    assert (table["phases"][0] >= 1000.0).all() and table["odd_steps"][0] == 7
+
+
+@pytest.mark.parametrize("more", [{"replay": 200, "batch_size": 4}, {"epochs": 2, "batch_size": 4, "t_max": 4}])
+def test_no_two_workers_or_incarnations_draw_the_same_batches(more: dict[str, Any]) -> None:
+    config = Config(env="catch", workers=2, envs_per_worker=2, **more)
+    table, states = make_table(config, describe(config)), []
+    for index, incarnation in ((0, 0), (1, 0), (0, 1)):
+        parts: Any = make_parts(config, index, incarnation, table)
+        drawer = parts.minibatches if config.epochs > 1 else parts.experience._replay
+        states.append(seeding.state_of(drawer._random))
+    assert len(set(states)) == 3
+
+
+def test_signs_of_life_are_shown_between_the_updates_of_epochs() -> None:
+    worker, table = make_worker(Config(env="catch", workers=1, t_max=4, envs_per_worker=4, epochs=2, batch_size=8))
+    worker._synchronise()
+    worker._collect()
+    table["heartbeat"][0] = 0.0
+    worker._learn()
+    assert table["heartbeat"][0] > 0
+
+
+def test_norms_of_gradients_are_on_record_as_they_were_before_the_limit() -> None:
+    """Else nobody could see by them what limit to choose."""
+    worker, table = make_worker(Config(env="catch", workers=1, max_gradient_norm=1e-4))
+    worker._collect()
+    worker._learn()
+    assert float(worker._parts.gradient.norm()) < 1.1e-4 < 0.01 < table["sums"][0, 2]
+
+
+def test_a_report_measures_what_has_happened_since_the_one_before() -> None:
+    config = Config(env="catch", workers=3, envs_per_worker=2, steps=1000, lr=0.5, epsilon_anneal_steps=500,
+                    exploration="ladder")  # fmt: skip
+    table, clock = make_table(config, describe(config)), Mock(Clock)
+    clock.seconds.side_effect = [10.0, 30.0, 35.0]
+    meter, reports = Meter(config, table, clock, frames_per_step=4), []
+    for steps, updates, sums, phase, exchange in (
+        (100, 10, (20.0, 30.0, 40.0), 5.0, (4, 800, 2.0, 12)),
+        (150, 5, (5.0, 10.0, 15.0), 1.0, (2, 900, 1.0, 8)),
+    ):
+        table["steps"][0] += steps - 40
+        table["steps"][2] += 40
+        table["updates"][1] += updates
+        table["sums"][1] += sums
+        table["phases"][2] += phase
+        table["exchange"][:2] += np.array(exchange) / 2  # of two islands
+        reports.append(meter.read(EpisodeStatistics(), 3, 1))
+    first, second = reports
+    assert (first.total_steps, first.total_frames, first.seconds) == (100, 400, 30.0)
+    assert (second.total_steps, second.total_frames, second.seconds, second.updates) == (250, 1000, 35.0, 15)
+    assert (first.steps_per_second, first.frames_per_second) == (5.0, 20.0)
+    assert (second.steps_per_second, second.frames_per_second) == (30.0, 120.0)
+    assert (second.td_loss, second.q_value, second.gradient_norm) == (1.0, 2.0, 3.0)
+    assert second.lr == pytest.approx(0.5 * 0.75)
+    assert (second.epsilon_min, second.epsilon_max) == pytest.approx((0.5 + 0.5 * 0.4**8, 0.5 + 0.5 * 0.4))
+    assert second.phases == pytest.approx(dict.fromkeys(PHASES, 1e6 / 150))
+    assert (second.exchange_bytes_per_step, second.exchange_seconds, second.staleness_steps) == (6.0, 0.5, 4.0)
+    assert second.exchange_share == pytest.approx(1.0 / (5.0 * 2))
+    clock.seconds.side_effect = [35.0]
+    nothing = meter.read(EpisodeStatistics(), 3, 1)
+    assert math.isnan(nothing.td_loss) and math.isnan(nothing.steps_per_second) and nothing.phases == {}
+
+
+def test_a_network_of_ones_own_acts_and_learns_in_its_training_mode() -> None:
+    """As --network says."""
+    worker, _ = make_worker(Config(env="CartPole-v1", workers=1, network="tests.networks:dropping"))
+    observation = torch.ones(8, 4)
+    passes = worker._parts.passes
+    assert not torch.equal(passes(observation), passes(observation))
+    assert not torch.equal(passes.forward(observation[None]), passes.forward(observation[None]))
+
+
+def test_the_clock_of_a_resumed_run_goes_on() -> None:
+    assert 1000.0 <= Clock(1000.0).seconds() < 1100.0
