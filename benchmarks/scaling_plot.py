@@ -20,7 +20,8 @@ def draw(rows: Sequence[Row], model: Model, path: Path) -> None:
 
     figure = Figure(figsize=(9.5, 7.5), layout="constrained")
     (phases, prediction), (workers, emulators) = figure.subplots(2, 2)
-    draw_phases(phases, of(rows, "scaling", "independent", "oversubscription"))
+    sections = [of(rows, section) for section in ("scaling", "independent", "oversubscription")]
+    draw_phases(phases, [row for section in sections for row in (*section[:1], *section[1:][-1:])])
     draw_prediction(prediction, of(rows, "scaling"), model)
     draw_workers(workers, of(rows, "scaling"), of(rows, "oversubscription"))
     draw_emulators(emulators, of(rows, "defaults", "emulators"), of(rows, "network"))
@@ -40,7 +41,7 @@ def numbers(rows: Sequence[Row], column: str) -> list[float]:
 
 
 def draw_phases(axis: Any, rows: Sequence[Row]) -> None:
-    """A stacked bar for each setting: microseconds of a core per step."""
+    """A stacked bar for each setting, of which there is room for about six: microseconds of a core per step."""
     names = [f"{row['workers']}\non {row['cores_used']}" + ("\nsplit" if row["runs"] != 1 else "") for row in rows]
     shares = [float(str(row["cores_used"])) / float(str(row["workers"])) for row in rows]
     below = [0.0] * len(rows)
@@ -48,7 +49,7 @@ def draw_phases(axis: Any, rows: Sequence[Row]) -> None:
         took = [us * share for us, share in zip(numbers(rows, f"{phase}_microseconds"), shares, strict=True)]
         axis.bar(range(len(rows)), took, bottom=below, color=colour, label=phase, width=0.7)
         below = [low + high for low, high in zip(below, took, strict=True)]
-    axis.set_xticks(range(len(rows)), names, fontsize=11)
+    axis.set_xticks(range(len(rows)), names, fontsize=9)
     axis.set_ylabel("µs of a core per step", fontsize=12)
     axis.set_title("Where a step's time goes: workers on cores\n(split: as independent runs)", fontsize=12)
     axis.set_xlim(-0.6, len(rows) * 1.5)
@@ -59,16 +60,17 @@ def draw_prediction(axis: Any, scaling: Sequence[Row], model: Model) -> None:
     """Speed against cores: measured, linear, and both scenarios."""
     linear = sorted({1, *PREDICTED_CORES})
     axis.plot(linear, [1e6 * n / model.private for n in linear], ":", color="grey", label="linear")
-    for scenario, style, colour, assumed in zip(SCENARIOS, ("--^", "--v"), COLOURS[2:5:2], ASSUMED, strict=True):
+    kinds = zip(SCENARIOS, ("--^", "--v"), COLOURS[2:5:2], ASSUMED, (9, -17), strict=True)
+    for scenario, style, colour, assumed, above in kinds:
         speeds = [model.steps_per_second(n, scenario) for n in PREDICTED_CORES]
         axis.plot(PREDICTED_CORES, speeds, style, color=colour, label=f"{scenario.name}: {assumed}")
         end = (PREDICTED_CORES[-1], speeds[-1])
-        axis.annotate(f"{speeds[-1]:,.0f}", end, (4, 9), textcoords="offset points", ha="right", fontsize=11)
+        axis.annotate(f"{speeds[-1]:,.0f}", end, (4, above), textcoords="offset points", ha="right", fontsize=11)
     measured = numbers(scaling, "workers"), numbers(scaling, "steps_per_second")
     axis.plot(*measured, "o", color=COLOURS[0], label="measured")
     axis.set_xscale("log", base=2)
     axis.set_yscale("log")
-    axis.set_ylim(measured[1][0] / 20, 1e6 * linear[-1] / model.private * 4)  # room for the legend and the labels
+    axis.set_ylim(measured[1][0] / 60, 1e6 * linear[-1] / model.private * 4)  # room for the legend and the labels
     axis.set_xticks(linear, [str(n) for n in linear])
     axis.set_xlabel("cores, one worker on each", fontsize=12)
     axis.set_ylabel("steps/s", fontsize=12)
