@@ -59,10 +59,8 @@ def sample(options: Options, interval: int) -> Sample:
             metrics = run_dir / "metrics.csv"
             run.wait_for(lambda: table.last(metrics, "workers_alive") == options.islands, "steps of all islands")
             time.sleep(5.0)  # emulators, first passes and first exchanges
-            before, processes = (
-                run.reports()[-1],
-                [p for p in run.launcher.children(recursive=True) if titled(p, "ray::Island")],
-            )
+            family = run.launcher.children(recursive=True)
+            before, processes = run.reports()[-1], [p for p in family if titled(p, "ray::Island")]
             used, start = _processor_seconds(processes), time.monotonic()
             time.sleep(options.seconds)
             share = (_processor_seconds(processes) - used) / (time.monotonic() - start) / options.islands

@@ -23,6 +23,7 @@ from benchmarks.cluster_partition import Partitioned, wait_for, why_not
 from benchmarks.cluster_runs import ClusterRun, Machines, toy
 from benchmarks.endurance_launcher import lost_seconds
 from benchmarks.endurance_run import HEADER, print_row, require, require_exact
+from benchmarks.runs import workers_of
 
 GAMES = 100
 """Games that each island has to finish after a fault."""
@@ -75,8 +76,7 @@ class Trial:
     def kill_worker(self) -> None:
         """SIGKILL of a worker process, which an island starts again."""
         island = self.chance.choice(self.machines.actors("Island"))
-        workers = [process for child in island.children() for process in child.children()]
-        self.chance.choice(workers).kill()
+        self.chance.choice([*workers_of(island).values()]).kill()
 
     def kill_machine(self) -> None:
         """A machine loses its power, and another one comes."""
