@@ -1,6 +1,8 @@
 """Evaluation during training, in real runs of the toy: what it leaves behind, and that nothing it does harms a run."""
 
+import contextlib
 import signal
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from unittest.mock import Mock
@@ -17,7 +19,7 @@ from async_rl.evaluation import Evaluation, Protocol, make_protocol
 from async_rl.evaluations import COLUMNS, NICENESS, Evaluations, best_mean
 from async_rl.export import read_network
 from async_rl.seeding import evaluation_generators
-from async_rl.supervisor import on_this_machine
+from async_rl.supervisor import Supervisor, on_this_machine
 from async_rl.training import _Run
 from async_rl.types import Game
 
@@ -166,46 +168,51 @@ def test_the_best_checkpoint_in_training_is_that_of_the_highest_mean_of_100_game
     assert best_after(saved, 2.0, 4.0) == [50, 70]
 
 
+@contextlib.contextmanager
+def session(folder: Path, config: Config, before: Progress | None = None) -> Iterator[tuple[_Run, Supervisor]]:
+    """One that has not begun, of a run whose directory is ``folder``/run."""
+    (folder / "run").mkdir()
+    run = _Run(config, describe(config), None, True, on_this_machine)
+    run.table["steps"][0] = before.total_steps if before else 0
+    supervisor = run.session(folder / "run", None, before or Progress())
+    yield run, supervisor
+    supervisor._evaluations.close()
+    run.logs.close()
+
+
 def a_hundred_games(mean: float) -> list[Game]:
     return [Game(1, 0.0, 0, 0, mean, 9, 0.1)] * 100
 
 
 def test_scores_in_training_pick_no_network_where_evaluations_do(tmp_path: Path) -> None:
-    config, run_dir = Config(env="catch", workers=1, evaluate_every=10**6), tmp_path / "run"
-    run_dir.mkdir()
-    run = _Run(config, describe(config), None, True, on_this_machine)
-    supervisor = run.session(run_dir, None, Progress())
-    for mean in (1.0, 2.0):
-        run.table["steps"][0] += 10
-        run.logs.games(a_hundred_games(mean))
-        supervisor._save()
-    assert checkpoint.read(run_dir / BEST).progress.total_steps == 10  # the first one, until there is an evaluation
-    supervisor._evaluations.close()
-    run.logs.close()
+    with session(tmp_path, Config(env="catch", workers=1, evaluate_every=10**6)) as (run, supervisor):
+        for mean in (1.0, 2.0):
+            run.table["steps"][0] += 10
+            run.logs.games(a_hundred_games(mean))
+            supervisor._save()
+    assert (
+        checkpoint.read(tmp_path / "run" / BEST).progress.total_steps == 10
+    )  # the first, until there is an evaluation
 
 
 def test_a_best_checkpoint_that_could_not_be_written_is_written_with_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config, run_dir = Config(env="catch", workers=1), tmp_path / "run"
-    run_dir.mkdir()
-    run = _Run(config, describe(config), None, True, on_this_machine)
-    supervisor, save, full = run.session(run_dir, None, Progress()), checkpoint.save, [False, True, False]
+    save, full = checkpoint.save, [False, True, False]
 
     def saving(path: Path, content: bytes, first: Path | None = None) -> None:
         if full.pop(0):
             raise OSError("no space left")
         save(path, content, first)
 
-    monkeypatch.setattr(checkpoint, "save", saving)
-    for mean in (1.0, 2.0, 2.0):  # the disk is full in the moment in which the score is the best
-        run.table["steps"][0] += 10
-        run.logs.games(a_hundred_games(mean))
-        supervisor._save()
-    best = checkpoint.read(run_dir / BEST).progress
+    with session(tmp_path, Config(env="catch", workers=1)) as (run, supervisor):
+        monkeypatch.setattr(checkpoint, "save", saving)
+        for mean in (1.0, 2.0, 2.0):  # the disk is full in the moment in which the score is the best
+            run.table["steps"][0] += 10
+            run.logs.games(a_hundred_games(mean))
+            supervisor._save()
+    best = checkpoint.read(tmp_path / "run" / BEST).progress
     assert (best.total_steps, best.best_score) == (30, 2.0)
-    supervisor._evaluations.close()
-    run.logs.close()
 
 
 def test_of_two_evaluations_with_the_same_mean_the_first_is_the_best(tmp_path: Path) -> None:
@@ -226,27 +233,17 @@ def test_of_two_evaluations_with_the_same_mean_the_first_is_the_best(tmp_path: P
 
 def test_games_are_on_record_in_the_order_in_which_they_ended(tmp_path: Path) -> None:
     """Of all workers: the last 100 games are the newest."""
-    config, run_dir = Config(env="catch", workers=2), tmp_path / "run"
-    run_dir.mkdir()
-    run = _Run(config, describe(config), None, True, on_this_machine)
-    supervisor = run.session(run_dir, None, Progress())
-    for worker, ends in enumerate(((20, 40), (10, 30))):
-        run.table["games"][worker, :2] = [(end, 0, float(end), 9, 0.1) for end in ends]
-        run.table["games_written"][worker] = 2
-    supervisor._read_games()
-    assert [int(row["total_steps"]) for row in rows(run_dir / "episodes.csv")] == [10, 20, 30, 40]
-    supervisor._evaluations.close()
-    run.logs.close()
+    with session(tmp_path, Config(env="catch", workers=2)) as (run, supervisor):
+        for worker, ends in enumerate(((20, 40), (10, 30))):
+            run.table["games"][worker, :2] = [(end, 0, float(end), 9, 0.1) for end in ends]
+            run.table["games_written"][worker] = 2
+        supervisor._read_games()
+    assert [int(row["total_steps"]) for row in rows(tmp_path / "run" / "episodes.csv")] == [10, 20, 30, 40]
 
 
 def test_what_a_run_has_done_is_counted_over_all_sessions(tmp_path: Path) -> None:
-    config, run_dir, before = Config(env="catch", workers=2), tmp_path / "run", Progress(30, 100.0, 5, (2, 1), 4.0)
-    run_dir.mkdir()
-    run = _Run(config, describe(config), None, True, on_this_machine)
-    run.table["steps"][0] = 30
-    supervisor = run.session(run_dir, None, before)
-    supervisor._save()
-    for progress in (supervisor.progress, checkpoint.read(run_dir).progress):
-        assert replace(progress, seconds=100.0) == before and 100.0 <= progress.seconds < 200.0
-    supervisor._evaluations.close()
-    run.logs.close()
+    before = Progress(30, 100.0, 5, (2, 1), 4.0)
+    with session(tmp_path, Config(env="catch", workers=2), before) as (_, supervisor):
+        supervisor._save()
+        for progress in (supervisor.progress, checkpoint.read(tmp_path / "run").progress):
+            assert replace(progress, seconds=100.0) == before and 100.0 <= progress.seconds < 200.0
