@@ -3,7 +3,8 @@
 ``python -m benchmarks.sectors``: whole games of a network. A sector is cleared with its 15th enemy; then a sentinel
 crosses the screen for 150 steps, among ships that are to be dodged, and the next sector begins, whether it was survived
 or not. The same games are played again by an agent that in those 150 steps does nothing but swing from side to side,
-to tell how hard they are.
+to tell how hard they are. Sectors are told by the score: of an agent that hits what has points of its own, as good ones
+do, those that follow are not counted, and its lives count as lost in a sector.
 """
 
 from collections.abc import Callable
