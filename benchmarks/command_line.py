@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from async_rl import storage
-from async_rl.checking import flag, reason
+from async_rl.checking import flag
 from async_rl.types import UserError
 from launch import command
 
@@ -54,18 +54,6 @@ def check_output(output: Path | None) -> None:
     if output is None:
         return
     if output.suffix not in ("", ".csv", ".png") or output.name in ("", ".."):
-        raise UserError(f"--output must be the name of a file, with the ending .csv or none, got {output}.")
+        raise UserError(f"--output must be the name of a file, with the ending .csv, .png or none, got {output}.")
     for ending in (".csv", ".png"):
         storage.require_writable(output.with_suffix(ending))
-
-
-def make_folder(folder: Path) -> None:
-    """Make the directory that results are to be written to, before anything is measured.
-
-    Raises:
-        UserError: that is impossible.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot make the directory {folder}: {reason(error)}.") from None

@@ -22,7 +22,7 @@ from async_rl.evaluation import make_protocol
 from async_rl.types import UserError
 from benchmarks import reproduce_atari, reproduce_pictures, reproduce_studies, reproduce_tables
 from benchmarks import reproduce_results as results
-from benchmarks.command_line import make_folder
+from benchmarks.command_line import check_output
 from benchmarks.reproduce_studies import N_STEP_PONG, PONG, TOY
 from benchmarks.study import Experiment, Study
 from launch import command
@@ -118,7 +118,8 @@ def _check(options: Options, study: Study) -> None:
             reproduce_tables.around(options.readme, part)
         require = results.require_no_longer if part in ATARI_PARTS else results.require_no_smaller
         require(options.output / part, experiments)
-    make_folder(options.output)
+    for part in options.parts:
+        check_output(options.output / part)
 
 
 def _experiments(part: Part, options: Options) -> list[Experiment]:

@@ -91,8 +91,16 @@ def test_throughput_and_phases_measure_real_runs(tmp_path: Path) -> None:
         ),
         (sectors, ("--output", "README.md/of/it.csv"), "cannot write README.md/of/it.csv: Not a directory."),
         (throughput, ("--output", "README.md/it"), "cannot write README.md/it.csv: "),
-        (throughput, ("--output", "."), "--output must be the name of a file, with the ending .csv or none, got ."),
-        (footprint, ("--output", "v1.5"), "--output must be the name of a file, with the ending .csv or none, got v1."),
+        (
+            throughput,
+            ("--output", "."),
+            "--output must be the name of a file, with the ending .csv, .png or none, got ..",
+        ),
+        (
+            footprint,
+            ("--output", "v1.5"),
+            "--output must be the name of a file, with the ending .csv, .png or none, got v1.5.",
+        ),
         (peers, ("--python", "nowhere/python"), "there is no nowhere/python. Run `make peers` first."),
         (peers, ("--python", "tests"), "there is no tests. Run `make peers` first."),
         (peers, ("--only", "no such"), "--only must be parts of names such as 'pfrl A3C 2 processes', got no such."),

@@ -76,6 +76,7 @@ def test_small_versions_are_made_and_not_made_twice(tmp_path: Path) -> None:
         (("--pong-steps", "0"), "--pong-steps must be at least 1"),
         (("--steps", "0"), "--steps must be"),
         (("--readme", "no/such/file"), "cannot read no/such/file"),
+        (("--output", "README.md/it"), "cannot write README.md/it/streams.csv: Not a directory."),
     ],
 )
 def test_bad_input_is_told_before_anything_is_trained(

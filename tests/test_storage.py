@@ -488,6 +488,7 @@ def test_random_states_come_back_with_a_checkpoint_for_the_streams_that_there_ar
     assert (again["random_states"] == 2**64 - 1).all()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="open files are told by /proc")
 def test_what_is_written_is_on_the_disk_before_it_takes_its_place_and_so_is_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
