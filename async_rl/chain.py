@@ -187,7 +187,7 @@ def _layer(before: nn.Module | None, module: nn.Module, rounded: Parameters, fol
     if isinstance(module, Dueling):
         return DuelingHeads(module, rounded)
     if isinstance(module, nn.ReLU):
-        return Rectifier(following)
+        return Rectifier(before, following)
     if isinstance(module, nn.Flatten | FlattenPixels):
         return Flattening(module)
     if isinstance(module, Pixels) and isinstance(following, Affine):

@@ -63,17 +63,13 @@ class Convolution(Affine):
 
     def backward(self, gradient: Tensor, needed: bool) -> Tensor:
         """See `Layer`."""
+        gradient = gradient.to(self.dtype)
         geometry = (self._stride, [0, 0], [1, 1], False, [0, 0], 1)
-        of_input, of_weight, of_bias = torch.ops.aten.convolution_backward(
-            gradient.to(self.dtype),
-            self.input.all.to(self.dtype),
-            self._own_weight,
-            [len(self._bias)],
-            *geometry,
-            [needed, True, True],
+        of_input, of_weight, _ = torch.ops.aten.convolution_backward(
+            gradient, self.input.all.to(self.dtype), self._own_weight, None, *geometry, [needed, True, False]
         )
         self._write_gradient(of_weight)
-        gradient_of(self._bias).copy_(of_bias)
+        torch.sum(gradient, dim=(0, 2, 3), dtype=torch.float32, out=gradient_of(self._bias))
         return of_input
 
     def _write_gradient(self, of_weight: Tensor) -> None:
@@ -96,6 +92,7 @@ class BlockConvolution(Convolution):
         filters, channels, size, _ = module.weight.shape
         shape = (filters, channels * self.block**2, size // self.block, size // self.block)
         self._own_weight = torch.empty(shape, dtype=self.dtype, memory_format=torch.channels_last)
+        self._own_in_blocks, self._weight_in_blocks = self._as_blocks(self._own_weight), self._in_blocks(self._weight)
         self._stride = (1, 1)
 
     @staticmethod
@@ -106,7 +103,7 @@ class BlockConvolution(Convolution):
 
     def refresh(self) -> None:
         """See `Affine`."""
-        self._as_blocks(self._own_weight).copy_(self._in_blocks(self._weight))
+        self._own_in_blocks.copy_(self._weight_in_blocks)
 
     def _write_gradient(self, of_weight: Tensor) -> None:
         self._in_blocks(gradient_of(self._weight)).copy_(self._as_blocks(of_weight))
