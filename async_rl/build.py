@@ -166,7 +166,7 @@ def make_parts(config: Config, index: int, incarnation: int, table: SharedTable,
     bind_gradients(network, gradient)
     dtype = compute_dtype(config, network)
     passes = make_passes(network, parameters, gradient, dtype)
-    target = _target(config, spec, table, dtype) if config.uses_target else passes
+    target = _target(config, spec, table, dtype, passes) if config.uses_target else passes
     return Parts(
         streams=streams,
         segment=Segment(spec, config.t_max, config.envs_per_worker),
@@ -198,11 +198,11 @@ def _sign_of_life(table: SharedTable, index: int) -> Callable[[], None]:
     return show
 
 
-def _target(config: Config, spec: EnvSpec, table: SharedTable, dtype: torch.dtype) -> Passes:
+def _target(config: Config, spec: EnvSpec, table: SharedTable, dtype: torch.dtype, beside: Passes) -> Passes:
     network = make_network(config, spec).requires_grad_(False)
     parameters = table.tensor("target")
     bind(network, parameters)
-    return make_passes(network, parameters, torch.empty(0), dtype)
+    return make_passes(network, parameters, torch.empty(0), dtype, beside)
 
 
 def _limited_gradients(config: Config, network: nn.Module, gradient: Tensor) -> list[Tensor]:

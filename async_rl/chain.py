@@ -1,6 +1,6 @@
 """Sequences of layers forward and backward by hand, on memory that is made once; see `async_rl.passes`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -13,12 +13,12 @@ from async_rl.layers import (
     Input,
     Kept,
     Layer,
-    Normalization,
     Parameters,
     Rectifier,
     Rows,
 )
 from async_rl.networks import Dueling, FlattenPixels, Pixels, Scale
+from async_rl.normalization import Normalization
 from async_rl.rounded import Rounded
 from async_rl.shared import views
 
@@ -30,13 +30,17 @@ class Chain:
         network: one that `is_chain`; its parameters and their gradients are views of flat vectors.
         rounded: the parameters, rounded, for all layers but the last, which then compute and keep in bfloat16; None:
             all is float32. Outputs and gradients are float32 in any case.
+        beside: passes of another network of the same kind, which is shown the same observations.
     """
 
-    def __init__(self, network: nn.Module, rounded: Rounded | None):
+    def __init__(self, network: nn.Module, rounded: Rounded | None, beside: "Chain | None" = None):
         self.rounded = rounded
         self._layers = make_layers(network, {} if rounded is None else dict(views(network, rounded.vector)))
         self._learning = list(_learning(self._layers))
         self._kept_outputs = Kept()
+        for own, others in zip(self._layers, beside._layers if beside else (), strict=False):
+            if isinstance(own, PixelInput) and isinstance(others, PixelInput):
+                own.share(others)
         self.refresh()
 
     @torch.no_grad()
@@ -53,9 +57,9 @@ class Chain:
         return forward(self._layers, observation, None).float()
 
     @torch.no_grad()
-    def act(self, observation: Tensor, step: int, steps: int) -> Tensor:
+    def act(self, observation: Tensor, step: int, steps: int, unseen: Sequence[int] | None = None) -> Tensor:
         """See `Passes`."""
-        rows = Rows(step * len(observation), steps * len(observation))
+        rows = Rows(step * len(observation), steps * len(observation), unseen)
         outputs = forward(self._layers, observation, rows).float()
         self._kept_outputs.put(outputs, rows)
         return outputs

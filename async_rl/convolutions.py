@@ -1,7 +1,5 @@
 """Convolutions by hand, and how screens come to them; see `async_rl.layers`."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -11,8 +9,21 @@ from async_rl.layers import Affine, Kept, Parameters, Rows, gradient_of
 from async_rl.networks import Pixels
 
 
+class Passing(Kept):
+    """Screens in a pass that keeps nothing.
+
+    Attributes:
+        source: address of the pixels that they were made of; 0: nothing of them is left.
+    """
+
+    source = 0
+
+
 class PixelInput:
     """Screens go straight to where the next layer keeps them, in its precision and in blocks, if it wants them so.
+
+    What the target network has been shown is what the other one acts upon next, so it is not made again: that takes 14
+    microseconds of 640 for a step with 16 emulators (Xeon without AMX).
 
     Args:
         module: the layer.
@@ -22,24 +33,38 @@ class PixelInput:
     def __init__(self, module: Pixels, following: Affine):
         self._module = module
         self._following = following
-        self._passing = Kept()
+        self._passing = Passing()
+
+    def share(self, other: "PixelInput") -> None:
+        """From now on what passes through the one network may be kept by the other; they are of the same kind."""
+        self._passing = other._passing
 
     def forward(self, x: Tensor, rows: Rows | None) -> Tensor:
         """See `Layer`."""
-        kept, where = (self._passing, Rows(0, len(x))) if rows is None else (self._following.input, rows)
-        place = kept.place(self._shape(x.shape), where, self._following.dtype, torch.channels_last)
-        self._module.write(x.numpy(), _blocks(place, self._following.block))
+        kept, passing = self._following.input, self._passing
+        if rows is None:
+            passing.source = x.data_ptr()
+            return self._write(x, passing, Rows(0, len(x)))
+        if rows.unseen is None or (passing.source, len(passing.all)) != (x.data_ptr(), rows.total):
+            return self._write(x, kept, rows)
+        kept.swap(passing)
+        passing.source = 0
+        for row in rows.unseen:
+            self._write(x[row : row + 1], kept, Rows(row, rows.total))
+        return kept.all
+
+    def _write(self, x: Tensor, kept: Kept, rows: Rows) -> Tensor:
+        """Put screens [B, height, width, channels] into ``kept`` as the next layer wants them."""
+        batch, height, width, channels = x.shape
+        block = self._following.block
+        shape = torch.Size((batch, block * block * channels, height // block, width // block))
+        place = kept.place(shape, rows, self._following.dtype, torch.channels_last)
+        self._module.write(x.numpy(), _blocks(place, block))
         return place
 
     def backward(self, gradient: Tensor, needed: bool) -> Tensor:
         """See `Layer`."""
         return gradient
-
-    def _shape(self, screens: Sequence[int]) -> torch.Size:
-        """In which the next layer wants ``screens`` [B, height, width, channels]."""
-        batch, height, width, channels = screens
-        block = self._following.block
-        return torch.Size((batch, block * block * channels, height // block, width // block))
 
 
 def _blocks(place: Tensor, block: int) -> np.ndarray:

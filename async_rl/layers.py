@@ -3,7 +3,7 @@
 They call the kernels that torch's own autograd calls, so the two agree to the last bits; but for single rows.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -25,10 +25,15 @@ FEWEST_ROWS_TRANSPOSED = 8
 
 
 class Rows(NamedTuple):
-    """Which rows of the batch that is learnt from a pass makes: those from ``first`` on, of ``total``."""
+    """Which rows of the batch that is learnt from a pass makes: those from ``first`` on, of ``total``.
+
+    Attributes:
+        unseen: rows of the observations that have changed in memory since a pass that kept nothing; None: all may have.
+    """
 
     first: int
     total: int
+    unseen: Sequence[int] | None = None
 
 
 class Kept:
@@ -43,7 +48,7 @@ class Kept:
         if len(rows) == where.total:
             self.all = rows
             return
-        place = self.place(rows.shape, where, rows.dtype, _order(rows))
+        place = self.place(rows.shape, where, rows.dtype, order_of(rows))
         if place.data_ptr() != rows.data_ptr():
             place.copy_(rows)
 
@@ -56,6 +61,11 @@ class Kept:
             self._memory = torch.empty(whole, dtype=dtype, memory_format=order)
         self.all = self._memory
         return self._memory[where.first : where.first + shape[0]]
+
+    def swap(self, other: "Kept") -> None:
+        """Take what the other remembers, with its memory, for one's own."""
+        self.all, other.all = other.all, self.all
+        self._memory, other._memory = other._memory, self._memory
 
 
 class Layer(Protocol):
@@ -108,10 +118,10 @@ class Flattening:
 
 
 class Rectifier:
-    """ReLU, in place where it may: a second image of 16 screens would be written to a far cache and read from there.
+    """ReLU, in place where it may: other memory would come out of a far cache, and with 16 screens it goes back there.
 
     Args:
-        before: the layer whose output it takes, if its memory is nobody else's.
+        before: the layer whose output it takes.
         following: the next layer.
     """
 
@@ -123,7 +133,7 @@ class Rectifier:
     def forward(self, x: Tensor, rows: Rows | None) -> Tensor:
         """See `Layer`."""
         if rows is not None and len(x) < rows.total:
-            return torch.clamp_min(x, 0, out=self._output.place(x.shape, rows, x.dtype, _order(x)))
+            return torch.clamp_min(x, 0, out=self._output.place(x.shape, rows, x.dtype, order_of(x)))
         x = torch.relu_(x) if self._in_place else torch.relu(x)
         if rows is not None:
             self._output.put(x, rows)
@@ -177,9 +187,9 @@ class FullyConnected(Affine):
     A single row goes through a compiled loop in bfloat16, which takes 32 microseconds instead of torch's 79; in
     training a step of one emulator takes 80 less (with two rows the loop takes 66, torch 80).
 
-    In float32 the product is made the other way round, weight times transposed input: of the same layer 209 microseconds
-    instead of 338 with 16 rows, 210 instead of 293 with 8, 450 instead of 555 with 40, but no fewer with 5 and more with
-    2 (Xeon without AMX, the weight out of a far cache).
+    In float32 the product is made the other way round, weight times transposed input: the same layer takes 209
+    microseconds instead of 338 with 16 rows, 210 instead of 293 with 8, 450 instead of 555 with 40, but no less with 5
+    and more with 2 (Xeon without AMX, the weight out of a far cache).
     """
 
     def __init__(self, module: nn.Linear, rounded: Parameters):
@@ -210,67 +220,6 @@ class FullyConnected(Affine):
         return gradient @ self._own_weight if needed else gradient
 
 
-class Normalization:
-    """Layer normalisation of images over all their axes, in the order in which they lie in memory, else over the last.
-
-    torch's own module brings an image into its default order and back, and its pass is made again to learn: the
-    paper's network, acting with 16 streams and learning from 64 steps, takes 450 microseconds a step so, 277 here, and
-    245 without any normalisation (medians on one core of a Zen 4 EPYC).
-
-    Args:
-        module: the layer.
-        rounded: see `Affine`.
-    """
-
-    def __init__(self, module: nn.LayerNorm, rounded: Parameters):
-        self._weight, self._bias = module.weight, module.bias
-        self._own = [rounded.get(parameter, parameter) for parameter in (module.weight, module.bias)]
-        self._epsilon = module.eps
-        self._order = torch.contiguous_format  # of the pass that was kept
-        self._ordered: dict[torch.memory_format, list[Tensor]] = {}
-        self._input, self._mean, self._inverse_deviation = Kept(), Kept(), Kept()
-
-    def refresh(self) -> None:
-        """Take weight and bias as they are now, at the next pass."""
-        self._ordered.clear()
-
-    def forward(self, x: Tensor, rows: Rows | None) -> Tensor:
-        """See `Layer`."""
-        order = _order(x) if self._weight.dim() > 1 else torch.contiguous_format
-        flat = self._flat(x, order)
-        weight, bias = self._flat_parameters(order)
-        output, mean, inverse_deviation = torch.native_layer_norm(flat, flat.shape[-1:], weight, bias, self._epsilon)
-        if rows is not None:
-            self._order = order
-            self._input.put(flat, rows)
-            self._mean.put(mean, rows)
-            self._inverse_deviation.put(inverse_deviation, rows)
-        return _unflat(output, x.shape, order)
-
-    def backward(self, gradient: Tensor, needed: bool) -> Tensor:
-        """See `Layer`."""
-        kept = self._input.all
-        flat = self._flat(gradient.to(kept.dtype).contiguous(memory_format=self._order), self._order)
-        statistics = (self._mean.all, self._inverse_deviation.all)
-        of_input, of_weight, of_bias = torch.ops.aten.native_layer_norm_backward(
-            flat, kept, flat.shape[-1:], *statistics, *self._flat_parameters(self._order), [needed, True, True]
-        )
-        for parameter, value in ((self._weight, of_weight), (self._bias, of_bias)):
-            gradient_of(parameter).copy_(_unflat(value[None], torch.Size((1, *parameter.shape)), self._order)[0])
-        return _unflat(of_input, gradient.shape, self._order) if needed else gradient
-
-    def _flat(self, x: Tensor, order: torch.memory_format) -> Tensor:
-        """``x`` with all axes that are normalised over as its last one: a view."""
-        return _flat(x, order) if self._weight.dim() > 1 else x
-
-    def _flat_parameters(self, order: torch.memory_format) -> list[Tensor]:
-        """Weight and bias, [N], in the order of the input."""
-        if order not in self._ordered:
-            ordered = (own.detach()[None].contiguous(memory_format=order) for own in self._own)
-            self._ordered[order] = [_flat(parameter, order)[0] for parameter in ordered]
-        return self._ordered[order]
-
-
 def _bits(x: Tensor) -> np.ndarray:
     """Those of a bfloat16 tensor, contiguous: a view."""
     return x.detach().contiguous().view(torch.uint16).numpy()
@@ -282,20 +231,7 @@ def gradient_of(parameter: Tensor) -> Tensor:
     return parameter.grad
 
 
-def _order(x: Tensor) -> torch.memory_format:
+def order_of(x: Tensor) -> torch.memory_format:
     """Whether channels come last in memory."""
     last = x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last)
     return torch.channels_last if last else torch.contiguous_format
-
-
-def _flat(x: Tensor, order: torch.memory_format) -> Tensor:
-    """``x`` [B, ...] as [B, N], in the ``order`` in which it lies in memory: a view."""
-    return (x.permute(0, 2, 3, 1) if order == torch.channels_last else x).flatten(1)
-
-
-def _unflat(flat: Tensor, shape: torch.Size, order: torch.memory_format) -> Tensor:
-    """What `_flat` was made of."""
-    if order == torch.contiguous_format:
-        return flat.view(shape)
-    batch, channels, height, width = shape
-    return flat.view(batch, height, width, channels).permute(0, 3, 1, 2)

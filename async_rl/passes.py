@@ -7,6 +7,7 @@ published networks, and any ``nn.Sequential`` of the same layers, and works on m
 written where the optimiser reads them. `Autograd` takes every other module, and passes again to learn.
 """
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
@@ -32,8 +33,12 @@ class Passes(Protocol):
     def __call__(self, observation: Tensor) -> Tensor:
         """Outputs [B, outputs] for observations [B, *observation_shape]; nothing is kept."""
 
-    def act(self, observation: Tensor, step: int, steps: int) -> Tensor:
-        """Outputs [E, outputs] for what E streams see at ``step`` of a segment of ``steps`` steps."""
+    def act(self, observation: Tensor, step: int, steps: int, unseen: Sequence[int] | None = None) -> Tensor:
+        """Outputs [E, outputs] for what E streams see at ``step`` of a segment of ``steps`` steps.
+
+        ``unseen``: the streams for which this memory has changed since it was last shown to this network or to the one
+        beside it; None: all may have.
+        """
 
     def kept(self, observation: Tensor) -> Tensor:
         """Outputs [T, E, outputs] of the whole segment [T, E, *observation_shape] that `act` has seen, to learn from.
@@ -71,7 +76,7 @@ class Autograd:
         """See `Passes`."""
         return self._forward(observation)
 
-    def act(self, observation: Tensor, step: int, steps: int) -> Tensor:
+    def act(self, observation: Tensor, step: int, steps: int, unseen: Sequence[int] | None = None) -> Tensor:
         """See `Passes`."""
         return self(observation)
 
@@ -95,12 +100,19 @@ class Autograd:
             return self._network(observation.clone()).float()  # others' code may write into it
 
 
-def make_passes(network: nn.Module, parameters: Tensor, gradient: Tensor, dtype: torch.dtype = torch.float32) -> Passes:
+def make_passes(
+    network: nn.Module,
+    parameters: Tensor,
+    gradient: Tensor,
+    dtype: torch.dtype = torch.float32,
+    beside: Passes | None = None,
+) -> Passes:
     """The fastest passes for ``network``, which is bound to the vectors ``parameters`` and ``gradient`` [P].
 
-    ``dtype`` is what layers compute in; parameters, outputs and gradients are float32 in any case.
+    ``dtype`` is what layers compute in; parameters, outputs and gradients are float32 in any case. ``beside`` are those
+    of another network of the same kind in the same dtype, which is shown the same observations.
     """
     if not is_chain(network):
         return Autograd(network, gradient, dtype)
     rounded = Rounded(parameters) if dtype == torch.bfloat16 else None
-    return Chain(network, rounded)
+    return Chain(network, rounded, beside if isinstance(beside, Chain) else None)

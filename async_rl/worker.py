@@ -101,13 +101,14 @@ class Worker:
 
     def _act(self, t: int, explore: np.ndarray) -> np.ndarray:
         """Actions [E] for what the streams see now."""
-        streams, segment = self._parts.streams, self._segment
+        streams, segment, unseen = self._parts.streams, self._segment, None
         if self._config.t_max == 1:  # what came next is what is seen now, and stays where it is
+            unseen = streams.begun
             segment.observation, segment.next_observation = segment.next_observation, segment.observation
             self._observations, self._next_observations = self._next_observations, self._observations
         streams.observe(self._observations[t])
         if self._keeps_passes:
-            outputs = self._parts.passes.act(segment.observation[t], t, self._config.t_max)
+            outputs = self._parts.passes.act(segment.observation[t], t, self._config.t_max, unseen)
         else:
             outputs = self._parts.passes(segment.observation[t])
         if self._parts.minibatches is not None:

@@ -341,6 +341,83 @@ def test_only_known_layers_are_taken_and_all_others_learn_too() -> None:
     assert gradient.isfinite().all() and gradient.abs().sum() > 0
 
 
+def test_rectifiers_work_in_place_on_memory_of_the_network_alone() -> None:
+    """Not on observations, and not on the gradient that they are given."""
+    rectifier_first = nn.Sequential(nn.Flatten(), nn.ReLU(), nn.Linear(5, 3), nn.ReLU())
+    heads = [nn.Sequential(nn.ReLU(), nn.Linear(5, outputs), nn.ReLU()) for outputs in (1, 3)]
+    for network in (rectifier_first, nn.Sequential(nn.Linear(5, 5), nn.ReLU(), Dueling(*heads))):
+        seen, slope = observations(VECTOR, 1, 8), torch.randn(1, 8, 3)
+        chain, gradient = made(network, make_passes)
+        assert isinstance(chain, Chain)
+        before = seen.clone(), slope.clone()
+        acted = chain.act(seen[0], 0, 1)[None]
+        chain(seen[0])
+        chain.backward(slope)
+        assert torch.equal(seen, before[0]) and torch.equal(slope, before[1])
+        own = gradient.clone()
+        torch.testing.assert_close(own, same_as_autograd(network, seen, slope, acted), rtol=1e-4, atol=1e-4)
+
+
+class Counted(StandardizedPixels):
+    """Counts the screens it is given."""
+
+    count = 0
+
+    def write(self, observation: np.ndarray, out: np.ndarray) -> None:
+        Counted.count += len(observation)
+        super().write(observation, out)
+
+
+class Pair:
+    """Passes of a network that acts, and of one beside it that is shown the same screens."""
+
+    def __init__(self, dtype: torch.dtype):
+        self._dtype = dtype
+        self._network, target = (
+            nn.Sequential(Counted(), nn.Conv2d(4, 3, 4, 2), nn.ReLU(), FlattenPixels(), nn.Linear(75, 3))
+            for _ in range(2)
+        )
+        self.passes, self._gradient = made(self._network, lambda *parts: make_passes(*parts, dtype))
+        vector = flatten(target)
+        bind(target.requires_grad_(False), vector)
+        self.beside = make_passes(target, vector, torch.empty(0), dtype, self.passes)
+
+    def act(self, seen: torch.Tensor, unseen: list[int] | None) -> int:
+        """Outputs and gradient are those of passes that know nothing; returns how many screens were made."""
+        before, slope = Counted.count, torch.randn(1, len(seen), 3)
+        acted = self.passes.act(seen, 0, 1, unseen)
+        count = Counted.count - before
+        self.passes.backward(slope)
+        own = self._gradient.clone()
+        alone, expected = made(self._network, lambda *parts: make_passes(*parts, self._dtype))
+        assert torch.equal(acted, alone.act(seen, 0, 1))
+        alone.backward(slope)
+        assert torch.equal(own, expected)
+        bind_gradients(self._network, self._gradient)
+        return count
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_screens_that_the_network_beside_was_shown_are_not_made_again(dtype: torch.dtype) -> None:
+    """But for those that have changed since, or where anything else was shown last."""
+    pair, spec = Pair(dtype), EnvSpec("screens", (12, 12, 4), "uint8", ("a", "b", "c"), stack=4)
+    seen, other = observations(spec, 4), observations(spec, 4)
+    assert pair.act(seen, []) == 4  # nothing was shown before
+    for unseen in ([], [2], [0, 3], [0, 1, 2, 3]):
+        pair.beside(seen)
+        seen[unseen] = observations(spec, len(unseen))
+        assert pair.act(seen, unseen) == len(unseen)
+    assert pair.act(seen, []) == 4  # it was shown before the last pass only
+    pair.beside(seen)
+    pair.passes(other)
+    assert pair.act(seen, []) == 4
+    pair.beside(seen)
+    seen[:] = observations(spec, 4)
+    assert pair.act(seen, None) == 4
+    pair.beside(seen[:2])
+    assert pair.act(seen, []) == 4
+
+
 def test_what_a_network_writes_into_its_input_is_gone() -> None:
     class InPlace(nn.Linear):
         def forward(self, x: torch.Tensor) -> torch.Tensor:

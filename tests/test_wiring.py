@@ -13,6 +13,7 @@ from conftest import make_worker
 from async_rl import seeding
 from async_rl.algorithms import LossGradient
 from async_rl.build import GAMES_RING, _experience, final_epsilons, make_parts, make_table, unread_games
+from async_rl.chain import Chain
 from async_rl.config import Config
 from async_rl.envs import describe
 from async_rl.meter import Clock, Meter
@@ -23,6 +24,28 @@ from async_rl.shared import bind
 from async_rl.stopwatch import PHASES
 from async_rl.types import EnvSpec
 from async_rl.worker import Worker
+
+
+@pytest.mark.parametrize("more", [{}, {"double": True}, {"algorithm": "one-step-sarsa"}, {"target": "none"}], ids=str)
+def test_a_worker_learns_the_same_whether_screens_are_made_once_or_twice(
+    more: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Games are cut after two steps, so every other time what is seen next is not what came of the last action."""
+
+    def learnt() -> np.ndarray:
+        """Parameters after some updates."""
+        config = Config(env="pong", workers=1, envs_per_worker=2, t_max=1, max_episode_frames=12, no_ops=3, **more)
+        worker, table = make_worker(config)
+        for _ in range(12):
+            worker._synchronise()
+            worker._collect()
+            worker._learn()
+            worker._advance()
+        return table["parameters"].copy()
+
+    once, act = learnt(), Chain.act
+    monkeypatch.setattr(Chain, "act", lambda self, seen, step, steps, unseen: act(self, seen, step, steps))
+    assert np.array_equal(once, learnt())
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,11 @@ class Streams:
         """Steps so far with a number that is not finite, of environments that are `async_rl.envs.checked.Checked`."""
         return sum(getattr(environment, "odd_steps", 0) for environment in self.environments)
 
+    @property
+    def begun(self) -> Sequence[int]:
+        """Streams whose game began after the last step."""
+        return list(self._first)
+
     def observe(self, observation: np.ndarray) -> None:
         """Write what each stream sees now, from which the next actions are chosen: [E, *observation_shape].
 
