@@ -76,7 +76,11 @@ def _blocks(place: Tensor, block: int) -> np.ndarray:
 
 
 class Convolution(Affine):
-    """A convolution without padding."""
+    """A convolution without padding.
+
+    The bias's gradient is a sum by itself: 7 microseconds with 16 screens, where the convolution that finds it, too,
+    takes 47 more (the paper's first layer, Xeon without AMX).
+    """
 
     def __init__(self, module: nn.Conv2d, rounded: Parameters):
         super().__init__(module, rounded)
