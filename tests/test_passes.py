@@ -12,7 +12,7 @@ from torch import nn
 from async_rl.agent import Agent
 from async_rl.chain import Chain, is_chain
 from async_rl.config import Config
-from async_rl.layers import MOST_ROWS_IN_FLOAT32, FullyConnected
+from async_rl.layers import FEWEST_ROWS_TRANSPOSED, MOST_ROWS_IN_FLOAT32, FullyConnected
 from async_rl.networks import Dueling, FlattenPixels, Pixels, StandardizedPixels, UnitPixels, make_network
 from async_rl.passes import Autograd, Passes, make_passes
 from async_rl.shared import bind, bind_gradients, flatten
@@ -69,7 +69,7 @@ def same_as_autograd(network: nn.Module, seen: torch.Tensor, slope: torch.Tensor
 
 
 @pytest.mark.parametrize("case", NETWORKS)
-@pytest.mark.parametrize(("t_max", "streams"), [(1, 4), (3, 2)])
+@pytest.mark.parametrize(("t_max", "streams"), [(1, 4), (3, 2), (1, FEWEST_ROWS_TRANSPOSED)])
 def test_a_chain_is_autograd(case: str, t_max: int, streams: int) -> None:
     """Outputs while acting, kept outputs and all gradients; twice, because memory is used again."""
     name, spec, pixels, dueling, norm = NETWORKS[case]
