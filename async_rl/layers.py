@@ -21,7 +21,8 @@ MOST_ROWS_IN_FLOAT32 = 64
 """Of the gradient of a linear layer's weight; see `FullyConnected`."""
 
 FEWEST_ROWS_TRANSPOSED = 8
-"""Of a linear layer's input in float32; see `FullyConnected`."""
+FEWEST_WEIGHTS_TRANSPOSED = 1 << 16
+"""Of a linear layer's input and of its weight, in float32; see `FullyConnected`."""
 
 
 class Rows(NamedTuple):
@@ -192,17 +193,18 @@ class FullyConnected(Affine):
 
     In float32 the product is made the other way round, weight times transposed input: the same layer takes 209
     microseconds instead of 338 with 16 rows, 210 instead of 293 with 8, 450 instead of 555 with 40, but no less with 5
-    and more with 2 (Xeon without AMX, the weight out of a far cache).
+    and more with 2 (Xeon without AMX, the weight out of a far cache); nor does a last layer with its few outputs.
     """
 
     def __init__(self, module: nn.Linear, rounded: Parameters):
         super().__init__(module, rounded)
         self._cast_gradient = torch.empty_like(self._own_weight) if self.dtype != torch.float32 else None
+        self._transposes = self.dtype == torch.float32 and module.weight.numel() >= FEWEST_WEIGHTS_TRANSPOSED
 
     def forward(self, x: Tensor, rows: Rows | None) -> Tensor:
         """See `Layer`."""
         x, weight, bias = self._start(x, rows)
-        if self.dtype == torch.float32 and x.dim() == 2 and len(x) >= FEWEST_ROWS_TRANSPOSED:
+        if self._transposes and x.dim() == 2 and len(x) >= FEWEST_ROWS_TRANSPOSED:
             return torch.addmm(bias[:, None], weight, x.t()).t().contiguous()
         if x.shape[:-1] != (1,) or self.dtype == torch.float32:
             return functional.linear(x, weight, bias)
