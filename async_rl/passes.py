@@ -37,7 +37,7 @@ class Passes(Protocol):
         """Outputs [E, outputs] for what E streams see at ``step`` of a segment of ``steps`` steps.
 
         ``unseen``: the streams for which this memory has changed since it was last shown to this network or to the one
-        beside it; None: all may have.
+        beside it; None: all may have. It makes no difference where something else was shown after it.
         """
 
     def kept(self, observation: Tensor) -> Tensor:

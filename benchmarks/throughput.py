@@ -29,8 +29,9 @@ block of pixels times all four quarters of the filters; of the second, windows u
 instead of 36 for the second's gradients alone, 33 instead of 44 in training, but the first's then take 4 more; all of
 both layers: 13 more, with one emulator 100 of 1,430 less. The second convolution in blocks: its gradients 7 less, but
 the rectifier before it, which has to bring them there and back, 14 more. Its input's gradient as a forward convolution:
-3 less. The gradient's norm from the hidden layer's two factors: 2 less. The first two layers for half, a quarter or an
-eighth of the screens at a time: 8, 22 and 55 more. oneDNN's older instruction sets: no difference, or slower.
+3 less. The gradient's norm from the hidden layer's two factors: 2 less. A pass of the first two layers, for half, a
+quarter or an eighth of the screens at a time: 8, 22 and 55 more. oneDNN's older instruction sets: no difference, or
+slower.
 
 A shape is WORKERSxEMULATORSxT_MAX; emulators times t_max are the steps of an update.
 """

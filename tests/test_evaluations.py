@@ -190,9 +190,8 @@ def test_scores_in_training_pick_no_network_where_evaluations_do(tmp_path: Path)
             run.table["steps"][0] += 10
             run.logs.games(a_hundred_games(mean))
             supervisor._save()
-    assert (
-        checkpoint.read(tmp_path / "run" / BEST).progress.total_steps == 10
-    )  # the first, until there is an evaluation
+    # The first one, until there is an evaluation.
+    assert checkpoint.read(tmp_path / "run" / BEST).progress.total_steps == 10
 
 
 def test_a_best_checkpoint_that_could_not_be_written_is_written_with_the_next(

@@ -33,14 +33,11 @@ def test_a_worker_learns_the_same_whether_screens_are_made_once_or_twice(
     """Games are cut after two steps, so every other time what is seen next is not what came of the last action."""
 
     def learnt() -> np.ndarray:
-        """Parameters after some updates."""
-        config = Config(env="pong", workers=1, envs_per_worker=2, t_max=1, max_episode_frames=12, no_ops=3, **more)
+        """Parameters after twelve updates."""
+        config = Config(env="pong", workers=1, envs_per_worker=2, max_episode_frames=12, no_ops=3, steps=24, **more)
         worker, table = make_worker(config)
-        for _ in range(12):
-            worker._synchronise()
-            worker._collect()
-            worker._learn()
-            worker._advance()
+        worker.run()
+        assert table["updates"][0] == 12
         return table["parameters"].copy()
 
     once, act = learnt(), Chain.act
