@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from async_rl.convolutions import BlockConvolution, Convolution, PixelInput
+from async_rl.convolutions import BlockConvolution, CompiledConvolution, Convolution, PixelInput
 from async_rl.layers import (
     Affine,
     Flattening,
@@ -181,6 +181,8 @@ def make_layers(network: nn.Module, rounded: Parameters) -> list[Layer]:
 
 
 def _layer(before: nn.Module | None, module: nn.Module, rounded: Parameters, following: Layer | None) -> Layer:
+    if isinstance(module, nn.Conv2d) and CompiledConvolution.takes(module, before, rounded):
+        return CompiledConvolution(module, rounded, following)
     if isinstance(module, nn.Conv2d):
         in_blocks = isinstance(before, Pixels) and BlockConvolution.takes(module)
         return (BlockConvolution if in_blocks else Convolution)(module, rounded)

@@ -5,7 +5,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from async_rl.layers import Affine, Kept, Parameters, Rows, gradient_of
+from async_rl.kernels.convolving import Geometry, loops, turn_weight
+from async_rl.kernels.products import LANES, has_wide_registers
+from async_rl.layers import Affine, Kept, Layer, Parameters, Rectifier, Rows, gradient_of
 from async_rl.networks import Pixels
 
 
@@ -147,3 +149,64 @@ class BlockConvolution(Convolution):
         """The weight that this layer computes with, [F, block * block * C, rows, columns], in this shape: a view."""
         filters, _, rows, columns = weight.shape
         return weight.permute(0, 2, 3, 1).view(filters, rows, columns, self.block, self.block, -1)
+
+
+class CompiledConvolution(Affine):
+    """A convolution in float32 by loops of our own, see `async_rl.kernels.convolving`.
+
+    With one screen the paper's second convolution takes 9 microseconds instead of 47, its gradients 19 instead of 102;
+    with 16, each out of far caches as in training, 12 instead of 16 and 27 instead of 44 (Xeon without AMX).
+
+    Args:
+        module: one that it `takes`.
+        rounded: see `Affine`; has no other parameters for the module.
+        following: the next layer; a rectifier finds its work done.
+    """
+
+    def __init__(self, module: nn.Conv2d, rounded: Parameters, following: Layer | None):
+        super().__init__(module, rounded)
+        self._size, self._stride = module.kernel_size[0], module.stride[0]
+        self._turned_weight = np.empty(module.weight.numel(), np.float32)
+        self._least = np.float32(-np.inf)
+        if isinstance(following, Rectifier):
+            following.finds_it_done()
+            self._least = np.float32(0)
+
+    @staticmethod
+    def takes(module: nn.Conv2d, before: nn.Module | None, rounded: Parameters) -> bool:
+        """Whether there are such loops for it here; what comes ``before`` it may be no layer that learns."""
+        (height, width), (down, right) = module.kernel_size, module.stride
+        in_squares = height == width and down == right and height % down == 0
+        channels_fill = isinstance(before, Pixels) or module.in_channels % LANES == 0
+        filters_fill = module.out_channels % LANES == 0
+        return in_squares and channels_fill and filters_fill and module.weight not in rounded and has_wide_registers()
+
+    def refresh(self) -> None:
+        """See `Affine`."""
+        turn_weight(self._weight.detach().numpy(), self._turned_weight)
+
+    def forward(self, x: Tensor, rows: Rows | None) -> Tensor:
+        """See `Layer`."""
+        x, _, bias = self._start(x, rows)
+        batch, channels, height, width = x.shape
+        geometry = Geometry(height, width, channels, len(bias), self._size, self._stride)
+        self._loops = loops(geometry)
+        output = torch.empty(batch, *geometry.output_shape).permute(0, 3, 1, 2)
+        self._loops.forward(_images(x), self._turned_weight, bias.detach().numpy(), self._least, _images(output))
+        return output
+
+    def backward(self, gradient: Tensor, needed: bool) -> Tensor:
+        """See `Layer`."""
+        images, x = _images(gradient), self.input.all
+        of_weight, of_bias = gradient_of(self._weight).numpy(), gradient_of(self._bias).numpy()
+        self._loops.weight_gradient(_images(x.float()), images, of_weight, of_bias)
+        if not needed:
+            return gradient
+        of_input = torch.empty_like(x, dtype=torch.float32, memory_format=torch.channels_last)
+        self._loops.input_gradient(images, self._turned_weight, _images(of_input))
+        return of_input
+
+
+def _images(x: Tensor) -> np.ndarray:
+    """``x`` [B, channels, height, width] as [B, height * width * channels]: a view, where its channels come last."""
+    return x.permute(0, 2, 3, 1).reshape(len(x), -1).numpy()

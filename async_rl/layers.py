@@ -133,13 +133,19 @@ class Rectifier:
     def __init__(self, before: nn.Module | None, following: "Layer | None"):
         self._in_place = isinstance(before, nn.Conv2d | nn.Linear | nn.LayerNorm)
         self._is_last = following is None
+        self._is_done = False
         self._output = following.input if isinstance(following, Affine) else Kept()
+
+    def finds_it_done(self) -> None:
+        """From now on the layer before gives what is rectified already."""
+        self._is_done = True
 
     def forward(self, x: Tensor, rows: Rows | None) -> Tensor:
         """See `Layer`."""
         if rows is not None and len(x) < rows.total:
             return torch.clamp_min(x, 0, out=self._output.place(x.shape, rows, x.dtype, order_of(x)))
-        x = torch.relu_(x) if self._in_place else torch.relu(x)
+        if not self._is_done:
+            x = torch.relu_(x) if self._in_place else torch.relu(x)
         if rows is not None:
             self._output.put(x, rows)
         return x

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from async_rl import kernels
 from async_rl.config import Config
+from async_rl.kernels.convolving import Geometry
 from async_rl.seeding import network_seed, others_seeded
 from async_rl.types import EnvSpec, UserError
 from async_rl.user_code import import_function, one_line
@@ -124,6 +125,15 @@ class Convolutions:
     layers: tuple[tuple[int, int, int], ...]
     hidden: int
 
+    def geometries(self, shape: Sequence[int]) -> list[Geometry]:
+        """Of each convolution, for screens [height, width, channels] of ``shape``."""
+        made: list[Geometry] = []
+        for filters, kernel, stride in self.layers:
+            height, width, channels = shape
+            made.append(Geometry(height, width, channels, filters, kernel, stride))
+            shape = made[-1].output_shape
+        return made
+
 
 CONVOLUTIONS = {
     "nips": Convolutions(((16, 8, 4), (32, 4, 2)), 256),  # [1], supplement 8; Mnih et al. 2013
@@ -135,13 +145,11 @@ def _convolutional_features(
     shape: tuple[int, ...], convolutions: Convolutions, pixels: str, norm: str
 ) -> tuple[list[nn.Module], int]:
     layers: list[nn.Module] = [PIXELS[pixels]()]
-    height, width, channels = shape
-    for filters, kernel, stride in convolutions.layers:
-        height, width = ((size - kernel) // stride + 1 for size in (height, width))
-        convolution = nn.Conv2d(channels, filters, kernel, stride)
-        layers += [convolution, *_rectifier(norm, (filters, height, width))]
-        channels = filters
-    return [*layers, FlattenPixels()], channels * height * width
+    for geometry in convolutions.geometries(shape):
+        _, _, channels, filters, kernel, stride = geometry
+        *image, _ = shape = geometry.output_shape
+        layers += [nn.Conv2d(channels, filters, kernel, stride), *_rectifier(norm, (filters, *image))]
+    return [*layers, FlattenPixels()], math.prod(shape)
 
 
 def _mlp_features(shape: tuple[int, ...], norm: str) -> tuple[list[nn.Module], int]:

@@ -30,6 +30,15 @@ NETWORKS = {
 }
 
 
+@pytest.fixture(params=[True, False], ids=["own loops", "library"])
+def _convolutions(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Convolutions in float32 by loops of our own, as with AVX-512, and without; both run on any processor."""
+    monkeypatch.setattr("async_rl.convolutions.has_wide_registers", lambda: request.param)
+
+
+both_convolutions = pytest.mark.usefixtures("_convolutions")
+
+
 def observations(spec: EnvSpec, *shape: int) -> torch.Tensor:
     if spec.observation_dtype == "uint8":
         return torch.randint(0, 256, (*shape, *spec.observation_shape), dtype=torch.uint8)
@@ -68,6 +77,7 @@ def same_as_autograd(network: nn.Module, seen: torch.Tensor, slope: torch.Tensor
     return expected
 
 
+@both_convolutions
 @pytest.mark.parametrize("case", NETWORKS)
 @pytest.mark.parametrize(("t_max", "streams"), [(1, FEWEST_ROWS_TRANSPOSED), (3, 2)])
 def test_a_chain_is_autograd(case: str, t_max: int, streams: int) -> None:
@@ -95,6 +105,7 @@ def test_a_chain_is_autograd(case: str, t_max: int, streams: int) -> None:
         torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-4)
 
 
+@both_convolutions
 @pytest.mark.parametrize("case", NETWORKS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_refreshed_passes_are_those_of_the_parameters_now(case: str, dtype: torch.dtype) -> None:
@@ -116,6 +127,7 @@ def test_refreshed_passes_are_those_of_the_parameters_now(case: str, dtype: torc
         assert torch.equal(refreshed, anew)
 
 
+@both_convolutions
 @pytest.mark.parametrize(
     ("kernel", "stride", "sides"),
     [
@@ -127,11 +139,12 @@ def test_refreshed_passes_are_those_of_the_parameters_now(case: str, dtype: torc
 )
 @pytest.mark.parametrize("pixels", [UnitPixels, StandardizedPixels])
 @pytest.mark.parametrize("t_max", [1, 2])
+@pytest.mark.parametrize("filters", [3, 16])
 def test_first_convolutions_of_any_kind(
-    kernel: int | tuple[int, int], stride: int, sides: tuple[int, int], pixels: type[Pixels], t_max: int
+    kernel: int | tuple[int, int], stride: int, sides: tuple[int, int], pixels: type[Pixels], t_max: int, filters: int
 ) -> None:
-    first = nn.Conv2d(4, 3, kernel, stride)
-    features = nn.Sequential(pixels(), first, nn.ReLU(), nn.Conv2d(3, 2, 3, 2), nn.ReLU(), FlattenPixels())
+    first, second = nn.Conv2d(4, filters, kernel, stride), nn.Conv2d(filters, 16, 4, 2)
+    features = nn.Sequential(pixels(), first, nn.ReLU(), second, nn.ReLU(), FlattenPixels())
     spec = EnvSpec("screens", (*sides, 4), "uint8", ("a", "b", "c"), stack=4)
     seen, slope = observations(spec, t_max, 3), torch.randn(t_max, 3, 3)
     network = nn.Sequential(*features, nn.Linear(features(seen[0]).shape[1], 3))
@@ -374,7 +387,7 @@ class Pair:
     def __init__(self, dtype: torch.dtype):
         self._dtype = dtype
         self._network, target = (
-            nn.Sequential(Counted(), nn.Conv2d(4, 3, 4, 2), nn.ReLU(), FlattenPixels(), nn.Linear(75, 3))
+            nn.Sequential(Counted(), nn.Conv2d(4, 16, 4, 2), nn.ReLU(), FlattenPixels(), nn.Linear(400, 3))
             for _ in range(2)
         )
         self.passes, self._gradient = made(self._network, lambda *parts: make_passes(*parts, dtype))
@@ -397,6 +410,7 @@ class Pair:
         return count
 
 
+@both_convolutions
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_screens_that_the_network_beside_was_shown_are_not_made_again(dtype: torch.dtype) -> None:
     """But for those that have changed since, or where anything else was shown last."""

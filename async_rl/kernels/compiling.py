@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 import numba
 import numpy as np
 
-_OWN_HASH = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
+_FILES = sorted(Path(__file__).parent.glob("*.py"))
+_OWN_HASH = hashlib.sha256(b"".join(file.read_bytes() for file in _FILES)).hexdigest()
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -17,7 +18,7 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 def exactly_compiled(function: _Function, **options: Any) -> _Function:
     """Compile a function at its first call, to the letter, and keep the machine code.
 
-    It is made anew where the function's file has changed, or this one.
+    It is made anew where the function's file has changed, or one of those beside this one.
     """
     kernel: Any = numba.njit(error_model="numpy", **options)(function)
     with contextlib.suppress(RuntimeError):  # nowhere to keep it

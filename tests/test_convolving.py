@@ -1,0 +1,138 @@
+"""The compiled loops for convolutions do what sums of single numbers do."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from async_rl import convolutions
+from async_rl.build import compile_ahead
+from async_rl.config import Config
+from async_rl.kernels.convolving import Geometry, compile_loops, loops, turn_weight
+from async_rl.kernels.products import MOST_SUMS
+from async_rl.networks import CONVOLUTIONS, make_network
+from async_rl.passes import make_passes
+from async_rl.shared import bind, bind_gradients, flatten
+from async_rl.types import EnvSpec
+
+NOTHING = np.float32(-np.inf)
+GEOMETRIES = [
+    Geometry(height=10, width=14, channels=4, filters=16, size=4, stride=2),
+    Geometry(height=6, width=6, channels=16, filters=32, size=4, stride=2),
+    Geometry(height=9, width=12, channels=16, filters=48, size=4, stride=4),  # some pixels are in no window
+    Geometry(height=5, width=4, channels=32, filters=16, size=3, stride=1),
+    Geometry(height=3, width=MOST_SUMS + 5, channels=16, filters=16, size=1, stride=1),  # more than one tile
+    Geometry(height=3, width=MOST_SUMS + 1, channels=16, filters=32, size=3, stride=1),  # the last tile is lower
+    Geometry(height=4, width=4, channels=16, filters=16, size=4, stride=4),  # a single window
+]
+
+
+@pytest.fixture
+def random() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+def windows(geometry: Geometry) -> list[tuple[int, int, slice, slice]]:
+    """Row and column of each output, and the pixels that it sees."""
+    rows, columns, _ = geometry.output_shape
+    starts = itertools.product(range(rows), range(columns))
+    size, stride = geometry.size, geometry.stride
+    return [(y, x, slice(y * stride, y * stride + size), slice(x * stride, x * stride + size)) for y, x in starts]
+
+
+def drawn(random: np.random.Generator, *shape: int) -> np.ndarray:
+    return random.standard_normal(shape, dtype=np.float32)
+
+
+def near(one: np.ndarray, other: np.ndarray) -> bool:
+    return np.allclose(one, other, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+@pytest.mark.parametrize("least", [NOTHING, np.float32(0)])
+def test_outputs_are_sums_over_their_windows(
+    geometry: Geometry, least: np.float32, random: np.random.Generator
+) -> None:
+    height, width, channels, filters, size, _ = geometry
+    x, weight = drawn(random, 2, height, width, channels), drawn(random, filters, channels, size, size)
+    bias, turned = drawn(random, filters), np.empty(weight.size, np.float32)
+    turn_weight(weight, turned)
+    out = np.full((2, *geometry.output_shape), np.nan, np.float32)  # whatever was there is not to be added to
+    loops(geometry).forward(x.reshape(2, -1), turned, bias, least, out.reshape(2, -1))
+    for b, (y, x_, down, across) in itertools.product(range(2), windows(geometry)):
+        for f in range(filters):
+            seen = x[b, down, across].transpose(2, 0, 1).astype(np.float64)
+            assert near(out[b, y, x_, f], max((seen * weight[f]).sum() + bias[f], least))
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+def test_gradients_are_sums_over_all_windows(geometry: Geometry, random: np.random.Generator) -> None:
+    height, width, channels, filters, size, _ = geometry
+    x, weight = drawn(random, 2, height, width, channels), drawn(random, filters, channels, size, size)
+    slope, turned = drawn(random, 2, *geometry.output_shape), np.empty(weight.size, np.float32)
+    turn_weight(weight, turned)
+    of_weight, of_bias, of_x = (np.full_like(each, np.nan) for each in (weight, weight[:, 0, 0, 0], x))
+    kernels = loops(geometry)
+    kernels.weight_gradient(x.reshape(2, -1), slope.reshape(2, -1), of_weight, of_bias)
+    expected, expected_of_x = np.zeros(weight.shape), np.zeros(x.shape)
+    for b, (y, x_, down, across), f in itertools.product(range(2), windows(geometry), range(filters)):
+        expected[f] += slope[b, y, x_, f] * x[b, down, across].transpose(2, 0, 1)
+        expected_of_x[b, down, across] += slope[b, y, x_, f] * weight[f].transpose(1, 2, 0)
+    assert near(of_weight, expected) and near(of_bias, slope.sum(axis=(0, 1, 2)))
+    if channels % 16 == 0:
+        kernels.input_gradient(slope.reshape(2, -1), turned, of_x.reshape(2, -1))
+        assert near(of_x, expected_of_x)
+
+
+def test_what_is_not_finite_stays_so_and_where_it_is(random: np.random.Generator) -> None:
+    """Else a run that diverges would not be noticed; and one screen's numbers are no other's."""
+    geometry = GEOMETRIES[0]
+    x, turned = drawn(random, 3, 10 * 14 * 4), drawn(random, 16 * 4 * 4 * 4)
+    bias, out, before = drawn(random, 16), np.empty((2, 3, 4 * 6 * 16), np.float32)[0], None
+    for value in (0.0, np.nan, np.inf):
+        x[1] = value
+        loops(geometry).forward(x, turned, bias, np.float32(0), out)
+        if before is None:
+            before = out.copy()
+        assert np.array_equal(out[[0, 2]], before[[0, 2]])
+        assert value == 0 or not np.isfinite(out[1]).any() or (np.isinf(value) and np.isin(out[1], [0, np.inf]).all())
+
+
+@pytest.mark.parametrize("network", CONVOLUTIONS)
+def test_the_fork_server_compiles_all_that_workers_need(network: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pass there and back compiles nothing any more."""
+    monkeypatch.setattr("async_rl.build.has_wide_registers", lambda: True)
+    monkeypatch.setattr(convolutions, "has_wide_registers", lambda: True)
+    config = Config(env="pong", network=network, precision="float32")
+    compile_ahead(config)
+    kernels = [
+        each for geometry in CONVOLUTIONS[network].geometries((84, 84, 4)) for each in (*loops(geometry), turn_weight)
+    ]
+    known = [list(kernel.signatures) for kernel in kernels]  # type: ignore[attr-defined]
+    module = make_network(config, EnvSpec("screens", (84, 84, 4), "uint8", ("a", "b", "c"), stack=4))
+    parameters = flatten(module)
+    bind(module, parameters)
+    gradient = torch.zeros_like(parameters)
+    bind_gradients(module, gradient)
+    passes = make_passes(module, parameters, gradient)
+    passes.act(torch.zeros(3, 84, 84, 4, dtype=torch.uint8), 0, 1)
+    passes.backward(torch.ones(1, 3, 3))
+    assert gradient.any() and known == [list(kernel.signatures) for kernel in kernels]  # type: ignore[attr-defined]
+    assert all(known[0])
+
+
+def test_geometries_are_those_of_the_network() -> None:
+    compile_loops(GEOMETRIES[0])  # with no image at all
+    for name, convolutions_ in CONVOLUTIONS.items():
+        module = make_network(
+            Config(network=name),  # type: ignore[arg-type]
+            EnvSpec("screens", (84, 60, 4), "uint8", ("a", "b"), stack=4),
+        )
+        x, layers = torch.zeros(1, 84, 60, 4, dtype=torch.uint8), iter(module)  # type: ignore[arg-type]
+        for geometry in convolutions_.geometries((84, 60, 4)):
+            while not isinstance(layer := next(layers), torch.nn.Conv2d):
+                x = layer(x)
+            assert x.shape[1:] == (geometry.channels, geometry.height, geometry.width)
+            x = layer(x)
+            assert x.shape[1:] == (geometry.filters, *geometry.output_shape[:2])
