@@ -13,7 +13,7 @@ from async_rl.algorithms import Algorithm, Minibatches, Segment, make_algorithm
 from async_rl.config import Config
 from async_rl.envs import Streams, atari_game, make_environment
 from async_rl.kernels.convolving import compile_loops
-from async_rl.kernels.products import has_wide_registers
+from async_rl.kernels.products import most_sums
 from async_rl.networks import CONVOLUTIONS, make_network
 from async_rl.optimizers import OPTIMIZERS, Optimizer, make_optimizer
 from async_rl.passes import Passes, make_passes
@@ -278,7 +278,7 @@ def compile_ahead(config: Config) -> None:
     """Compile the loops for convolutions of Atari screens, where workers take them; the fork server does so for all."""
     network = CONVOLUTIONS.get("nips" if config.network == "auto" else config.network)
     in_float32 = config.precision == "float32" or not fast_in_bfloat16()
-    if network and atari_game(config) and in_float32 and has_wide_registers():
+    if network and atari_game(config) and in_float32 and most_sums() > 0:
         from async_rl.envs.screens import SIZE, STACK  # with the emulator
 
         for geometry in network.geometries((SIZE, SIZE, STACK)):

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from async_rl.kernels.convolving import Geometry, loops, turn_weight
-from async_rl.kernels.products import LANES, has_wide_registers
+from async_rl.kernels.products import LANES, most_sums
 from async_rl.layers import Affine, Kept, Layer, Parameters, Rectifier, Rows, gradient_of
 from async_rl.networks import Pixels
 
@@ -179,7 +179,7 @@ class CompiledConvolution(Affine):
         in_squares = height == width and down == right and height % down == 0
         channels_fill = isinstance(before, Pixels) or module.in_channels % LANES == 0
         filters_fill = module.out_channels % LANES == 0
-        return in_squares and channels_fill and filters_fill and module.weight not in rounded and has_wide_registers()
+        return in_squares and channels_fill and filters_fill and module.weight not in rounded and most_sums() > 0
 
     def refresh(self) -> None:
         """See `Affine`."""

@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from async_rl import convolutions
+from async_rl import build, convolutions
 from async_rl.build import compile_ahead
 from async_rl.config import Config
 from async_rl.kernels.convolving import Geometry, compile_loops, loops, turn_weight
-from async_rl.kernels.products import MOST_SUMS
 from async_rl.networks import CONVOLUTIONS, make_network
 from async_rl.passes import make_passes
 from async_rl.shared import bind, bind_gradients, flatten
@@ -22,8 +21,8 @@ GEOMETRIES = [
     Geometry(height=6, width=6, channels=16, filters=32, size=4, stride=2),
     Geometry(height=9, width=12, channels=16, filters=48, size=4, stride=4),  # some pixels are in no window
     Geometry(height=5, width=4, channels=32, filters=16, size=3, stride=1),
-    Geometry(height=3, width=MOST_SUMS + 5, channels=16, filters=16, size=1, stride=1),  # more than one tile
-    Geometry(height=3, width=MOST_SUMS + 1, channels=16, filters=32, size=3, stride=1),  # the last tile is lower
+    Geometry(height=3, width=29, channels=16, filters=16, size=1, stride=1),  # more than one tile
+    Geometry(height=3, width=25, channels=16, filters=32, size=3, stride=1),  # the last tile is lower
     Geometry(height=4, width=4, channels=16, filters=16, size=4, stride=4),  # a single window
 ]
 
@@ -102,8 +101,8 @@ def test_what_is_not_finite_stays_so_and_where_it_is(random: np.random.Generator
 @pytest.mark.parametrize("network", CONVOLUTIONS)
 def test_the_fork_server_compiles_all_that_workers_need(network: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A pass there and back compiles nothing any more."""
-    monkeypatch.setattr("async_rl.build.has_wide_registers", lambda: True)
-    monkeypatch.setattr(convolutions, "has_wide_registers", lambda: True)
+    for user in (build, convolutions):
+        monkeypatch.setattr(user, "most_sums", lambda: 1)
     config = Config(env="pong", network=network, precision="float32")
     compile_ahead(config)
     kernels = [

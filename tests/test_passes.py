@@ -32,8 +32,8 @@ NETWORKS = {
 
 @pytest.fixture(params=[True, False], ids=["own loops", "library"])
 def _convolutions(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Convolutions in float32 by loops of our own, as with AVX-512, and without; both run on any processor."""
-    monkeypatch.setattr("async_rl.convolutions.has_wide_registers", lambda: request.param)
+    """Convolutions in float32 by loops of our own, as with AVX2, and without; both run on any processor."""
+    monkeypatch.setattr("async_rl.convolutions.most_sums", lambda: int(request.param))
 
 
 both_convolutions = pytest.mark.usefixtures("_convolutions")

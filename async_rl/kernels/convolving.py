@@ -1,4 +1,4 @@
-"""Convolutions of images whose channels come last, forward and backward, on processors with AVX-512.
+"""Convolutions of images whose channels come last, forward and backward.
 
 In memory the window of an output is ``size`` runs of ``size * channels`` numbers, one in each row of the image, and
 that of the output beside it begins ``stride * channels`` numbers later. So the windows of a row of outputs are the rows

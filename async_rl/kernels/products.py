@@ -1,8 +1,8 @@
-"""Products of matrices that lie in other arrays as they are, on processors with AVX-512.
+"""Products of matrices that lie in other arrays as they are, on x86 processors of the last ten years.
 
-What numba compiles of plain loops keeps no sums in registers, so here the code is generated, as LLVM wants it. Sixteen
-numbers fill a register; a tile of rows and columns has its sums in as many as there are, and each pass of the innermost
-loop brings one row of ``b``, and one element of each row of ``a``, which the processor itself spreads over a register::
+What numba compiles of plain loops keeps no sums in registers, so here the code is generated, as LLVM wants it. A tile
+of rows and columns has its sums in as many registers as there are; each pass of the innermost loop brings one row of
+``b``, and one element of each row of ``a``, which the processor itself spreads over a register::
 
     out, a tile of 3 x 32          a            b
     [sums   ][sums   ]             [a0]         [one row: 16][16]
@@ -13,6 +13,8 @@ With 20 sums that is 21 reads of memory for 20 multiplications of 16 numbers, of
 the same time: nearly the most that it can.
 """
 
+import functools
+import platform
 from collections.abc import Callable
 from typing import Any
 
@@ -22,17 +24,22 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 LANES = 16
-"""Numbers in a register."""
+"""Numbers that are multiplied at once: a register of AVX-512, two of AVX2."""
 
-MOST_SUMS = 24
-"""Registers, of 32, that hold sums; the others are for what is multiplied."""
+
+@functools.cache
+def most_sums() -> int:
+    """Of `LANES` numbers each, as the registers of this processor hold beside what is multiplied; 0: it is too old."""
+    try:
+        has = binding.get_host_cpu_features()
+    except RuntimeError:  # LLVM does not know
+        has = {}
+    if platform.machine() not in ("x86_64", "AMD64"):
+        return 0
+    return 24 if has.get("avx512f") else 5 if has.get("avx2") and has.get("fma") else 0
+
 
 _Lanes, _Index = ir.VectorType(ir.FloatType(), LANES), ir.IntType(64)
-
-
-def has_wide_registers() -> bool:
-    """Whether this processor has the registers that this is made for."""
-    return bool(binding.get_host_cpu_features().get("avx512f"))
 
 
 class _Products:
@@ -57,7 +64,7 @@ class _Products:
 
     def write(self, rows: int, a: ir.Value, b: ir.Value, out: ir.Value) -> None:
         """All of it, in tiles of about the same height that fill the registers; pointers to where each begins."""
-        builder, most = self._builder, MOST_SUMS // self._vectors
+        builder, most = self._builder, max(most_sums(), 2) // self._vectors
         tiles = -(-rows // most)
         height = -(-rows // tiles)
         whole, rest = divmod(rows, height)
