@@ -294,11 +294,12 @@ def test_the_emulator_is_silent(capfd: pytest.CaptureFixture[str]) -> None:
     assert capfd.readouterr() == ("", "")
 
 
-def test_ready_emulators_are_as_good_as_new() -> None:
+@pytest.mark.parametrize("game", ["breakout", "beam_rider"])  # in which another reset makes no difference, and does
+def test_ready_emulators_are_as_good_as_new(game: str) -> None:
     config = Config()
-    fresh, observation = started("breakout")
-    make_ready_emulators("breakout", config, count=1)
-    ready, same = started("breakout")
+    fresh, observation = started(game)
+    make_ready_emulators(game, config, count=1)
+    ready, same = started(game)
     np.testing.assert_array_equal(observation, same)
     for action in np.random.default_rng(0).integers(4, size=400).tolist():
         outcome = fresh.step(action, observation)

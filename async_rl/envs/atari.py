@@ -96,7 +96,7 @@ class Atari:
         self._random = random
         self._no_ops = config.no_ops
         self._life_loss_ends_return = config.life_loss_ends_return
-        self._ale = _emulator(game, config, int(random.integers(2**31 - 1)))
+        self._ale, self._is_reset = _emulator(game, config, int(random.integers(2**31 - 1)))
         self._actions = tuple(self._ale.getMinimalActionSet())
         self.spec = EnvSpec(
             name=game,
@@ -123,7 +123,9 @@ class Atari:
 
     def reset(self, observation: np.ndarray) -> None:
         """Start a new game with 1 to ``no_ops`` no-ops and write its first screen four times into ``observation``."""
-        self._ale.reset_game()
+        if not self._is_reset:
+            self._ale.reset_game()
+        self._is_reset = False
         no_ops = int(self._random.integers(1, self._no_ops + 1)) if self._no_ops else 0
         for _ in range(no_ops):
             self._ale.act(ale_py.Action.NOOP)
@@ -176,19 +178,23 @@ _ready: dict[tuple[str, int], list[ale_py.ALEInterface]] = {}
 
 
 def make_ready_emulators(game: str, config: Config, count: int) -> None:
-    """Make ``count`` emulators ahead of time, for the next ones that are needed in this process or in its forks.
+    """Make ``count`` emulators ahead of time, and reset them, for the next ones that this process or its forks need.
 
+    A reset plays up to 134 frames; 16 workers with 16 emulators each all step half a second sooner without theirs.
     Without sticky actions nothing in an emulator is random (its seed makes no difference), so one that was made
     before the fork is as good as one's own. With sticky actions none is made.
     """
     if config.sticky == 0:
         ready = _ready.setdefault((game, config.max_episode_frames), [])
-        ready.extend(_new_emulator(game, config, seed=0) for _ in range(count))
+        for _ in range(count):
+            ready.append(_new_emulator(game, config, seed=0))
+            ready[-1].reset_game()
 
 
-def _emulator(game: str, config: Config, seed: int) -> ale_py.ALEInterface:
+def _emulator(game: str, config: Config, seed: int) -> tuple[ale_py.ALEInterface, bool]:
+    """An emulator, and whether it is reset."""
     ready = _ready.get((game, config.max_episode_frames))
-    return ready.pop() if ready and config.sticky == 0 else _new_emulator(game, config, seed)
+    return (ready.pop(), True) if ready and config.sticky == 0 else (_new_emulator(game, config, seed), False)
 
 
 def _new_emulator(game: str, config: Config, seed: int) -> ale_py.ALEInterface:
