@@ -1,7 +1,7 @@
 """Layers forward and backward by hand; what their gradients need is kept in memory that is made once.
 
-Most call the kernels that torch's own autograd calls, and agree with it to the last bits. Single rows, linear layers in
-float32 and the gradients of convolutions' biases do not, and agree but for the order of sums.
+Most call the kernels that torch's own autograd calls, and agree with it to the last bits. Single rows, linear layers and
+most convolutions in float32, and the gradients of all convolutions' biases do not, and agree but for the order of sums.
 """
 
 from collections.abc import Mapping, Sequence

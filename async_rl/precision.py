@@ -44,7 +44,9 @@ def fast_in_bfloat16() -> bool:
 
     It is with AMX, and with AVX512-BF16 on AMD's processors (see `FEWEST_PARAMETERS`). On a Xeon that has AVX512-BF16,
     but whose hypervisor hides AMX, a step by default took 1.18 times the time of float32, one with 40 emulators 1.18,
-    with one and updates every five steps 1.05, with 16 and segments of 32 steps 1.0 times.
+    with one and updates every five steps 1.05, with 16 and segments of 32 steps 1.0 times. All of these were measured
+    before convolutions in float32 had loops of their own, with which they take 0.81 (one emulator) to 0.98 (40) of the
+    time: on processors that are not much faster in bfloat16 it may be the other way round by now.
     """
     avx512, amx = _instructions() or (False, False)
     return amx or (avx512 and "Intel" not in processor_name())

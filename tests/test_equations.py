@@ -1,10 +1,12 @@
 """Equations against independent scalar restatements in Python floats, written from the paper (arXiv 1602.01783)."""
 
+import errno
 import itertools
 import math
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from async_rl.config import Config
+from async_rl.kernels.compiling import exactly_compiled
 from async_rl.networks import Pixels, Scale, StandardizedPixels, UnitPixels, make_network
 from async_rl.optimizers import Adam, Momentum, RMSProp
 from async_rl.policies import draw_final_epsilon, epsilon_greedy, softmax_sample
@@ -294,6 +297,17 @@ def test_machine_code_is_kept_only_as_long_as_all_that_it_was_made_of(tmp_path: 
         )
     nearest, cut = str(0x3F81), str(0x3F80)
     assert printed == [[nearest, "0"], [nearest, "1"], [cut, "0"]]
+
+
+def test_where_the_disk_is_full_a_kernel_is_compiled_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its code is just not kept."""
+    save = Mock(side_effect=OSError(errno.ENOSPC, "No space left on device"))
+    monkeypatch.setattr("numba.core.caching.IndexDataCacheFile.save", save)
+
+    def add_one(x: float) -> float:
+        return x + 1
+
+    assert exactly_compiled(add_one)(2.0) == 3.0 and save.called
 
 
 def test_bytes_enter_a_small_network_as_numbers_between_0_and_1() -> None:

@@ -24,8 +24,9 @@ def exactly_compiled(function: _Function, **options: Any) -> _Function:
     with contextlib.suppress(RuntimeError):  # nowhere to keep it
         kernel.enable_caching()
     with contextlib.suppress(AttributeError):  # by itself numba looks at the function's own file only
-        kept = kernel._cache._cache_file
-        kept._source_stamp = (kept._source_stamp, _OWN_HASH)
+        kept = kernel._cache
+        kept._cache_file._source_stamp = (kept._cache_file._source_stamp, _OWN_HASH)
+        kept.save_overload = _unless_full(kept.save_overload)
     return kernel
 
 
@@ -35,6 +36,17 @@ def compiled(function: _Function) -> _Function:
     NaN and infinity stay what they are.
     """
     return exactly_compiled(function, fastmath={"contract", "reassoc", "arcp", "afn", "nsz"})
+
+
+def _unless_full(save: Callable[..., None]) -> Callable[..., None]:
+    """The same, but where the disk is full the code is not kept; there it is compiled all the same."""
+
+    def try_to_save(*arguments: Any) -> None:
+        """See `_unless_full`."""
+        with contextlib.suppress(OSError):
+            save(*arguments)
+
+    return try_to_save
 
 
 @compiled
