@@ -167,10 +167,8 @@ class CompiledConvolution(Affine):
         super().__init__(module, rounded)
         self._size, self._stride = module.kernel_size[0], module.stride[0]
         self._turned_weight = np.empty(module.weight.numel(), np.float32)
-        self._least = np.float32(-np.inf)
-        if isinstance(following, Rectifier):
-            following.finds_it_done()
-            self._least = np.float32(0)
+        self._rectified = following.finds_it_done() if isinstance(following, Rectifier) else None
+        self._least = np.float32(-np.inf if self._rectified is None else 0)
 
     @staticmethod
     def takes(module: nn.Conv2d, before: nn.Module | None, rounded: Parameters) -> bool:
@@ -191,7 +189,7 @@ class CompiledConvolution(Affine):
         batch, channels, height, width = x.shape
         geometry = Geometry(height, width, channels, len(bias), self._size, self._stride)
         self._loops = loops(geometry)
-        output = torch.empty(batch, *geometry.output_shape).permute(0, 3, 1, 2)
+        output = self._place(batch, *geometry.output_shape, rows)
         self._loops.forward(_images(x), self._turned_weight, bias.detach().numpy(), self._least, _images(output))
         return output
 
@@ -205,6 +203,13 @@ class CompiledConvolution(Affine):
         of_input = torch.empty_like(x, dtype=torch.float32, memory_format=torch.channels_last)
         self._loops.input_gradient(images, self._turned_weight, _images(of_input))
         return of_input
+
+    def _place(self, batch: int, down: int, across: int, filters: int, rows: Rows | None) -> Tensor:
+        """Memory for the output: right where a rectifier keeps it, if one does."""
+        if self._rectified is None or rows is None:
+            return torch.empty(batch, down, across, filters).permute(0, 3, 1, 2)
+        shape = torch.Size((batch, filters, down, across))
+        return self._rectified.place(shape, rows, torch.float32, torch.channels_last)
 
 
 def _images(x: Tensor) -> np.ndarray:

@@ -1,7 +1,8 @@
 """Layers forward and backward by hand; what their gradients need is kept in memory that is made once.
 
-Most call the kernels that torch's own autograd calls, and agree with it to the last bits. Single rows, linear layers and
-most convolutions in float32, and the gradients of all convolutions' biases do not, and agree but for the order of sums.
+Most call the kernels that torch's own autograd calls, and agree with it to the last bits. Single rows, linear layers
+and most convolutions in float32, and the gradients of all convolutions' biases do not, and agree but for the order of
+sums.
 """
 
 from collections.abc import Mapping, Sequence
@@ -136,15 +137,16 @@ class Rectifier:
         self._is_done = False
         self._output = following.input if isinstance(following, Affine) else Kept()
 
-    def finds_it_done(self) -> None:
-        """From now on the layer before gives what is rectified already."""
+    def finds_it_done(self) -> Kept:
+        """From now on the layer before rectifies; returns where it may put what is to be kept of its output."""
         self._is_done = True
+        return self._output
 
     def forward(self, x: Tensor, rows: Rows | None) -> Tensor:
         """See `Layer`."""
-        if rows is not None and len(x) < rows.total:
-            return torch.clamp_min(x, 0, out=self._output.place(x.shape, rows, x.dtype, order_of(x)))
         if not self._is_done:
+            if rows is not None and len(x) < rows.total:
+                return torch.clamp_min(x, 0, out=self._output.place(x.shape, rows, x.dtype, order_of(x)))
             x = torch.relu_(x) if self._in_place else torch.relu(x)
         if rows is not None:
             self._output.put(x, rows)
