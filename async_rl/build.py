@@ -11,14 +11,12 @@ from torch import Tensor, nn
 
 from async_rl.algorithms import Algorithm, Minibatches, Segment, make_algorithm
 from async_rl.config import Config
-from async_rl.envs import Streams, atari_game, make_environment
-from async_rl.kernels.convolving import compile_loops
-from async_rl.kernels.products import most_sums
-from async_rl.networks import CONVOLUTIONS, make_network
+from async_rl.envs import Streams, make_environment
+from async_rl.networks import make_network
 from async_rl.optimizers import OPTIMIZERS, Optimizer, make_optimizer
 from async_rl.passes import Passes, make_passes
 from async_rl.policies import draw_final_epsilon, ladder
-from async_rl.precision import compute_dtype, fast_in_bfloat16
+from async_rl.precision import compute_dtype
 from async_rl.replay import Experience, FromReplay, Online, Proportional, Replay, Uniform
 from async_rl.rewards import REWARDS, Shape
 from async_rl.rounded import Rounded
@@ -272,14 +270,3 @@ def _restore_generators(
         for generator, numbers in zip(pair, states[stream], strict=True):
             if numbers[-2] <= 1:  # has_uint32 is 0 or 1; memory that was never written holds the highest value
                 restore(generator, numbers)
-
-
-def compile_ahead(config: Config) -> None:
-    """Compile the loops for convolutions of Atari screens, where workers take them; the fork server does so for all."""
-    network = CONVOLUTIONS.get("nips" if config.network == "auto" else config.network)
-    in_float32 = config.precision == "float32" or not fast_in_bfloat16()
-    if network and atari_game(config) and in_float32 and most_sums() > 0:
-        from async_rl.envs.screens import SIZE, STACK  # with the emulator
-
-        for geometry in network.geometries((SIZE, SIZE, STACK)):
-            compile_loops(geometry)

@@ -23,7 +23,7 @@ if launcher := os.environ.pop(LAUNCHER_VARIABLE, None):
     fork_server_dies_with(int(launcher))
 
 from async_rl import kernels
-from async_rl.build import compile_ahead
+from async_rl.ahead import compile_published
 from async_rl.config_file import from_text
 from async_rl.envs import make_ready
 from async_rl.signals import STOPPING
@@ -46,4 +46,4 @@ for other in filter(None, os.environ.get(OTHERS_VARIABLE, "").split(",")):
 with contextlib.suppress(Exception):  # the workers will meet it again, and report it
     config = from_text(os.environ[PRELOAD_VARIABLE])
     make_ready(config)
-    compile_ahead(config)
+    compile_published(config)

@@ -12,6 +12,7 @@ import numpy as np
 
 from async_rl import checkpoint, fork_server, open_files, recovery, reporting, resuming, run_directory, seeding, storage
 from async_rl.advice import advice
+from async_rl.ahead import compile_others
 from async_rl.build import final_epsilons, initialise, make_table, stored_bytes
 from async_rl.checking import checked
 from async_rl.checkpoint import Checkpoint, Progress
@@ -104,6 +105,8 @@ class _Run:
         self._layout = layout(make_network(config, spec))
         self.table = make_table(config, spec)
         self._not_taken = self._take_from_donor()
+        if make_workers is on_this_machine:
+            compile_others(config, spec)
 
     def train(self, run_dir: Path, resumed: bool) -> Ending:
         """Train in a directory that is there, and once more from the last finite checkpoint if training diverges."""

@@ -1,13 +1,14 @@
 """The compiled loops for convolutions do what sums of single numbers do."""
 
 import itertools
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 import torch
 
-from async_rl import build, convolutions
-from async_rl.build import compile_ahead
+from async_rl import ahead, convolutions
+from async_rl.ahead import compile_others, compile_published
 from async_rl.config import Config
 from async_rl.kernels.convolving import Geometry, compile_loops, loops, turn_weight
 from async_rl.networks import CONVOLUTIONS, make_network
@@ -98,18 +99,30 @@ def test_what_is_not_finite_stays_so_and_where_it_is(random: np.random.Generator
         assert value == 0 or not np.isfinite(out[1]).any() or (np.isinf(value) and np.isin(out[1], [0, np.inf]).all())
 
 
-@pytest.mark.parametrize("network", CONVOLUTIONS)
-def test_the_fork_server_compiles_all_that_workers_need(network: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A pass there and back compiles nothing any more."""
-    for user in (build, convolutions):
+@pytest.fixture
+def with_loops(monkeypatch: pytest.MonkeyPatch) -> None:
+    for user in (ahead, convolutions):
         monkeypatch.setattr(user, "most_sums", lambda: 1)
-    config = Config(env="pong", network=network, precision="float32")
-    compile_ahead(config)
-    kernels = [
-        each for geometry in CONVOLUTIONS[network].geometries((84, 84, 4)) for each in (*loops(geometry), turn_weight)
-    ]
-    known = [list(kernel.signatures) for kernel in kernels]  # type: ignore[attr-defined]
-    module = make_network(config, EnvSpec("screens", (84, 84, 4), "uint8", ("a", "b", "c"), stack=4))
+
+
+def screens(height: int, width: int) -> EnvSpec:
+    return EnvSpec("screens", (height, width, 4), "uint8", ("a", "b", "c"), stack=4)
+
+
+def compiled(network: str, spec: EnvSpec) -> list[list[object]]:
+    """What each of the loops has been compiled for."""
+    geometries = CONVOLUTIONS[network].geometries(spec.observation_shape)
+    return [list(kernel.signatures) for g in geometries for kernel in loops(g)]  # type: ignore[attr-defined]
+
+
+@pytest.mark.usefixtures("with_loops")
+@pytest.mark.parametrize("network", CONVOLUTIONS)
+def test_the_fork_server_compiles_all_that_workers_need(network: str) -> None:
+    """A pass there and back compiles nothing any more."""
+    config, spec = Config(env="pong", network=network, precision="float32"), screens(84, 84)  # type: ignore[arg-type]
+    compile_published(config)
+    known = compiled(network, spec)
+    module = make_network(config, spec)
     parameters = flatten(module)
     bind(module, parameters)
     gradient = torch.zeros_like(parameters)
@@ -117,8 +130,21 @@ def test_the_fork_server_compiles_all_that_workers_need(network: str, monkeypatc
     passes = make_passes(module, parameters, gradient)
     passes.act(torch.zeros(3, 84, 84, 4, dtype=torch.uint8), 0, 1)
     passes.backward(torch.ones(1, 3, 3))
-    assert gradient.any() and known == [list(kernel.signatures) for kernel in kernels]  # type: ignore[attr-defined]
-    assert all(known[0])
+    assert gradient.any() and known == compiled(network, spec)
+    assert sum(map(len, known)) == len(known) - 1  # nobody needs the gradient of the screens
+
+
+@pytest.mark.usefixtures("with_loops")
+def test_the_launcher_compiles_what_the_fork_server_does_not_know(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = screens(40, 44)
+    config = Config(env="catch", network="nips", precision="float32")
+    compile_published(config)
+    assert not any(compiled("nips", spec))
+    compile_others(config, spec)
+    assert len(list(filter(None, compiled("nips", spec)))) == 5
+    monkeypatch.setattr(ahead, "make_passes", Mock(side_effect=AssertionError("there is nothing to be done")))
+    compile_others(Config(env="catch"), EnvSpec("vector", (5,), "float32", ("a", "b")))
+    compile_others(Config(env="pong"), screens(84, 84))
 
 
 def test_geometries_are_those_of_the_network() -> None:

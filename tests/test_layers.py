@@ -41,7 +41,7 @@ LAYERS = [
     ["algorithms", "shared", "envs", "layers", "convolutions", "normalization", "chain"],
     ["passes", "precision"],
     ["replay"],
-    ["build"],
+    ["build", "ahead"],
     ["evaluation"],
     ["worker", "checkpoint", "checkpoint_content", "reporting", "run_directory", "meter"],
     ["export"],

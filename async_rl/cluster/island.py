@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from async_rl import fork_server, temporary
+from async_rl.ahead import compile_others
 from async_rl.build import shared_statistics, table_rows, unread_games, zero_counts
 from async_rl.cluster import versions
 from async_rl.cluster.exchange import DivergedError, Exchange, ReplacedError, Store, UnavailableError
@@ -175,6 +176,7 @@ class Island:
         config, spec = order.config, describe(order.config)
         share = (order.workers.stop - order.workers.start) / config.workers
         require_memory(config, spec, share)
+        compile_others(config, spec)
         table = SharedTable(table_rows(config, order.parameters))
         _fill(table, order)
         exchange = Exchange(order.settings, table, order.workers, order.incarnation, store, config.steps)

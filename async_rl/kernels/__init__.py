@@ -1,9 +1,9 @@
 """The loops that are worth compiling: one pass over memory instead of the four to seven of array operations.
 
-Plain Python for numba, compiled at the first call; the fork server does that once for all workers. The machine code is
-kept beside Python's own, in ``__pycache__`` or the user's cache, so that later runs start a second sooner (all of 16
-workers step after 5.0 s instead of 6.1 on 2 cores). Scalars are np.float32, because numba would compute in float64 with
-Python's.
+Convolutions are in `async_rl.kernels.convolving`. Plain Python for numba, compiled at the first call; the fork server
+does that once for all workers. The machine code is kept beside Python's own, in ``__pycache__`` or the user's cache, so
+that later runs start a second sooner (all of 16 workers step after 5.0 s instead of 6.1 on 2 cores). Scalars are
+np.float32, because numba would compute in float64 with Python's.
 """
 
 import numpy as np
