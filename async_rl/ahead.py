@@ -33,9 +33,11 @@ def compile_published(config: Config) -> None:
 
 def compile_others(config: Config, spec: EnvSpec) -> None:
     """In the launcher: all other networks, by a pass there and back, for which workers find the code on the disk."""
+    if _is_published(config):
+        return
     network = make_network(config, spec)
     convolves = any(isinstance(module, nn.Conv2d) for module in network.modules())
-    if _is_published(config) or not convolves or not is_chain(network):
+    if not convolves or not is_chain(network):
         return
     parameters = flatten(network)
     bind(network, parameters)

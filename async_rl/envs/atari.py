@@ -180,7 +180,7 @@ _ready: dict[tuple[str, int], list[ale_py.ALEInterface]] = {}
 def make_ready_emulators(game: str, config: Config, count: int) -> None:
     """Make ``count`` emulators ahead of time, and reset them, for the next ones that this process or its forks need.
 
-    A reset plays up to 134 frames; 16 workers with 16 emulators each all step half a second sooner without theirs.
+    A reset plays up to 134 frames: without their own 16 workers with 16 emulators each all step 0.3 seconds sooner.
     Without sticky actions nothing in an emulator is random (its seed makes no difference), so one that was made
     before the fork is as good as one's own. With sticky actions none is made.
     """
