@@ -105,7 +105,6 @@ def test_a_chain_is_autograd(case: str, t_max: int, streams: int) -> None:
         torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-4)
 
 
-@both_convolutions
 @pytest.mark.parametrize("case", NETWORKS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_refreshed_passes_are_those_of_the_parameters_now(case: str, dtype: torch.dtype) -> None:
