@@ -30,11 +30,11 @@ LANES = 16
 @functools.cache
 def most_sums() -> int:
     """Of `LANES` numbers each, as the registers of this processor hold beside what is multiplied; 0: it is too old."""
+    if platform.machine() not in ("x86_64", "AMD64"):
+        return 0
     try:
         has = binding.get_host_cpu_features()
     except RuntimeError:  # LLVM does not know
-        has = {}
-    if platform.machine() not in ("x86_64", "AMD64"):
         return 0
     return 24 if has.get("avx512f") else 5 if has.get("avx2") and has.get("fma") else 0
 
@@ -64,7 +64,7 @@ class _Products:
 
     def write(self, rows: int, a: ir.Value, b: ir.Value, out: ir.Value) -> None:
         """All of it, in tiles of about the same height that fill the registers; pointers to where each begins."""
-        builder, most = self._builder, max(most_sums(), 2) // self._vectors
+        builder, most = self._builder, max(most_sums(), 2) // self._vectors  # right on any processor, if not fast
         tiles = -(-rows // most)
         height = -(-rows // tiles)
         whole, rest = divmod(rows, height)
