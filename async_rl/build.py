@@ -55,7 +55,7 @@ class Parts:
     parameters: Tensor  # [P], the shared theta itself or, where the algorithm says so, a private copy
     target: Passes  # of the network that is bound to the shared target; without one, of the network that learns
     gradient: Tensor  # [P], private; the network's gradients are views of it
-    limited_gradients: list[Tensor]  # views of ``gradient`` whose norms are limited, each for itself; none: no limit
+    limited_gradients: list[Tensor]  # views of ``gradient`` whose norms are limited, each for itself
     optimizer: Optimizer
     algorithm: Algorithm
     experience: Experience
@@ -206,8 +206,6 @@ def _target(config: Config, spec: EnvSpec, table: SharedTable, dtype: torch.dtyp
 
 
 def _limited_gradients(config: Config, network: nn.Module, gradient: Tensor) -> list[Tensor]:
-    if config.gradient_norm_limit == math.inf:
-        return []
     if config.clip_gradients == "whole":
         return [gradient]
     return [parameter.grad for parameter in network.parameters() if parameter.grad is not None]

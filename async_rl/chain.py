@@ -182,7 +182,7 @@ def make_layers(network: nn.Module, rounded: Parameters) -> list[Layer]:
 
 def _layer(before: nn.Module | None, module: nn.Module, rounded: Parameters, following: Layer | None) -> Layer:
     if isinstance(module, nn.Conv2d) and CompiledConvolution.takes(module, before, rounded):
-        return CompiledConvolution(module, rounded, following)
+        return CompiledConvolution(module, before, rounded, following)
     if isinstance(module, nn.Conv2d):
         in_blocks = isinstance(before, Pixels) and BlockConvolution.takes(module)
         return (BlockConvolution if in_blocks else Convolution)(module, rounded)

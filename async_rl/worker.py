@@ -183,7 +183,8 @@ class Worker:
         if not np.isfinite(norm):
             self._table["dropped"][self._index] += 1
             return
-        limit_norm(self._parts.limited_gradients, self._config.gradient_norm_limit)
+        if norm > self._config.gradient_norm_limit:  # else no part is longer
+            limit_norm(self._parts.limited_gradients, self._config.gradient_norm_limit)
         self._parts.optimizer.apply(learning_rate(self._config, self._total_steps))
         steps = loss.errors.numel()
         sums += (loss.td_loss / steps, loss.value / steps, norm)

@@ -511,9 +511,8 @@ def test_an_action_that_a_policy_rules_out_has_no_part_in_its_gradient() -> None
 
 def test_long_gradients_are_scaled_to_the_limit() -> None:
     free, _ = one_gradient()
-    limited, _ = one_gradient(max_gradient_norm=0.1)
-    assert float(free.norm()) > 0.1
-    torch.testing.assert_close(limited, free * 0.1 / free.norm())
+    limited, _ = one_gradient(max_gradient_norm=0.9 * float(free.norm()))
+    torch.testing.assert_close(limited, 0.9 * free)
     _, limited_layers = one_gradient(max_gradient_norm=0.1, clip_gradients="layer")
     layers = free.split([layer.numel() for layer in limited_layers])
     assert len(layers) == 6  # three weights, three biases

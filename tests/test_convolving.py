@@ -10,7 +10,7 @@ import torch
 from async_rl import ahead, convolutions
 from async_rl.ahead import compile_others, compile_published
 from async_rl.config import Config
-from async_rl.kernels.convolving import Geometry, compile_loops, loops, turn_weight
+from async_rl.kernels.convolving import Geometry, compile_loops, loops, turn_back, turn_weight
 from async_rl.networks import CONVOLUTIONS, make_network
 from async_rl.passes import make_passes
 from async_rl.shared import bind, bind_gradients, flatten
@@ -72,9 +72,12 @@ def test_gradients_are_sums_over_all_windows(geometry: Geometry, random: np.rand
     x, weight = drawn(random, 2, height, width, channels), drawn(random, filters, channels, size, size)
     slope, turned = drawn(random, 2, *geometry.output_shape), np.empty(weight.size, np.float32)
     turn_weight(weight, turned)
-    of_weight, of_bias, of_x = (np.full_like(each, np.nan) for each in (weight, weight[:, 0, 0, 0], x))
+    of_weight, of_x = (np.full_like(each, np.nan) for each in (weight, x))
+    turned_gradient, of_bias = np.zeros_like(turned), np.zeros(filters, np.float32)
     kernels = loops(geometry)
-    kernels.weight_gradient(x.reshape(2, -1), slope.reshape(2, -1), of_weight, of_bias)
+    for b in ([0], [1]):  # what was there is added to
+        kernels.add_weight_gradient(x[b].reshape(1, -1), slope[b].reshape(1, -1), turned_gradient, of_bias)
+    turn_back(turned_gradient, of_weight)
     expected, expected_of_x = np.zeros(weight.shape), np.zeros(x.shape)
     for b, (y, x_, down, across), f in itertools.product(range(2), windows(geometry), range(filters)):
         expected[f] += slope[b, y, x_, f] * x[b, down, across].transpose(2, 0, 1)

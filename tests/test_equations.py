@@ -241,8 +241,8 @@ def test_pixels_enter_scaled_and_in_the_order_of_convolutions() -> None:
     exact = np.moveaxis(screens.numpy().astype(np.float64), -1, 1)
     mean, variance = (f(exact, axis=(1, 2, 3), keepdims=True) for f in (np.mean, np.var))
     np.testing.assert_allclose(standardized.numpy(), (exact - mean) / np.sqrt(variance + 1), atol=1e-4)
-    for level in (0, 77, 255):
-        blank = StandardizedPixels()(torch.full((1, 84, 84, 4), level, dtype=torch.uint8))
+    for level, side in ((0, 84), (77, 84), (255, 300)):
+        blank = StandardizedPixels()(torch.full((1, side, side, 4), level, dtype=torch.uint8))
         assert float(blank.abs().max()) < 0.1
     for pixels in (unit, standardized):
         assert pixels.is_contiguous(memory_format=torch.channels_last)

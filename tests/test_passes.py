@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -371,13 +372,17 @@ def test_rectifiers_work_in_place_on_memory_of_the_network_alone() -> None:
 
 
 class Counted(StandardizedPixels):
-    """Counts the screens it is given."""
+    """Notes how many screens it is given at a time."""
 
-    count = 0
+    portions: ClassVar[list[int]] = []
 
     def write(self, observation: np.ndarray, out: np.ndarray) -> None:
-        Counted.count += len(observation)
+        self.portions.append(len(observation))
         super().write(observation, out)
+
+
+def small_network() -> nn.Module:
+    return nn.Sequential(Counted(), nn.Conv2d(4, 16, 4, 2), nn.ReLU(), FlattenPixels(), nn.Linear(400, 3))
 
 
 class Pair:
@@ -385,10 +390,7 @@ class Pair:
 
     def __init__(self, dtype: torch.dtype):
         self._dtype = dtype
-        self._network, target = (
-            nn.Sequential(Counted(), nn.Conv2d(4, 16, 4, 2), nn.ReLU(), FlattenPixels(), nn.Linear(400, 3))
-            for _ in range(2)
-        )
+        self._network, target = small_network(), small_network()
         self.passes, self._gradient = made(self._network, lambda *parts: make_passes(*parts, dtype))
         vector = flatten(target)
         bind(target.requires_grad_(False), vector)
@@ -396,9 +398,10 @@ class Pair:
 
     def act(self, seen: torch.Tensor, unseen: list[int] | None) -> int:
         """Outputs and gradient are those of passes that know nothing; returns how many screens were made."""
-        before, slope = Counted.count, torch.randn(1, len(seen), 3)
+        slope = torch.randn(1, len(seen), 3)
+        Counted.portions.clear()
         acted = self.passes.act(seen, 0, 1, unseen)
-        count = Counted.count - before
+        count = sum(Counted.portions)
         self.passes.backward(slope)
         own = self._gradient.clone()
         alone, expected = made(self._network, lambda *parts: make_passes(*parts, self._dtype))
@@ -429,6 +432,31 @@ def test_screens_that_the_network_beside_was_shown_are_not_made_again(dtype: tor
     assert pair.act(seen, None) == 4
     pair.beside(seen[:2])
     assert pair.act(seen, []) == 4
+
+
+@pytest.mark.parametrize("t_max", [1, 2])
+def test_screens_that_are_too_many_to_keep_are_made_a_few_at_a_time(
+    t_max: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For the output, and again for the gradient; only where nobody will need them a few do it, too."""
+    monkeypatch.setattr("async_rl.convolutions.most_sums", lambda: 1)
+    monkeypatch.setattr("async_rl.convolutions.AT_A_TIME", 4)
+    network, spec = small_network(), EnvSpec("screens", (12, 12, 4), "uint8", ("a", "b", "c"), stack=4)
+    chain, gradient = made(network, make_passes)
+    seen, slope = observations(spec, t_max, 5), torch.randn(t_max, 5, 3)
+    for most_kept, made_again in ((10 * 4 * 12 * 12 * 4, False), (5 * 4 * 12 * 12 * 4 - 1, True)):
+        monkeypatch.setattr("async_rl.convolutions.MOST_KEPT", most_kept)
+        Counted.portions.clear()
+        acted = torch.stack([chain.act(seen[t], t, t_max) for t in range(t_max)])
+        assert Counted.portions == ([4, 1] if made_again else [5]) * t_max
+        Counted.portions.clear()
+        torch.testing.assert_close(chain(seen[0]), acted[0])
+        assert Counted.portions == [4, 1]
+        chain.backward(slope)
+        assert Counted.portions[2:] == (([4, 1] if t_max == 1 else [4, 4, 2]) if made_again else [])
+        expected = same_as_autograd(network, seen, slope, acted)
+        torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-4)
+        bind_gradients(network, gradient)
 
 
 def test_what_a_network_writes_into_its_input_is_gone() -> None:

@@ -48,15 +48,15 @@ class Geometry(NamedTuple):
 class Loops(NamedTuple):
     """Compiled loops for one geometry, on contiguous float32 arrays.
 
-    Images, and what is made of them, are [B, numbers of one]; weights are turned as `turn_weight` does.
+    Images, and what is made of them, are [B, numbers of one]; weights, and their gradient, are as `turn_weight` makes
+    them.
     """
 
     forward: Callable[..., None]
     """``(x, weight, bias, least, out)``: ``out`` is written; what would be less than ``least`` is that."""
 
-    weight_gradient: Callable[..., None]
-    """``(x, gradient, of_weight, of_bias)``: the last two are written, of the ``gradient`` of the output. ``of_weight``
-    is [filters, channels, size, size], as torch has it."""
+    add_weight_gradient: Callable[..., None]
+    """``(x, gradient, of_weight, of_bias)``: the last two are added to, of the ``gradient`` of the output."""
 
     input_gradient: Callable[..., None]
     """``(gradient, weight, of_x)``: the last one is written."""
@@ -65,20 +65,21 @@ class Loops(NamedTuple):
 @functools.cache
 def loops(geometry: Geometry) -> Loops:
     """The loops for ``geometry``; each is compiled at its first call."""
-    return Loops(_forward(geometry), _weight_gradient(geometry), _input_gradient(geometry))
+    return Loops(_forward(geometry), _add_weight_gradient(geometry), _input_gradient(geometry))
 
 
 def compile_loops(geometry: Geometry) -> None:
     """Compile now what would be compiled at the first call; by convolving no image at all."""
     height, width, channels, filters, size, _ = geometry
-    forward, weight_gradient, input_gradient = loops(geometry)
+    forward, add_weight_gradient, input_gradient = loops(geometry)
     x = np.empty((0, height * width * channels), np.float32)
     gradient = np.empty((0, math.prod(geometry.output_shape)), np.float32)
     weight, bias = np.empty((filters, channels, size, size), np.float32), np.empty(filters, np.float32)
     turned = np.empty(weight.size, np.float32)
     turn_weight(weight, turned)
     forward(x, turned, bias, np.float32(0), gradient)
-    weight_gradient(x, gradient, weight, bias)
+    add_weight_gradient(x, gradient, turned, bias)
+    turn_back(turned, weight)
     if channels % LANES == 0:
         input_gradient(gradient, turned, x)
 
@@ -97,7 +98,8 @@ def turn_weight(weight: np.ndarray, turned: np.ndarray) -> None:
 
 
 @exactly_compiled
-def _turn_back(turned: np.ndarray, weight: np.ndarray) -> None:
+def turn_back(turned: np.ndarray, weight: np.ndarray) -> None:
+    """What `turn_weight` does, backward: ``weight`` is written."""
     filters, channels, height, width = weight.shape
     for first in range(0, filters, LANES):
         for c in range(channels):
@@ -131,26 +133,24 @@ def _forward(geometry: Geometry) -> Callable[..., None]:
     return exactly_compiled(forward)
 
 
-def _weight_gradient(geometry: Geometry) -> Callable[..., None]:
+def _add_weight_gradient(geometry: Geometry) -> Callable[..., None]:
     """Each row of kernels: its element of all windows is a row of a matrix, times the output's gradient."""
     _, width, channels, filters, size, stride = geometry
     rows, columns, _ = geometry.output_shape
     line, run = width * channels, size * channels
     places, steps, count = (rows, columns), (stride * line, stride * channels), rows * columns
 
-    def weight_gradient(x: np.ndarray, gradient: np.ndarray, of_weight: np.ndarray, of_bias: np.ndarray) -> None:
+    def add_weight_gradient(x: np.ndarray, gradient: np.ndarray, of_weight: np.ndarray, of_bias: np.ndarray) -> None:
         """See `Loops`."""
-        one, turned = np.ones(1, np.float32), np.zeros(of_weight.size, np.float32)
-        of_bias[:] = 0
+        one = np.ones(1, np.float32)
         for b in range(x.shape[0]):
             image, slope = x[b], gradient[b]
             add_products(1, 0, filters, one, 0, (1, count), (0, 0), slope, 0, of_bias, 0, 0)
             for y in range(size):
                 row = y * run * filters
-                add_products(run, 1, filters, image, y * line, places, steps, slope, 0, turned, row, filters)
-        _turn_back(turned, of_weight)
+                add_products(run, 1, filters, image, y * line, places, steps, slope, 0, of_weight, row, filters)
 
-    return exactly_compiled(weight_gradient)
+    return exactly_compiled(add_weight_gradient)
 
 
 def _input_gradient(geometry: Geometry) -> Callable[..., None]:

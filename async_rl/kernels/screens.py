@@ -78,10 +78,15 @@ def shrink(
 @compiled
 def _shift_and_scale(pixels: np.ndarray) -> tuple[np.float32, np.float32]:
     """Mean, and one over the root of the variance plus 1, of ``pixels`` [height, N] uint8."""
-    total = squares = np.int64(0)
-    for value in pixels.reshape(-1):
-        total += np.int64(value)
-        squares += np.int64(value) * np.int64(value)
+    flat, total, squares = pixels.reshape(-1), np.int64(0), np.int64(0)
+    for start in range(0, flat.size, 4096):  # twice as many are added in the time where their sums fit 32 bits
+        piece, of_piece, squares_of_piece = flat[start : start + 4096], np.int32(0), np.int32(0)
+        for i in range(piece.size):
+            value = np.int32(piece[i])
+            of_piece = np.int32(of_piece + value)
+            squares_of_piece = np.int32(squares_of_piece + np.int32(value * value))
+        total += of_piece
+        squares += squares_of_piece
     mean = np.float64(total) / np.float32(pixels.size)
     variance = np.float64(squares) / np.float32(pixels.size) - mean * mean
     return np.float32(mean), np.float32(1 / np.sqrt(variance + 1))
