@@ -106,11 +106,22 @@ def test_a_fork_server_waits_for_room(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parent, "FORK_SECONDS", 0.0)
     with pytest.raises(BlockingIOError):
         parent.patient(Mock(side_effect=itertools.repeat(full[0])))()
-    code = "import os\nimport async_rl.preload\nprint(os.fork.__qualname__)"
+    assert said_after_preload("os.fork.__qualname__").startswith("patient")
+
+
+def test_collections_are_held_off_until_a_fork_server_is_ready() -> None:
+    full_collections = "gc.get_stats()[2]['collections']"
+    said = said_after_preload(f"{full_collections}, gc.get_freeze_count() > 100_000, gc.isenabled()")
+    assert said == "0 True True\n"
+
+
+def said_after_preload(expression: str) -> str:
+    code = f"import gc, os\nimport async_rl.preload\nprint({expression})"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT_SECONDS
     )
-    assert done.stdout.startswith("patient"), done.stderr
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def test_what_the_fork_server_is_told_stays_in_no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
