@@ -7,6 +7,8 @@ from async_rl.config_file import from_toml
 from async_rl.types import UserError
 
 if TYPE_CHECKING:
+    __version__: str
+
     from async_rl.agent import Agent, load
     from async_rl.envs.as_gymnasium import AsGymnasium
     from async_rl.evaluation import Evaluation
@@ -40,9 +42,11 @@ if not TYPE_CHECKING:  # to a type checker every name would be there, however it
 
     def __getattr__(name: str) -> Any:
         """``train`` and ``load`` import torch, which takes seconds: only for those who use them, not for ``--help``."""
-        if name in _LAZY:
-            import importlib
+        import importlib.metadata
 
+        if name == "__version__":
+            return importlib.metadata.version("async_rl")
+        if name in _LAZY:
             return getattr(importlib.import_module(f"async_rl.{_LAZY[name]}"), name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

@@ -34,11 +34,13 @@ quarter or an eighth of the screens at a time: 8, 22 and 55 more. oneDNN's older
 slower.
 
 That was with oneDNN's convolutions. With those of `async_rl.kernels.convolving`, of 600: screens standardised in each
-of the three passes, so that a few at a time stay in a near cache: 8 less in the target's, 8 and 11 more in the others.
+of the three passes, so that a few at a time stay in a near cache: 8 less in the target's, 8 and 11 more in the others
+with 16 emulators (where there are more it pays, see `async_rl.convolutions.PixelInput`).
 Standardised once, a few at a time, each convolved at once: no difference with 16 emulators, 4 less with 40. The lines
 of the next rows of a screen asked for ahead: 3 less, all in the gradient of the weights. The hidden layer by the same
 loops, microseconds with 16 rows and its weight out of a far cache: 197 as oneDNN's 198 (175 instead of 206 with 8 rows,
-560 instead of 480 with 40); its input's gradient 162 instead of 204, which would be 2.6 a step.
+560 instead of 480 with 40); its input's gradient 162 instead of 204, which would be 2.6 a step. In training the forward
+loops take 7 and 1.5 less a step, and what comes after them more: all together 4 less at most.
 
 A shape is WORKERSxEMULATORSxT_MAX; emulators times t_max are the steps of an update.
 """

@@ -1,4 +1,4 @@
-"""The command line of model cards."""
+"""``python -m launch.card``: a model card of a run."""
 
 import importlib.util
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The command line of the pages that describe the library, made of its docstrings."""
+"""``python -m launch.docs``: pages that describe the library, made of its docstrings."""
 
 import importlib
 import pkgutil

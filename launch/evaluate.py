@@ -1,4 +1,4 @@
-"""The command line of evaluation: whole games by a fixed protocol."""
+"""``python -m launch.evaluate``: whole games by a fixed protocol."""
 
 import dataclasses
 import sys

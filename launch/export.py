@@ -1,4 +1,4 @@
-"""The command line of export: the trained network alone, in one file."""
+"""``python -m launch.export``: the trained network alone, in one file."""
 
 from dataclasses import dataclass
 from pathlib import Path

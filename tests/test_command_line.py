@@ -9,6 +9,7 @@ import shutil
 import struct
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -73,6 +74,20 @@ def test_help_breaks_lines_where_they_are_full_and_nowhere_else(module: str) -> 
 def test_the_module_of_the_training_command_says_that_it_is_none() -> None:
     done = python_m("launch.train")
     assert done.returncode == 1 and done.stderr == "error: the command is python -m launch.async\n"
+
+
+def test_the_package_of_the_commands_tells_which_there_are() -> None:
+    done = python_m("launch")
+    commands = {path.stem for path in (ROOT / "launch").glob("*.py") if 'if __name__ == "__main__"' in path.read_text()}
+    assert done.returncode == 0, done.stderr
+    assert set(re.findall(r"python -m launch\.(\w+) +\w+ \w+", done.stdout)) == commands - {"train", "__main__"}
+
+
+def test_the_version_is_that_of_the_project() -> None:
+    import async_rl
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert async_rl.__version__ == project["version"]
 
 
 def test_a_file_of_settings_is_read_by_its_name() -> None:
