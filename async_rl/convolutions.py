@@ -75,7 +75,7 @@ class PixelInput:
         if not isinstance(self._following, CompiledConvolution):
             return False
         total = len(x) if rows is None else rows.total
-        return 4 * total * x[0].numel() > MOST_KEPT or (rows is None and not self._passing.is_shared)
+        return 4 * total * x[:1].numel() > MOST_KEPT or (rows is None and not self._passing.is_shared)
 
     def _write(self, x: Tensor, kept: Kept, rows: Rows) -> Tensor:
         """Put screens [B, height, width, channels] into ``kept`` as the next layer wants them."""

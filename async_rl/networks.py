@@ -42,7 +42,7 @@ class Pixels(nn.Module):
         """Fill ``out`` [B, rows, columns, h, w * stack] with blocks of h x w pixels.
 
         It is float32, or uint16 for the bits of bfloat16. What does not fill a block at the right and at the bottom is
-        left out.
+        left out. The same screens are made the same, alone or with others: to learn, they may be made once more.
         """
         raise NotImplementedError
 

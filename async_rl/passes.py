@@ -36,6 +36,8 @@ class Passes(Protocol):
     def act(self, observation: Tensor, step: int, steps: int, unseen: Sequence[int] | None = None) -> Tensor:
         """Outputs [E, outputs] for what E streams see at ``step`` of a segment of ``steps`` steps.
 
+        It has to stay as it is until `backward`.
+
         ``unseen``: the streams for which this memory has changed since it was last shown to this network or to the one
         beside it; None: all may have. It makes no difference where something else was shown after it.
         """
