@@ -38,7 +38,8 @@ class PixelInput:
     microseconds of 640 for a step with 16 emulators (Xeon without AMX).
 
     A next layer that can do so gets bytes instead, and makes some screens at a time, as often as it needs them: where
-    they are so many that they would come out of a far cache each time, and where a pass keeps nothing for anybody.
+    they are so many that they would come out of a far cache each time, and where a pass keeps nothing for anybody. A
+    step takes 561 microseconds so, not 588, with 16 emulators and five steps, 549, not 570, with 40 emulators.
 
     Args:
         module: the layer.
