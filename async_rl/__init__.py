@@ -41,7 +41,10 @@ _LAZY = {
 if not TYPE_CHECKING:  # to a type checker every name would be there, however it is spelt
 
     def __getattr__(name: str) -> Any:
-        """``train`` and ``load`` import torch, which takes seconds: only for those who use them, not for ``--help``."""
+        """``train`` and ``load`` import torch, which takes seconds: only for those who use them, not for ``--help``.
+
+        Nor is the version looked up before.
+        """
         import importlib.metadata
 
         if name == "__version__":

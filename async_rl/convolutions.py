@@ -16,7 +16,7 @@ MOST_KEPT = 1 << 21
 """Bytes of screens in float32 that are kept; see `PixelInput`."""
 
 AT_A_TIME = 4
-"""Screens that are made where they are not kept."""
+"""Screens that are made together where they are not kept."""
 
 
 class Passing(Kept):
@@ -188,7 +188,7 @@ class CompiledConvolution(Affine):
 
     Args:
         module: one that it `takes`.
-        before: the layer before.
+        before: what comes before it.
         rounded: see `Affine`; has no other parameters for the module.
         following: the next layer; a rectifier finds its work done.
     """

@@ -81,6 +81,10 @@ def test_the_package_of_the_commands_tells_which_there_are() -> None:
     commands = {path.stem for path in (ROOT / "launch").glob("*.py") if 'if __name__ == "__main__"' in path.read_text()}
     assert done.returncode == 0, done.stderr
     assert set(re.findall(r"python -m launch\.(\w+) +\w+ \w+", done.stdout)) == commands - {"train", "__main__"}
+    wrong = python_m("launch", "async")
+    assert wrong.returncode == 2 and re.fullmatch(
+        r"error: .*launch\.async; got python -m launch async\.\n", wrong.stderr
+    )
 
 
 def test_the_version_is_that_of_the_project() -> None:

@@ -1,20 +1,21 @@
 """The compiled loops for convolutions do what sums of single numbers do."""
 
 import itertools
+from pathlib import Path
 from unittest.mock import Mock
 
 import numpy as np
 import pytest
 import torch
 
-from async_rl import ahead, convolutions
+from async_rl import ahead, convolutions, training
 from async_rl.ahead import compile_others, compile_published
 from async_rl.config import Config
 from async_rl.kernels.convolving import Geometry, compile_loops, loops, turn_back, turn_weight
 from async_rl.networks import CONVOLUTIONS, make_network
 from async_rl.passes import make_passes
 from async_rl.shared import bind, bind_gradients, flatten
-from async_rl.types import EnvSpec
+from async_rl.types import EnvSpec, UserError
 
 NOTHING = np.float32(-np.inf)
 GEOMETRIES = [
@@ -148,6 +149,12 @@ def test_the_launcher_compiles_what_the_fork_server_does_not_know(monkeypatch: p
     monkeypatch.setattr(ahead, "make_passes", Mock(side_effect=AssertionError("there is nothing to be done")))
     compile_others(Config(env="catch"), EnvSpec("vector", (5,), "float32", ("a", "b")))
     compile_others(Config(env="pong"), screens(84, 84))
+
+
+def test_a_run_compiles_in_its_launcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "compile_others", Mock(side_effect=UserError("it does")))
+    with pytest.raises(UserError, match="it does"):
+        training.train(Config(env="catch", steps=1000), tmp_path / "run", quiet=True)
 
 
 def test_geometries_are_those_of_the_network() -> None:
